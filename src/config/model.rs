@@ -1,0 +1,194 @@
+//! What a config file means, defaults filled in. Building it is the only way to have one checked.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderName;
+
+use crate::codec::JsonOptions;
+use crate::limits::{ByteLimit, Limits, Timeouts};
+use crate::route::{HostPattern, PathMatch};
+use crate::schema::HttpRule;
+
+/// `transom.yaml:31:5`
+pub type Place = Arc<str>;
+
+/// A whole, checked config.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub listeners: Vec<Listener>,
+    pub descriptors: Vec<DescriptorSource>,
+    /// Ordered by name; [`UpstreamId`] indexes it.
+    pub upstreams: Vec<Upstream>,
+    pub routes: Vec<Route>,
+    /// For requests that no route takes.
+    pub defaults: Arc<Policy>,
+    pub limits: Limits,
+    pub timeouts: Timeouts,
+    /// Worker threads; `None` is one for each core that the process may use.
+    pub workers: Option<NonZeroUsize>,
+    /// Peers whose `X-Forwarded-*` and `Forwarded` headers are believed.
+    pub trusted_proxies: Vec<ipnet::IpNet>,
+}
+
+/// Index into [`Config::upstreams`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UpstreamId(pub u32);
+
+#[derive(Clone, Debug)]
+pub struct Listener {
+    pub address: SocketAddr,
+    pub place: Place,
+}
+
+/// Where descriptors come from; all are merged into one schema.
+#[derive(Clone, Debug)]
+pub enum DescriptorSource {
+    /// A folder of `.proto` sources.
+    Protos { folder: PathBuf, place: Place },
+    /// A `FileDescriptorSet`.
+    File { file: PathBuf, place: Place },
+    /// Ask this upstream's server reflection.
+    Reflection { upstream: UpstreamId, place: Place },
+    /// A `google.api.Service` YAML: its `http.rules` replace annotations by selector.
+    Rules { file: PathBuf, place: Place },
+}
+
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    pub name: Arc<str>,
+    pub endpoints: Vec<Endpoint>,
+    pub protocol: UpstreamProtocol,
+    pub place: Place,
+}
+
+/// How to reach one or more instances.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// IP address or DNS name.
+    pub host: Arc<str>,
+    pub port: u16,
+}
+
+/// What an upstream speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamProtocol {
+    /// gRPC over HTTP/2 without TLS; the default. Also plain HTTP/2 for proxied routes.
+    Http2,
+    /// HTTP/1.1, for proxied routes alone.
+    Http1,
+}
+
+#[derive(Clone, Debug)]
+pub struct Route {
+    pub matcher: Matcher,
+    pub upstream: UpstreamId,
+    /// Empty is any host.
+    pub hosts: Vec<HostPattern>,
+    pub policy: Arc<Policy>,
+    pub place: Place,
+}
+
+#[derive(Clone, Debug)]
+pub enum Matcher {
+    /// Every `google.api.http` annotation of the services whose full name matches one of the globs
+    /// (`gamehub.v1.*`).
+    Services { globs: Vec<Glob> },
+    /// An HTTP rule for one method.
+    Rpc {
+        rule: HttpRule,
+        /// `gamehub.v1.Moderation`
+        service: Box<str>,
+        method: Box<str>,
+        /// Takes the place of an annotation of the same shape.
+        overrides: bool,
+        /// Of the template text, for errors.
+        rule_place: Place,
+    },
+    /// Plain reverse proxy.
+    Path(PathMatch),
+}
+
+/// A service glob and where it stands.
+#[derive(Clone, Debug)]
+pub struct Glob {
+    pub pattern: Box<str>,
+    pub place: Place,
+}
+
+/// What a route does beside matching; `defaults` merged in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    pub timeout: Duration,
+    pub stream_idle: Duration,
+    pub stream_max: Option<Duration>,
+    pub json: JsonOptions,
+    pub unknown_query: UnknownQuery,
+    /// Parameters to skip even when unknown ones are refused.
+    pub ignored_query_parameters: Vec<Box<str>>,
+    pub errors: ErrorFormat,
+    /// Hide DebugInfo and the messages of INTERNAL and UNKNOWN from clients.
+    pub hide_internal: bool,
+    /// Body bytes of one request (unary), or of one message (streams).
+    pub body_bytes_max: ByteLimit,
+    pub reply_bytes_max: ByteLimit,
+    pub to_metadata: Vec<HeaderPattern>,
+    pub to_response: Vec<HeaderPattern>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownQuery {
+    Reject,
+    Ignore,
+}
+
+/// The shape of an error body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorFormat {
+    /// `google.rpc.Status`: `{"code":5,"message":…,"details":[…]}`
+    Status,
+    /// `{"error":{"code":404,"status":"NOT_FOUND",…}}`
+    Aip193,
+    /// RFC 9457 `application/problem+json`
+    Problem,
+}
+
+/// A header name, or a prefix of names (`x-app-*`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeaderPattern {
+    Name(HeaderName),
+    Prefix(Box<str>),
+}
+
+impl HeaderPattern {
+    #[must_use]
+    pub fn matches(&self, name: &HeaderName) -> bool {
+        match self {
+            Self::Name(n) => n == name,
+            Self::Prefix(p) => name.as_str().starts_with(&**p),
+        }
+    }
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        let limits = Limits::default();
+        Self {
+            timeout: crate::limits::CALL_TIMEOUT,
+            stream_idle: crate::limits::STREAM_IDLE,
+            stream_max: None,
+            json: JsonOptions::default(),
+            unknown_query: UnknownQuery::Reject,
+            ignored_query_parameters: Vec::new(),
+            errors: ErrorFormat::Status,
+            hide_internal: true,
+            body_bytes_max: limits.body_bytes_max,
+            reply_bytes_max: limits.reply_bytes_max,
+            to_metadata: Vec::new(),
+            to_response: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Transom: the front door of a web platform.
+//!
+//! REST/JSON comes in, gRPC goes out, from protobuf descriptors that are loaded at run time. Modules
+//! in reading order: [`route`] finds the rule for a path, [`schema`] holds the linked descriptors,
+//! [`codec`] goes between JSON and the wire, [`transcode`] binds a request to a message and
+//! [`protocol`] frames streams. Those five are pure: no clock, no socket, no runtime, and build alone
+//! with `--no-default-features`. The rest is the gateway around them.
+
+#![forbid(unsafe_code)]
+#![warn(missing_debug_implementations)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::todo,
+        clippy::unimplemented,
+        clippy::unreachable
+    )
+)]
+
+pub mod failure;
+pub mod limits;
+
+pub mod route;
+pub mod schema;
+
+pub mod codec;
+pub mod transcode;
+
+pub mod protocol;
+
+#[cfg(feature = "gateway")]
+pub mod config;
+#[cfg(feature = "gateway")]
+pub mod live;
+#[cfg(feature = "gateway")]
+pub mod snapshot;
+
+#[cfg(feature = "gateway")]
+pub mod upstream;
+
+#[cfg(feature = "gateway")]
+pub mod exchange;

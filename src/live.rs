@@ -1,0 +1,76 @@
+//! One generation: the route table and all that its routes need. Built whole, then published.
+
+use std::sync::Arc;
+
+use crate::config::model::{Config, Place, Policy, Upstream, UpstreamId};
+use crate::limits::{Limits, Timeouts};
+use crate::route::{RouteId, Table};
+use crate::schema::Schema;
+use crate::transcode::MethodPlan;
+
+/// Everything a request needs, from one reading of config and descriptors.
+#[derive(Debug)]
+pub struct Live {
+    pub table: Table,
+    /// [`RouteId`] indexes it.
+    pub routes: Vec<Route>,
+    pub schema: Arc<Schema>,
+    pub upstreams: Arc<[Upstream]>,
+    /// For requests that no route takes.
+    pub defaults: Arc<Policy>,
+    pub limits: Limits,
+    pub timeouts: Timeouts,
+    pub trusted_proxies: Vec<ipnet::IpNet>,
+}
+
+/// One entry of the table.
+#[derive(Debug)]
+pub struct Route {
+    pub target: Target,
+    pub upstream: UpstreamId,
+    pub policy: Arc<Policy>,
+    /// Where it is written.
+    pub place: Place,
+}
+
+#[derive(Debug)]
+pub enum Target {
+    /// Transcode to this method.
+    Rpc(MethodPlan),
+    /// Pass on as it is.
+    Proxy,
+}
+
+/// Why a generation can't be built; one for each fault found.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{place}: {message}")]
+pub struct BuildError {
+    pub place: Place,
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<String>,
+}
+
+impl Live {
+    /// Plans every route of `config` on `schema`.
+    ///
+    /// # Errors
+    /// Every fault, not the first alone.
+    pub fn build(config: &Config, schema: Arc<Schema>) -> Result<Self, Vec<BuildError>> {
+        Ok(Self {
+            table: Table::default(),
+            routes: Vec::new(),
+            schema,
+            upstreams: config.upstreams.clone().into(),
+            defaults: Arc::clone(&config.defaults),
+            limits: config.limits.clone(),
+            timeouts: config.timeouts.clone(),
+            trusted_proxies: config.trusted_proxies.clone(),
+        })
+    }
+
+    #[must_use]
+    pub fn route(&self, id: RouteId) -> Option<&Route> {
+        self.routes.get(id.0 as usize)
+    }
+}

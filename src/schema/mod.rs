@@ -1,0 +1,13 @@
+//! Descriptors: from bytes to one linked, immutable [`Schema`].
+//!
+//! Read by our own `prost::Message` structs of `descriptor.proto` (with editions' features and the
+//! `google.api.http` option as ordinary fields), linked by names into indices. No descriptor, however
+//! broken, panics: each refusal is a [`SchemaError`] that names the file and the symbol.
+
+mod types;
+
+pub use types::{
+    Cardinality, Enum, EnumId, EnumValue, ExtensionRef, Field, FieldIndex, FieldRef, HttpPattern,
+    HttpRule, Kind, MapKey, Message, MessageId, Method, MethodRef, Presence, Schema, Service,
+    StreamKind, WellKnown,
+};
