@@ -34,9 +34,13 @@ pub mod transcode;
 pub mod protocol;
 
 #[cfg(feature = "gateway")]
+pub mod client_body;
+#[cfg(feature = "gateway")]
 pub mod config;
 #[cfg(feature = "gateway")]
 pub mod live;
+#[cfg(feature = "gateway")]
+pub mod rt;
 #[cfg(feature = "gateway")]
 pub mod snapshot;
 

@@ -18,6 +18,8 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
     ("config", 2, &[]),
     ("snapshot", 2, &[]),
     ("drain", 2, &[]),
+    ("client_body", 2, &[]),
+    ("rt", 2, &[]),
     ("telemetry", 2, &[]),
     ("live", 2, &["config", "snapshot", "telemetry"]),
     ("listener", 3, &[]),

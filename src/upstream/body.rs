@@ -5,7 +5,9 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
+
+use crate::client_body::ClientBody;
+use crate::failure::Failure;
 
 /// Body of a request to an upstream.
 #[derive(Debug)]
@@ -13,7 +15,7 @@ pub enum UpstreamBody {
     /// A whole message: may be sent again if it never arrived.
     Replayable(Option<Bytes>),
     /// The client's body, passed on as it comes.
-    Client(Incoming),
+    Client(ClientBody),
 }
 
 impl UpstreamBody {
@@ -25,12 +27,12 @@ impl UpstreamBody {
 
 impl Body for UpstreamBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Failure;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         match self.get_mut() {
             Self::Replayable(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
             Self::Client(body) => Pin::new(body).poll_frame(cx),

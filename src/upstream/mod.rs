@@ -1,7 +1,10 @@
 //! Upstream connections of one worker: pooled, reused, opened before the peer's stream limit.
 
+mod answer;
 mod body;
+mod connection;
 
+pub use answer::AnswerBody;
 pub use body::UpstreamBody;
 
 use std::rc::Rc;
@@ -33,7 +36,7 @@ impl Upstreams {
         self: &Rc<Self>,
         upstream: UpstreamId,
         request: http::Request<UpstreamBody>,
-    ) -> Result<http::Response<hyper::body::Incoming>, Failure> {
+    ) -> Result<http::Response<AnswerBody>, Failure> {
         let _ = (upstream, request, &self.specs);
         Err(Failure::upstream(GrpcCode::Unavailable, "stub"))
     }

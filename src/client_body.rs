@@ -1,0 +1,120 @@
+//! The body of a client's request, bounded in time: each wait for its next piece has a limit.
+//!
+//! Its errors are [`Failure`]s already, since what went wrong with a body is known here alone: a
+//! client that stopped sending (408), one that left, or framing that can't be read (400).
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+use crate::failure::{Blame, Failure, GrpcCode};
+
+/// The client's body as it comes in. Dropping it before its end ends an HTTP/1.1 connection after
+/// the reply, and stops an HTTP/2 stream.
+#[derive(Debug)]
+pub struct ClientBody {
+    inner: Incoming,
+    idle_max: Duration,
+    /// Armed while a wait lasts; made by the first one, since most bodies never wait.
+    timer: Option<Pin<Box<Sleep>>>,
+    waiting: bool,
+}
+
+impl ClientBody {
+    /// A body whose pieces come no further than `idle_max` apart.
+    #[must_use]
+    pub fn new(inner: Incoming, idle_max: Duration) -> Self {
+        Self {
+            inner,
+            idle_max,
+            timer: None,
+            waiting: false,
+        }
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let timer = match &mut self.timer {
+            Some(timer) => {
+                if !self.waiting {
+                    timer.as_mut().reset(Instant::now() + self.idle_max);
+                }
+                timer
+            }
+            none => none.insert(Box::pin(tokio::time::sleep(self.idle_max))),
+        };
+        self.waiting = true;
+        timer.as_mut().poll(cx)
+    }
+}
+
+impl Body for ClientBody {
+    type Data = Bytes;
+    type Error = Failure;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        let this = self.get_mut();
+        match Pin::new(&mut this.inner).poll_frame(cx) {
+            Poll::Ready(frame) => {
+                this.waiting = false;
+                Poll::Ready(frame.map(|f| f.map_err(broken)))
+            }
+            Poll::Pending => this.poll_timer(cx).map(|()| Some(Err(stalled()))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+fn stalled() -> Failure {
+    Failure::new(
+        Blame::Client,
+        GrpcCode::DeadlineExceeded,
+        "the request body stopped coming",
+    )
+    .status(StatusCode::REQUEST_TIMEOUT)
+}
+
+/// What hyper says of a body it can't go on reading.
+fn broken(error: hyper::Error) -> Failure {
+    let left = error.is_incomplete_message() || error.is_canceled() || reset_by_client(&error);
+    if left {
+        Failure::new(
+            Blame::Client,
+            GrpcCode::Cancelled,
+            "the client left before the end of the request body",
+        )
+        .caused_by(error)
+    } else {
+        Failure::client("the request body is not framed as HTTP says").caused_by(error)
+    }
+}
+
+fn reset_by_client(error: &hyper::Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if let Some(h2) = cause.downcast_ref::<h2::Error>() {
+            return h2.is_reset() && h2.is_remote() || h2.is_io();
+        }
+        if cause.is::<std::io::Error>() {
+            return true;
+        }
+        source = cause.source();
+    }
+    false
+}

@@ -1,0 +1,116 @@
+//! What comes back from an upstream, and what its errors mean.
+
+use std::fmt;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use crate::failure::{Failure, GrpcCode, Retry};
+
+use super::connection::Lease;
+
+/// Body of an upstream's answer. Dropping it before its end resets the stream (`CANCEL`).
+pub struct AnswerBody {
+    inner: Incoming,
+    upstream: Rc<str>,
+    /// The place on the connection, given back with the body.
+    _lease: Lease,
+}
+
+impl AnswerBody {
+    pub(super) fn new(inner: Incoming, upstream: Rc<str>, lease: Lease) -> Self {
+        Self {
+            inner,
+            upstream,
+            _lease: lease,
+        }
+    }
+}
+
+impl fmt::Debug for AnswerBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AnswerBody")
+            .field("upstream", &self.upstream)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = Failure;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        Poll::Ready(frame.map(|f| f.map_err(|e| cut_off(&self.upstream, e))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// The answer began and did not end.
+fn cut_off(upstream: &str, error: hyper::Error) -> Failure {
+    let code = reset_reason(&error).map_or(GrpcCode::Unavailable, code_of_reset);
+    Failure::upstream(code, format!("upstream {upstream:?} broke off its answer")).caused_by(error)
+}
+
+/// No answer began. `unprocessed` when the upstream is known not to have acted on the request.
+pub(super) fn unanswered(upstream: &str, error: hyper::Error) -> Failure {
+    let retry = if is_unprocessed(&error) {
+        Retry::IfUnsent
+    } else {
+        Retry::IfIdempotent
+    };
+    let code = reset_reason(&error).map_or(GrpcCode::Unavailable, code_of_reset);
+    let mut failure =
+        Failure::upstream(code, format!("upstream {upstream:?} gave no answer")).caused_by(error);
+    failure.retry = retry;
+    failure
+}
+
+/// The code that gRPC gives to a stream reset ("HTTP2 Transport Mapping", the table of errors).
+fn code_of_reset(reason: h2::Reason) -> GrpcCode {
+    match reason {
+        h2::Reason::REFUSED_STREAM | h2::Reason::CONNECT_ERROR => GrpcCode::Unavailable,
+        h2::Reason::CANCEL => GrpcCode::Cancelled,
+        h2::Reason::ENHANCE_YOUR_CALM => GrpcCode::ResourceExhausted,
+        h2::Reason::INADEQUATE_SECURITY => GrpcCode::PermissionDenied,
+        _ => GrpcCode::Internal,
+    }
+}
+
+/// Whether the peer says that it never began on the request: RFC 9113 §8.7 allows sending it again.
+/// A GOAWAY reaches a stream as such an error only when its number is past the last one processed.
+pub(super) fn is_unprocessed(error: &hyper::Error) -> bool {
+    h2_error(error).is_some_and(|e| {
+        e.is_remote()
+            && (e.is_go_away() || e.is_reset() && e.reason() == Some(h2::Reason::REFUSED_STREAM))
+    })
+}
+
+fn reset_reason(error: &hyper::Error) -> Option<h2::Reason> {
+    h2_error(error).filter(|e| e.is_reset())?.reason()
+}
+
+fn h2_error(error: &hyper::Error) -> Option<&h2::Error> {
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if let Some(h2) = cause.downcast_ref::<h2::Error>() {
+            return Some(h2);
+        }
+        source = cause.source();
+    }
+    None
+}
