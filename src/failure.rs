@@ -23,6 +23,15 @@ pub enum Retry {
     IfUnsent,
 }
 
+/// Whose words a failure's message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speaker {
+    /// Ours, written for clients.
+    Gateway,
+    /// The service's own (`grpc-message`): may tell what clients should not read.
+    Service,
+}
+
 /// The canonical codes of `google/rpc/code.proto`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -154,6 +163,7 @@ pub struct Failure {
     pub retry: Retry,
     /// For the client.
     pub message: Cow<'static, str>,
+    pub speaker: Speaker,
     pub violations: Vec<FieldViolation>,
     /// Serialised `google.rpc.Status` from upstream, when it sent one (`grpc-status-details-bin`).
     pub details: Option<bytes::Bytes>,
@@ -175,6 +185,7 @@ impl Failure {
             http_status: None,
             retry: Retry::Never,
             message: message.into(),
+            speaker: Speaker::Gateway,
             violations: Vec::new(),
             details: None,
             allow: None,

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::config::model::{Config, Place, Policy, Upstream, UpstreamId};
+use crate::codec::Codec;
+use crate::config::model::{Config, Place, Policy, SelectorRule, Upstream, UpstreamId};
 use crate::limits::{Limits, Timeouts};
 use crate::route::{RouteId, Table};
 use crate::schema::Schema;
@@ -15,6 +16,10 @@ pub struct Live {
     /// [`RouteId`] indexes it.
     pub routes: Vec<Route>,
     pub schema: Arc<Schema>,
+    /// With the JSON options of `defaults`: for error bodies where no route has been found.
+    pub codec: Arc<Codec>,
+    /// What was left out of the table, and why; not errors.
+    pub notes: Vec<Note>,
     pub upstreams: Arc<[Upstream]>,
     /// For requests that no route takes.
     pub defaults: Arc<Policy>,
@@ -41,6 +46,17 @@ pub enum Target {
     Proxy,
 }
 
+/// A rule that is well-formed but isn't served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    pub place: Place,
+    /// `pkg.Service/Method`
+    pub method: Box<str>,
+    /// `POST /v1/games:upload`; empty for a method that has no rule.
+    pub rule: Box<str>,
+    pub message: Box<str>,
+}
+
 /// Why a generation can't be built; one for each fault found.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{place}: {message}")]
@@ -52,12 +68,23 @@ pub struct BuildError {
 }
 
 impl Live {
-    /// Plans every route of `config` on `schema`.
+    /// Plans every route of `config` on `schema`. `rules` (of service YAML files, in their order) take
+    /// the place of annotations; the last rule for a method wins.
     ///
     /// # Errors
     /// Every fault, not the first alone.
-    pub fn build(config: &Config, schema: Arc<Schema>) -> Result<Self, Vec<BuildError>> {
+    pub fn build(
+        config: &Config,
+        schema: Arc<Schema>,
+        rules: &[SelectorRule],
+    ) -> Result<Self, Vec<BuildError>> {
+        let _ = rules;
         Ok(Self {
+            codec: Arc::new(Codec::build(
+                Arc::clone(&schema),
+                config.defaults.json.clone(),
+            )),
+            notes: Vec::new(),
             table: Table::default(),
             routes: Vec::new(),
             schema,

@@ -112,6 +112,16 @@ pub enum Matcher {
     Path(PathMatch),
 }
 
+/// One rule of a `google.api.Service` YAML.
+#[derive(Clone, Debug)]
+pub struct SelectorRule {
+    /// The method, `gamehub.v1.Catalogue.GetGame`.
+    pub selector: Box<str>,
+    pub rule: HttpRule,
+    /// Of the rule in its file.
+    pub place: Place,
+}
+
 /// A service glob and where it stands.
 #[derive(Clone, Debug)]
 pub struct Glob {
