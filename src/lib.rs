@@ -49,3 +49,6 @@ pub mod upstream;
 
 #[cfg(feature = "gateway")]
 pub mod exchange;
+
+#[cfg(feature = "gateway")]
+pub mod demo;
