@@ -130,3 +130,7 @@ pub const STREAM_IDLE: Duration = Duration::from_secs(5 * 60);
 pub const WORK_SLICE_BYTES: usize = 64 * 1024;
 /// A chunk of a JSON document on its way to the client.
 pub const PRINT_CHUNK_BYTES: usize = 64 * 1024;
+/// Names in one dotted query parameter (`a.b.c` has three): deeper than real requests go.
+pub const FIELD_PATH_DEPTH_MAX: usize = 32;
+/// Faults reported for the path and query of one request; the rest is left out.
+pub const VIOLATIONS_MAX: usize = 16;

@@ -13,6 +13,8 @@ use crate::limits::{ByteLimit, Limits, Timeouts};
 use crate::route::{HostPattern, PathMatch};
 use crate::schema::HttpRule;
 
+pub use crate::transcode::{ErrorFormat, UnknownQuery};
+
 /// `transom.yaml:31:5`
 pub type Place = Arc<str>;
 
@@ -147,23 +149,6 @@ pub struct Policy {
     pub reply_bytes_max: ByteLimit,
     pub to_metadata: Vec<HeaderPattern>,
     pub to_response: Vec<HeaderPattern>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UnknownQuery {
-    Reject,
-    Ignore,
-}
-
-/// The shape of an error body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ErrorFormat {
-    /// `google.rpc.Status`: `{"code":5,"message":…,"details":[…]}`
-    Status,
-    /// `{"error":{"code":404,"status":"NOT_FOUND",…}}`
-    Aip193,
-    /// RFC 9457 `application/problem+json`
-    Problem,
 }
 
 /// A header name, or a prefix of names (`x-app-*`).

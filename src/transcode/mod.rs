@@ -1,5 +1,15 @@
 //! One request to one message, one message to one reply: everything a route needs, worked out at load.
 
+pub mod bind;
+pub mod error_body;
+pub mod frame;
+pub mod metadata;
 pub mod plan;
+pub mod query;
+pub mod status;
+mod suggest;
+mod wire;
 
-pub use plan::{BodyRule, MethodPlan, PathBinding, ResponseRule};
+pub use bind::{QueryPolicy, UnknownQuery};
+pub use error_body::{ErrorFormat, Inner};
+pub use plan::{BodyRule, MethodPlan, PathBinding, PlanError, ResponseRule, RulePart};

@@ -1,0 +1,399 @@
+//! Path captures and query string → wire records, appended to the body's.
+//!
+//! A message is the merge of its records (protobuf, "last one wins"), so nothing of the body is moved
+//! or decoded, and the path wins because it comes later. Nested fields become nested records.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use smallvec::SmallVec;
+
+use crate::codec::EncodeError;
+use crate::failure::{Failure, FieldViolation};
+use crate::limits::VIOLATIONS_MAX;
+use crate::route::decode_capture;
+use crate::schema::{Cardinality, FieldRef, Kind, MessageId, Schema, WellKnown};
+
+use super::plan::{MethodPlan, PathBinding, Relation, relation, well_known};
+use super::query::{Chain, Many, QueryFault, QueryField};
+use super::wire::{self, Delimiting};
+
+/// Unknown parameters that get a "did you mean": it costs a pass over the names.
+const SUGGESTIONS_MAX: usize = 3;
+
+/// What to do with a parameter that names no field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownQuery {
+    Reject,
+    Ignore,
+}
+
+/// How a query string is read.
+#[derive(Clone, Copy, Debug)]
+pub struct QueryPolicy<'p> {
+    pub unknown: UnknownQuery,
+    /// Parameters to skip in any case.
+    pub ignored: &'p [Box<str>],
+    pub parameters_max: usize,
+}
+
+impl MethodPlan {
+    /// Appends the fields that path and query set. `wire` holds the encoded body, if there is one;
+    /// `captures` are the raw texts of the template's variables, in order.
+    ///
+    /// # Errors
+    /// 400 with a field violation for each fault (the first [`VIOLATIONS_MAX`] of them); `wire` then
+    /// holds rubbish past its old length.
+    pub fn bind(
+        &self,
+        captures: &[&str],
+        query: Option<&str>,
+        policy: &QueryPolicy<'_>,
+        wire: &mut Vec<u8>,
+    ) -> Result<(), Failure> {
+        let mut binder = Binder::new(self, wire);
+        for (binding, raw) in self.path.iter().zip(captures) {
+            binder.path(binding, raw);
+        }
+        if let Some(query) = query {
+            binder.query(query, policy);
+        }
+        binder.finish()
+    }
+
+    /// Appends a raw body as the `google.api.HttpBody` that the rule takes it for. Nothing is appended
+    /// for other rules.
+    pub fn bind_raw_body(&self, content_type: &str, data: &[u8], wire: &mut Vec<u8>) {
+        use super::plan::BodyRule as B;
+        let start = wire.len();
+        if !matches!(self.body, B::RawWhole | B::RawField(_)) {
+            return;
+        }
+        if !content_type.is_empty() {
+            wire::put_bytes(1, content_type.as_bytes(), wire);
+        }
+        if !data.is_empty() {
+            wire::put_bytes(2, data, wire);
+        }
+        if let B::RawField(field) = self.body {
+            wrap(self.codec.schema(), field, start, wire);
+        }
+    }
+}
+
+/// One pair of a query string, decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameter<'q> {
+    pub name: Cow<'q, str>,
+    /// Empty when there is no `=`.
+    pub value: Cow<'q, str>,
+}
+
+/// The pairs of a query string. Empty pairs (`&&`) are skipped; `;` separates nothing.
+pub fn parameters(query: &str) -> impl Iterator<Item = Result<Parameter<'_>, BadParameter<'_>>> {
+    query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let decoded = decode(name).zip(decode(value));
+            match decoded {
+                Some((name, value)) => Ok(Parameter { name, value }),
+                None => Err(BadParameter { name }),
+            }
+        })
+}
+
+/// A pair with a broken percent escape, or that isn't UTF-8 once decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BadParameter<'q> {
+    /// Not decoded.
+    pub name: &'q str,
+}
+
+/// `application/x-www-form-urlencoded` text; `None` when it is broken.
+fn decode(text: &str) -> Option<Cow<'_, str>> {
+    if !text.bytes().any(|b| matches!(b, b'%' | b'+')) {
+        return Some(Cow::Borrowed(text));
+    }
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
+            b'+' => b' ',
+            b'%' => hex(bytes.next()?)? << 4 | hex(bytes.next()?)?,
+            other => other,
+        });
+    }
+    String::from_utf8(decoded).ok().map(Cow::Owned)
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    let value = char::from(digit).to_digit(16)?;
+    u8::try_from(value).ok()
+}
+
+/// Binds one request.
+struct Binder<'b> {
+    plan: &'b MethodPlan,
+    wire: &'b mut Vec<u8>,
+    has_body: bool,
+    /// What the query has set so far, each chain once.
+    seen: SmallVec<[Seen; 8]>,
+    violations: Vec<FieldViolation>,
+    suggestions: usize,
+}
+
+struct Seen {
+    chain: Chain,
+    key: Option<Box<str>>,
+    name: Box<str>,
+}
+
+impl<'b> Binder<'b> {
+    fn new(plan: &'b MethodPlan, wire: &'b mut Vec<u8>) -> Self {
+        let has_body = !wire.is_empty();
+        Self {
+            plan,
+            wire,
+            has_body,
+            seen: SmallVec::new(),
+            violations: Vec::new(),
+            suggestions: 0,
+        }
+    }
+
+    fn finish(self) -> Result<(), Failure> {
+        match self.violations.is_empty() {
+            true => Ok(()),
+            false => Err(refusal(self.violations)),
+        }
+    }
+
+    fn violation(&mut self, field: &str, description: impl Into<String>) {
+        self.violations.push(FieldViolation {
+            field: field.to_owned(),
+            description: description.into(),
+        });
+    }
+
+    fn path(&mut self, binding: &PathBinding, raw: &str) {
+        let text = match decode_capture(raw, binding.multi) {
+            Ok(text) => text,
+            Err(error) => return self.violation(&binding.name, error.to_string()),
+        };
+        if self.has_body {
+            self.clear(&binding.fields);
+        }
+        if let Err(error) = append(self.plan, &binding.fields, None, &text, self.wire) {
+            self.violation(&binding.name, describe(&error));
+        }
+    }
+
+    /// A Timestamp of the path merged with one of the body would be neither: write explicit zeros
+    /// between them. Scalars need none, the later record replaces the earlier.
+    fn clear(&mut self, fields: &[FieldRef]) {
+        let schema = self.plan.codec.schema();
+        let kind = fields
+            .last()
+            .and_then(|at| schema.field(*at))
+            .map(|f| f.kind);
+        let Some(Kind::Message(message)) = kind else {
+            return;
+        };
+        let start = self.wire.len();
+        self.wire.extend_from_slice(zeros(schema, message));
+        for field in fields.iter().rev() {
+            wrap(schema, *field, start, self.wire);
+        }
+    }
+
+    fn query(&mut self, query: &str, policy: &QueryPolicy<'_>) {
+        for (count, parameter) in parameters(query).enumerate() {
+            if count == policy.parameters_max {
+                let message = format!("more than {} query parameters", policy.parameters_max);
+                return self.violation("", message);
+            }
+            match parameter {
+                Ok(Parameter { name, value }) => self.parameter(&name, &value, policy),
+                Err(bad) => self.violation(bad.name, "has a broken percent escape or is not UTF-8"),
+            }
+            if self.violations.len() >= VIOLATIONS_MAX {
+                return;
+            }
+        }
+    }
+
+    fn parameter(&mut self, name: &str, value: &str, policy: &QueryPolicy<'_>) {
+        if policy.ignored.iter().any(|i| **i == *name) {
+            return;
+        }
+        let field = match self.plan.query_field(name) {
+            Ok(field) => field,
+            Err(QueryFault::Unknown { .. } | QueryFault::NoQuery)
+                if policy.unknown == UnknownQuery::Ignore =>
+            {
+                return;
+            }
+            Err(fault) => return self.fault(name, &fault),
+        };
+        if let Err(description) = self.check_set(&field) {
+            return self.violation(name, description);
+        }
+        let QueryField { chain, key, .. } = &field;
+        match append(self.plan, chain, *key, value, self.wire) {
+            Ok(()) => self.remember(name, field),
+            Err(error) => self.violation(name, describe(&error)),
+        }
+    }
+
+    fn fault(&mut self, name: &str, fault: &QueryFault<'_>) {
+        let mut description = fault.to_string();
+        if self.suggestions < SUGGESTIONS_MAX {
+            self.suggestions += 1;
+            if let Some(meant) = fault.suggestion(self.plan) {
+                let _ = write!(description, "; did you mean {meant:?}?");
+            }
+        }
+        self.violation(name, description);
+    }
+
+    /// Nothing set so far excludes this field.
+    fn check_set(&self, field: &QueryField<'_>) -> Result<(), String> {
+        let schema = self.plan.codec.schema();
+        for seen in &self.seen {
+            match relation(schema, &seen.chain, &field.chain) {
+                Relation::Rivals => {
+                    return Err(format!(
+                        "is of the same oneof as {:?}: give one of them",
+                        seen.name
+                    ));
+                }
+                Relation::Same if field.many == Many::Once => {
+                    return Err("is given more than once, and holds one value".into());
+                }
+                Relation::Same
+                    if field.many == Many::PerKey && seen.key.as_deref() == field.key =>
+                {
+                    return Err("is given more than once for this key".into());
+                }
+                _ => {}
+            }
+        }
+        for binding in &self.plan.path {
+            if relation(schema, &binding.fields, &field.chain) == Relation::Rivals {
+                return Err(format!(
+                    "is of the same oneof as {:?} of the path",
+                    binding.name
+                ));
+            }
+        }
+        let body = self.plan.body.field().filter(|_| self.has_body);
+        if body.is_some_and(|f| relation(schema, &[f], &field.chain) == Relation::Rivals) {
+            return Err("is of the same oneof as the body".into());
+        }
+        Ok(())
+    }
+
+    fn remember(&mut self, name: &str, field: QueryField<'_>) {
+        let again =
+            field.many == Many::Repeated && self.seen.iter().any(|s| s.chain == field.chain);
+        if !again {
+            self.seen.push(Seen {
+                key: field.key.map(Box::from),
+                chain: field.chain,
+                name: name.into(),
+            });
+        }
+    }
+}
+
+/// Appends one value at the end of a chain of fields.
+fn append(
+    plan: &MethodPlan,
+    chain: &[FieldRef],
+    key: Option<&str>,
+    text: &str,
+    wire: &mut Vec<u8>,
+) -> Result<(), EncodeError> {
+    let schema = plan.codec.schema();
+    let start = wire.len();
+    let Some((leaf, above)) = chain.split_last() else {
+        return Ok(());
+    };
+    match key {
+        None => plan.codec.encode_text(*leaf, text, wire)?,
+        Some(key) => {
+            for (number, text) in [(1, key), (2, text)] {
+                if let Some(part) = entry_field(schema, *leaf, number) {
+                    plan.codec.encode_text(part, text, wire)?;
+                }
+            }
+            wrap(schema, *leaf, start, wire);
+        }
+    }
+    for field in above.iter().rev() {
+        wrap(schema, *field, start, wire);
+    }
+    Ok(())
+}
+
+/// Key (1) or value (2) of a map field's entries.
+fn entry_field(schema: &Schema, map: FieldRef, number: u32) -> Option<FieldRef> {
+    let Cardinality::Map { entry, .. } = schema.field(map)?.cardinality else {
+        return None;
+    };
+    let field = schema.message(entry)?.field_by_number(number)?;
+    Some(FieldRef {
+        message: entry,
+        field,
+    })
+}
+
+/// Makes what was written from `start` on the content of this message field (or map entry).
+fn wrap(schema: &Schema, field: FieldRef, start: usize, wire: &mut Vec<u8>) {
+    let Some(field) = schema.field(field) else {
+        return;
+    };
+    let delimiting = match field.delimited && !matches!(field.cardinality, Cardinality::Map { .. })
+    {
+        true => Delimiting::Group,
+        false => Delimiting::Length,
+    };
+    wire::wrap(field.number, delimiting, start, wire);
+}
+
+/// The fields of a message that takes a path text, each explicitly zero.
+fn zeros(schema: &Schema, message: MessageId) -> &'static [u8] {
+    use WellKnown as W;
+    match well_known(schema, message) {
+        Some(W::Timestamp | W::Duration) => &[0x08, 0, 0x10, 0],
+        Some(W::BoolValue | W::Int32Value | W::Int64Value | W::UInt32Value | W::UInt64Value) => {
+            &[0x08, 0]
+        }
+        Some(W::DoubleValue) => &[0x09, 0, 0, 0, 0, 0, 0, 0, 0],
+        Some(W::FloatValue) => &[0x0d, 0, 0, 0, 0],
+        Some(W::StringValue | W::BytesValue) => &[0x0a, 0],
+        _ => &[],
+    }
+}
+
+fn describe(error: &EncodeError) -> String {
+    error.to_string()
+}
+
+/// 400 that names every field at fault.
+fn refusal(violations: Vec<FieldViolation>) -> Failure {
+    let message = match violations.as_slice() {
+        [one] if one.field.is_empty() => one.description.clone(),
+        [one] => format!("{}: {}", one.field, one.description),
+        many => {
+            let mut names: Vec<&str> = many.iter().map(|v| v.field.as_str()).collect();
+            names.dedup();
+            format!("{} fields are wrong: {}", many.len(), names.join(", "))
+        }
+    };
+    let mut failure = Failure::client(message);
+    failure.violations = violations;
+    failure
+}
