@@ -134,3 +134,14 @@ pub const PRINT_CHUNK_BYTES: usize = 64 * 1024;
 pub const FIELD_PATH_DEPTH_MAX: usize = 32;
 /// Faults reported for the path and query of one request; the rest is left out.
 pub const VIOLATIONS_MAX: usize = 16;
+/// Segments of a request path. No template is longer, and a lookup may visit each.
+pub const PATH_SEGMENTS_MAX: usize = 256;
+/// Text of one path template.
+pub const TEMPLATE_BYTES_MAX: usize = 4096;
+/// Segments of one path template.
+pub const TEMPLATE_SEGMENTS_MAX: usize = 128;
+/// Trie nodes that one lookup may visit in one host's routes, whatever the path. Ordinary tables stay
+/// under 50; a table that could need more is refused when it is built.
+pub const LOOKUP_VISITS_MAX: usize = 2048;
+/// Rules that `explain` lists.
+pub const EXPLAINED_MAX: usize = 16;

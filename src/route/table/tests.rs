@@ -1,0 +1,248 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::route::{Builder, HostPattern, PathMatch, PathTemplate};
+
+/// `METHOD /template`, `prefix /p` (forwards), `files /p` (a prefix that doesn't) or `path /p`, with
+/// ` @host` behind it. A route's id is its index.
+fn table(routes: &[&str]) -> Table {
+    builder(routes).build().unwrap()
+}
+
+fn builder(routes: &[&str]) -> Builder {
+    let mut builder = Builder::default();
+    for (index, route) in routes.iter().enumerate() {
+        let (route, host) = route.split_once(" @").unwrap_or((route, ""));
+        let hosts: Vec<_> = host
+            .split_terminator(',')
+            .map(|h| HostPattern::parse(h).unwrap())
+            .collect();
+        let (kind, path) = route.split_once(' ').unwrap();
+        let id = RouteId(index as u32);
+        let place: Arc<str> = format!("line {index}").into();
+        match kind {
+            "prefix" => builder.path(&hosts, PathMatch::Prefix(path.into()), true, id, place),
+            "files" => builder.path(&hosts, PathMatch::Prefix(path.into()), false, id, place),
+            "path" => builder.path(&hosts, PathMatch::Exact(path.into()), true, id, place),
+            "page" => builder.path(&hosts, PathMatch::Exact(path.into()), false, id, place),
+            method => builder.rule(
+                &hosts,
+                method,
+                &PathTemplate::parse(path).unwrap(),
+                id,
+                place,
+            ),
+        }
+    }
+    builder
+}
+
+fn ask(table: &Table, request: &str) -> String {
+    let (request, host) = request.split_once(" @").unwrap_or((request, ""));
+    let (method, path) = request.split_once(' ').unwrap();
+    let path = RawPath::parse(path).unwrap();
+    match table.lookup(host, &method.parse().unwrap(), &path) {
+        Lookup::Matched(found) => format!("{} {}", found.route.0, found.captures.join("|"))
+            .trim_end()
+            .to_owned(),
+        Lookup::MethodNotAllowed { allow } => format!("405 {}", allow.to_str().unwrap()),
+        Lookup::NotFound => "404".to_owned(),
+    }
+}
+
+fn check(routes: &[&str], cases: &[(&str, &str)]) {
+    let table = table(routes);
+    for (request, expected) in cases {
+        assert_eq!(ask(&table, request), *expected, "{request} in {routes:?}");
+    }
+}
+
+#[test]
+fn captures_follow_the_template() {
+    check(
+        &[
+            "GET /v1/games/{id}",
+            "GET /v1/{name=shelves/*/books/*}",
+            "GET /v1/{name=files/**}",
+            "POST /v1/games/{id}:publish",
+            "GET /v2/{a}/x/{b=**}",
+            "GET /v3/{b=**}:run",
+            "GET /",
+        ],
+        &[
+            ("GET /v1/games/7", "0 7"),
+            ("GET /v1/games/a%2Fb", "0 a%2Fb"),
+            ("GET /v1/%67ames/7", "0 7"),
+            ("GET /v1/games/", "404"),
+            ("GET /v1/games", "404"),
+            ("GET /v1/games/7/", "404"),
+            ("GET /v1/shelves/1/books/2", "1 shelves/1/books/2"),
+            ("GET /v1/files", "2 files"),
+            ("GET /v1/files/", "2 files/"),
+            ("GET /v1/files/a//b", "2 files/a//b"),
+            ("GET /v1/files//etc", "404"),
+            ("POST /v1/games/7:publish", "3 7"),
+            ("POST /v1/games/a:b:publish", "3 a:b"),
+            ("POST /v1/games/:publish", "405 GET, HEAD"),
+            ("GET /v1/games/7:publish", "0 7:publish"),
+            ("POST /v1/games/7%3Apublish", "405 GET, HEAD"),
+            ("POST /v1/games/7:p%75blish", "3 7"),
+            ("POST /v1/games/%37:publish", "3 %37"),
+            ("GET /v1/games/7:hide", "0 7:hide"),
+            ("GET /v2/1/x", "4 1|"),
+            ("GET /v2/1/x/y/z", "4 1|y/z"),
+            ("GET /v3/a/b:run", "5 a/b"),
+            ("GET /v3:run", "5"),
+            ("GET /v3/:run", "5"),
+            ("GET /", "6"),
+            ("GET //", "404"),
+        ],
+    );
+}
+
+#[test]
+fn the_most_specific_rule_that_accepts_the_method_wins() {
+    check(
+        &[
+            "GET /games/top",
+            "GET /games/{id}",
+            "DELETE /games/{id}",
+            "* /games/{a=**}",
+            "GET /{x}/top/a",
+            "HEAD /games/top",
+            "GET /{x}/{y}/{z}",
+            "* /raw/a",
+            "GET /raw/a",
+        ],
+        &[
+            ("GET /games/top", "0"),
+            ("HEAD /games/top", "5"),
+            ("HEAD /games/7", "1 7"),
+            ("DELETE /games/top", "2 top"),
+            ("PUT /games/top", "3 top"),
+            ("GET /games/top/a", "3 top/a"),
+            ("GET /x/top/a", "4 x"),
+            ("GET /x/top/b", "6 x|top|b"),
+            ("GET /raw/a", "8"),
+            ("HEAD /raw/a", "8"),
+            ("POST /raw/a", "7"),
+            ("POST /x/top/a", "405 GET, HEAD"),
+        ],
+    );
+}
+
+#[test]
+fn refused_methods_go_to_a_forwarding_prefix_and_never_to_files() {
+    let rules = [
+        "GET /v1/games/{id}",
+        "DELETE /v1/games/{id}",
+        "GET /v1/games",
+    ];
+    let with = |more: &'static str| [&rules[..], &[more]].concat();
+    check(
+        &with("prefix /"),
+        &[
+            ("PUT /v1/games/7", "3"),
+            ("GET /v1/games/7", "0 7"),
+            ("GET /v1/gamez", "3"),
+            ("GET /", "3"),
+        ],
+    );
+    check(
+        &with("files /"),
+        &[
+            ("PUT /v1/games/7", "405 DELETE, GET, HEAD"),
+            ("GET /v1/games/7/x", "404"),
+            ("GET /v1/games/", "404"),
+            ("GET /v1/gamez", "404"),
+            ("GET /v1", "404"),
+            ("GET /v2", "3"),
+            ("GET /", "3"),
+            ("GET /index.html", "3"),
+        ],
+    );
+    check(
+        &with("files /v1/"),
+        &[
+            ("GET /v1/docs", "3"),
+            ("GET /v1/games/7/x", "404"),
+            ("GET /v1", "404"),
+        ],
+    );
+    check(
+        &[
+            "POST /{x=**}",
+            "files /static/",
+            "page /login",
+            "prefix /old",
+        ],
+        &[
+            ("GET /static/a.js", "1"),
+            ("GET /login", "2"),
+            ("POST /login", "2"),
+            ("GET /login/", "405 POST"),
+            ("GET /old", "3"),
+            ("GET /old/a", "3"),
+            ("GET /older", "405 POST"),
+        ],
+    );
+}
+
+#[test]
+fn exact_hosts_beat_wildcards_and_any() {
+    check(
+        &[
+            "GET /a",
+            "GET /a @api.example.com",
+            "GET /{x} @*.example.com",
+            "GET /c @*.example.com",
+            "POST /p @api.example.com",
+            "GET /p",
+            "files / @www.example.com",
+            "GET /v1/g/{id}",
+            "prefix / @*.b.example.com",
+        ],
+        &[
+            ("GET /a @other", "0"),
+            ("GET /a @API.example.com", "1"),
+            ("GET /a @api.example.com.", "1"),
+            ("GET /c @api.example.com", "3"),
+            ("GET /a @x.example.com", "2 a"),
+            ("GET /a @example.com", "0"),
+            ("GET /p @api.example.com", "2 p"),
+            ("PUT /p @api.example.com", "405 GET, HEAD, POST"),
+            ("GET /v1/g/1 @www.example.com", "7 1"),
+            ("GET /v1/g/1/2 @www.example.com", "404"),
+            ("GET /v1 @www.example.com", "6"),
+            ("GET /a @a.b.example.com", "8"),
+        ],
+    );
+}
+
+#[test]
+fn every_clash_is_named() {
+    let clashes = builder(&[
+        "GET /a/{x}",
+        "GET /a/{y=*}",
+        "POST /a/{y=*}",
+        "GET /%61/* @h,i",
+        "GET /a/{z} @i,h",
+        "GET /a/{z} @*.h",
+        "prefix /p",
+        "prefix /p/",
+        "files /p",
+        "GET /a/{w}",
+    ])
+    .build()
+    .unwrap_err();
+    let clashes: Vec<_> = clashes.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        clashes,
+        [
+            "GET /a/*: line 0 and line 1 match the same requests",
+            "GET /a/* on h: line 3 and line 4 match the same requests",
+            "prefix /p: line 6 and line 8 match the same requests",
+            "GET /a/*: line 0 and line 9 match the same requests",
+        ]
+    );
+}
