@@ -10,6 +10,8 @@ pub mod status;
 mod suggest;
 mod wire;
 
+pub(crate) use suggest::nearest;
+
 pub use bind::{QueryPolicy, UnknownQuery};
 pub use error_body::{ErrorFormat, Inner};
 pub use plan::{BodyRule, MethodPlan, PathBinding, PlanError, ResponseRule, RulePart};

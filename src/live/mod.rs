@@ -1,5 +1,11 @@
 //! One generation: the route table and all that its routes need. Built whole, then published.
 
+mod build;
+mod mount;
+
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use crate::codec::Codec;
@@ -78,22 +84,7 @@ impl Live {
         schema: Arc<Schema>,
         rules: &[SelectorRule],
     ) -> Result<Self, Vec<BuildError>> {
-        let _ = rules;
-        Ok(Self {
-            codec: Arc::new(Codec::build(
-                Arc::clone(&schema),
-                config.defaults.json.clone(),
-            )),
-            notes: Vec::new(),
-            table: Table::default(),
-            routes: Vec::new(),
-            schema,
-            upstreams: config.upstreams.clone().into(),
-            defaults: Arc::clone(&config.defaults),
-            limits: config.limits.clone(),
-            timeouts: config.timeouts.clone(),
-            trusted_proxies: config.trusted_proxies.clone(),
-        })
+        build::build(config, schema, rules)
     }
 
     #[must_use]

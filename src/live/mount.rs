@@ -1,0 +1,269 @@
+//! Which methods a config's routes mount, and by which rules: globs, selectors and names looked up.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::config::model::{Config, Glob, Matcher, Place, Route, SelectorRule, UpstreamProtocol};
+use crate::schema::{HttpRule, Method, MethodRef, Schema, Service};
+use crate::transcode::nearest;
+
+use super::{BuildError, Note};
+
+/// One rule (a binding of its own) for one method.
+#[derive(Debug)]
+pub(super) struct Mount<'a> {
+    pub route: &'a Route,
+    pub method: MethodRef<'a>,
+    pub rule: &'a HttpRule,
+    pub origin: Origin,
+    /// Where the rule is written.
+    pub place: Place,
+}
+
+/// Who wrote a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// An annotation, or the selector that replaces it.
+    Service,
+    /// The config file; may stand where an annotation's rule of the same shape does.
+    Config { overrides: bool },
+}
+
+/// Every rule to be mounted, and what is wrong with those that can't be.
+#[derive(Debug, Default)]
+pub(super) struct Mounts<'a> {
+    pub mounts: Vec<Mount<'a>>,
+    pub errors: Vec<BuildError>,
+    pub notes: Vec<Note>,
+}
+
+impl<'a> Mounts<'a> {
+    pub(super) fn collect(
+        config: &'a Config,
+        schema: &'a Schema,
+        rules: &'a [SelectorRule],
+    ) -> Self {
+        let mut found = Self::default();
+        let selected = found.selectors(schema, rules);
+        let mut mounted = HashMap::new();
+        for route in &config.routes {
+            if matches!(
+                route.matcher,
+                Matcher::Services { .. } | Matcher::Rpc { .. }
+            ) {
+                found.check_upstream(config, route);
+            }
+            match &route.matcher {
+                Matcher::Services { globs } => {
+                    for service in found.expand(schema, globs) {
+                        found.service(route, service, &selected, &mut mounted);
+                    }
+                }
+                Matcher::Rpc {
+                    rule,
+                    service,
+                    method,
+                    overrides,
+                    rule_place,
+                } => {
+                    let origin = Origin::Config {
+                        overrides: *overrides,
+                    };
+                    match find(schema, service, method) {
+                        Ok(method) => found.rule(route, method, rule, origin, rule_place),
+                        Err((message, help)) => found.error(&route.place, message, help),
+                    }
+                }
+                Matcher::Path(_) => {}
+            }
+        }
+        found
+    }
+
+    fn error(&mut self, place: &Place, message: impl Into<String>, help: Option<String>) {
+        self.errors.push(BuildError {
+            place: Arc::clone(place),
+            message: message.into(),
+            help,
+        });
+    }
+
+    fn check_upstream(&mut self, config: &Config, route: &Route) {
+        let upstream = config.upstreams.get(route.upstream.0 as usize);
+        if let Some(upstream) = upstream.filter(|u| u.protocol == UpstreamProtocol::Http1) {
+            let message = format!(
+                "upstream {:?} speaks HTTP/1.1, and gRPC needs HTTP/2",
+                upstream.name
+            );
+            self.error(
+                &route.place,
+                message,
+                Some("leave its `protocol` out".into()),
+            );
+        }
+    }
+
+    /// Selector rules by method: the last one for a method wins.
+    fn selectors(
+        &mut self,
+        schema: &Schema,
+        rules: &'a [SelectorRule],
+    ) -> HashMap<&'a str, &'a SelectorRule> {
+        let mut selected = HashMap::new();
+        for rule in rules {
+            let known = match rule.selector.rsplit_once('.') {
+                Some((service, method)) => find(schema, service, method).map(|_| ()),
+                None => Err((
+                    format!("{:?} is not a full method name", rule.selector),
+                    None,
+                )),
+            };
+            match known {
+                Ok(()) => _ = selected.insert(&*rule.selector, rule),
+                Err((message, help)) => {
+                    self.error(&rule.place, format!("selector: {message}"), help);
+                }
+            }
+        }
+        selected
+    }
+
+    /// The services that the globs match, each once, in the schema's order.
+    fn expand(&mut self, schema: &'a Schema, globs: &[Glob]) -> Vec<&'a Service> {
+        for glob in globs {
+            if !schema
+                .services()
+                .iter()
+                .any(|s| matches_glob(&glob.pattern, &s.full_name))
+            {
+                let message = format!("no service matches {:?}", glob.pattern);
+                self.error(&glob.place, message, suggest_glob(schema, &glob.pattern));
+            }
+        }
+        let wanted = |s: &&Service| globs.iter().any(|g| matches_glob(&g.pattern, &s.full_name));
+        schema.services().iter().filter(wanted).collect()
+    }
+
+    fn service(
+        &mut self,
+        route: &'a Route,
+        service: &'a Service,
+        selected: &HashMap<&'a str, &'a SelectorRule>,
+        mounted: &mut HashMap<(&'a str, Vec<&'a crate::route::HostPattern>), &'a Place>,
+    ) {
+        let hosts: Vec<_> = route.hosts.iter().collect();
+        if let Some(other) = mounted.insert((&service.full_name, hosts), &route.place) {
+            let message = format!(
+                "service {} is mounted already, at {other}",
+                service.full_name
+            );
+            let help = "name it in one route, or give the routes different `hosts`";
+            return self.error(&route.place, message, Some(help.into()));
+        }
+        for method in &service.methods {
+            let reference = MethodRef { service, method };
+            let selector = format!("{}.{}", service.full_name, method.name);
+            if let Some(rule) = selected.get(selector.as_str()) {
+                self.rule(route, reference, &rule.rule, Origin::Service, &rule.place);
+            } else if let Some(rule) = &method.http {
+                let place = annotation_place(service, method);
+                self.rule(route, reference, rule, Origin::Service, &place);
+            } else {
+                self.notes.push(Note {
+                    place: annotation_place(service, method),
+                    method: format!("{}/{}", service.full_name, method.name).into(),
+                    rule: "".into(),
+                    message: "has no HTTP rule".into(),
+                });
+            }
+        }
+    }
+
+    /// The rule and its additional bindings.
+    fn rule(
+        &mut self,
+        route: &'a Route,
+        method: MethodRef<'a>,
+        rule: &'a HttpRule,
+        origin: Origin,
+        place: &Place,
+    ) {
+        for rule in std::iter::once(rule).chain(&rule.additional_bindings) {
+            self.mounts.push(Mount {
+                route,
+                method,
+                rule,
+                origin,
+                place: Arc::clone(place),
+            });
+        }
+    }
+}
+
+/// `games.proto:12:3`, or the file alone when the descriptors came without locations.
+fn annotation_place(service: &Service, method: &Method) -> Place {
+    match &method.location {
+        Some(location) => Arc::from(&**location),
+        None => Arc::clone(&service.file),
+    }
+}
+
+fn find<'s>(
+    schema: &'s Schema,
+    service: &str,
+    method: &str,
+) -> Result<MethodRef<'s>, (String, Option<String>)> {
+    if let Some(found) = schema.find_method(service, method) {
+        return Ok(found);
+    }
+    let meant = |near: Option<&str>| near.map(|n| format!("did you mean {n:?}?"));
+    match schema.find_service(service) {
+        Some(known) => {
+            let names = known.methods.iter().map(|m| &*m.name);
+            let help = meant(nearest(method, names));
+            Err((format!("service {service} has no method {method:?}"), help))
+        }
+        None => {
+            let names = schema.services().iter().map(|s| &*s.full_name);
+            let help = meant(nearest(service, names));
+            Err((format!("no descriptor has a service {service:?}"), help))
+        }
+    }
+}
+
+/// `*` stands for any run of characters, dots included, as in the selectors of Google's service
+/// configs: `gamehub.v1.*` is every service of the package and of the packages below it.
+pub(super) fn matches_glob(pattern: &str, name: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = name.strip_prefix(first) else {
+        return false;
+    };
+    let mut parts: Vec<&str> = parts.collect();
+    let Some(last) = parts.pop() else {
+        return rest.is_empty();
+    };
+    for part in parts {
+        match rest.split_once(part) {
+            Some((_, after)) => rest = after,
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
+fn suggest_glob(schema: &Schema, pattern: &str) -> Option<String> {
+    let services = schema.services();
+    if services.is_empty() {
+        return Some("the descriptors have no service at all".into());
+    }
+    let packages: HashSet<String> = services
+        .iter()
+        .filter_map(|s| s.full_name.rsplit_once('.'))
+        .map(|(package, _)| format!("{package}.*"))
+        .collect();
+    let mut names: Vec<&str> = packages.iter().map(String::as_str).collect();
+    names.extend(services.iter().map(|s| &*s.full_name));
+    names.sort_unstable();
+    nearest(pattern, names).map(|n| format!("did you mean {n:?}?"))
+}
