@@ -1,3 +1,227 @@
-//! The config file: raw (what it says) → resolve (every error, with its place) → model (what it means).
+//! The config file: tree (its form) → raw (what it says) → resolve (every error, with its place) →
+//! model (what it means).
+//!
+//! Three formats make one tree with places, one table of keys says what may stand in it, and whatever
+//! is wrong comes back as one [`Report`]. Reading the file is the only thing here that touches a disk.
 
+pub mod diagnostic;
+mod from_json;
+mod from_toml;
+mod from_yaml;
+mod interpolate;
+pub mod keys;
 pub mod model;
+mod raw;
+mod resolve;
+mod scalar;
+mod source;
+mod tree;
+
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use diagnostic::{Diagnostic, Report};
+use model::{
+    Config, DescriptorSource, Glob, Listener, Matcher, Policy, Route, Upstream, UpstreamId,
+    UpstreamProtocol,
+};
+use source::{Source, Span};
+
+/// Where a config is looked for when none is named.
+pub const SEARCH: &[&str] = &[
+    "transom.yaml",
+    "config/transom.yaml",
+    "/etc/transom/transom.yaml",
+];
+
+/// How a file is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Syntax {
+    Yaml,
+    Json,
+    Toml,
+}
+
+impl Syntax {
+    /// By extension; YAML unless it says otherwise.
+    #[must_use]
+    pub fn of(path: &Path) -> Self {
+        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("");
+        match extension.to_ascii_lowercase().as_str() {
+            "json" => Self::Json,
+            "toml" => Self::Toml,
+            _ => Self::Yaml,
+        }
+    }
+}
+
+/// A config, and what was worth a warning.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    pub config: Config,
+    pub warnings: Report,
+}
+
+/// The first file of [`SEARCH`] that is there.
+#[must_use]
+pub fn find() -> Option<PathBuf> {
+    SEARCH.iter().map(PathBuf::from).find(|path| path.exists())
+}
+
+/// Reads and resolves a config file. `environment` looks variables up.
+///
+/// # Errors
+/// All faults of the file, or the one why it can't be read.
+pub fn load(path: &Path, environment: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Report> {
+    let text = read(path)?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let name = path.display().to_string();
+    parse(&name, &text, Syntax::of(path), folder, environment)
+}
+
+/// Resolves the text of a config. `name` is what errors call it; relative paths start at `folder`.
+///
+/// # Errors
+/// All faults.
+pub fn parse(
+    name: &str,
+    text: &str,
+    syntax: Syntax,
+    folder: &Path,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Loaded, Report> {
+    let source = Source::new(name, text);
+    let mut root = tree_of(&source, syntax)?;
+    let mut faults = Vec::new();
+    interpolate::expand(&source, &mut root, environment, &mut faults);
+    let (config, mut report) = resolve::resolve(&source, &root, folder);
+    if !faults.is_empty() {
+        // A value without its variables is wrong in ways that only repeat this.
+        let lines: Vec<_> = faults
+            .iter()
+            .map(|f| f.location.clone().map(|l| l.line))
+            .collect();
+        report
+            .diagnostics
+            .retain(|d| !lines.contains(&d.location.clone().map(|l| l.line)));
+        report.diagnostics.extend(faults);
+    }
+    report.sort();
+    match config {
+        Some(config) if !report.has_errors() => Ok(Loaded {
+            config,
+            warnings: report,
+        }),
+        _ => Err(report),
+    }
+}
+
+fn tree_of(source: &Source, syntax: Syntax) -> Result<tree::Node, Report> {
+    if source.text().len() > tree::FILE_BYTES_MAX {
+        let message = format!("more than {} bytes", tree::FILE_BYTES_MAX);
+        return Err(Report::of(Diagnostic::error(message).at(source.name())));
+    }
+    if let Some(at) = source.text().find('\0') {
+        let zero = source.error(Span::new(at, at + 1), "a NUL byte: this is no text");
+        return Err(Report::of(zero));
+    }
+    let parsed = match syntax {
+        Syntax::Yaml => from_yaml::parse(source),
+        Syntax::Json => from_json::parse(source),
+        Syntax::Toml => from_toml::parse(source),
+    };
+    parsed.map_err(|diagnostics| Report { diagnostics })
+}
+
+/// Reads a file of bounded size as text, without a byte order mark.
+fn read(path: &Path) -> Result<String, Report> {
+    let name = path.display().to_string();
+    let refuse = |message: String| Report::of(Diagnostic::error(message).at(&name));
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(|e| refuse(format!("can't read {name}: {e}")))?;
+    file.take(tree::FILE_BYTES_MAX as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| refuse(format!("can't read {name}: {e}")))?;
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Err(refuse(format!("{name} is UTF-16: save it as UTF-8")));
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let good = error.as_bytes().get(..valid).unwrap_or_default();
+        let line = good.iter().filter(|b| **b == b'\n').count() + 1;
+        refuse(format!("{name} is not UTF-8: a wrong byte in line {line}")).into_placed(line)
+    })?;
+    Ok(match text.strip_prefix('\u{feff}') {
+        Some(rest) => rest.to_owned(),
+        None => text,
+    })
+}
+
+impl Report {
+    fn into_placed(mut self, line: usize) -> Self {
+        for location in self
+            .diagnostics
+            .iter_mut()
+            .filter_map(|d| d.location.as_mut())
+        {
+            location.line = line;
+        }
+        self
+    }
+}
+
+impl Config {
+    /// A config without a file: one gRPC service, asked for its descriptors by reflection, all of
+    /// its annotations served at `listen`.
+    ///
+    /// # Errors
+    /// `endpoint` is none.
+    pub fn for_upstream(endpoint: &str, listen: SocketAddr) -> Result<Self, Report> {
+        let place: model::Place = "--upstream".into();
+        let endpoint = scalar::endpoint(endpoint).map_err(|trouble| {
+            let wrong = Diagnostic::error(trouble.message).maybe_help(trouble.help);
+            Report::of(wrong.at("--upstream"))
+        })?;
+        let policy = Arc::new(Policy::default());
+        let upstream = UpstreamId(0);
+        Ok(Self {
+            listeners: vec![Listener {
+                address: listen,
+                place: "--listen".into(),
+            }],
+            descriptors: vec![DescriptorSource::Reflection {
+                upstream,
+                place: Arc::clone(&place),
+            }],
+            upstreams: vec![Upstream {
+                name: "upstream".into(),
+                endpoints: vec![endpoint],
+                protocol: UpstreamProtocol::Http2,
+                place: Arc::clone(&place),
+            }],
+            routes: vec![Route {
+                matcher: Matcher::Services {
+                    globs: vec![Glob {
+                        pattern: "*".into(),
+                        place: Arc::clone(&place),
+                    }],
+                },
+                upstream,
+                hosts: Vec::new(),
+                policy: Arc::clone(&policy),
+                place,
+            }],
+            defaults: policy,
+            limits: crate::limits::Limits::default(),
+            timeouts: crate::limits::Timeouts::default(),
+            workers: None,
+            trusted_proxies: Vec::new(),
+        })
+    }
+}

@@ -68,7 +68,7 @@ pub struct Upstream {
 }
 
 /// How to reach one or more instances.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     /// IP address or DNS name.
     pub host: Arc<str>,

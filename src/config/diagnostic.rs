@@ -1,0 +1,232 @@
+//! What an operator is told about the input: one type for config, descriptors and routes.
+//!
+//! Carries the line it speaks of, not the file, so it can outlive the text it was found in.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+mod render;
+
+pub use render::Format;
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Worth saying; nothing is wrong.
+    Note,
+    Warning,
+    Error,
+}
+
+/// A place in a file; line and column count from 1, columns in characters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Location {
+    pub file: Arc<str>,
+    pub line: usize,
+    pub column: usize,
+}
+
+impl Location {
+    /// Reads `file:line:column` or `file:line`; a text without numbers is all file.
+    #[must_use]
+    pub fn parse(place: &str) -> Self {
+        let number = |text: &str| text.parse::<usize>().ok();
+        let split = |text: &'_ str| -> Option<(String, usize)> {
+            let (rest, last) = text.rsplit_once(':')?;
+            Some((rest.to_owned(), number(last)?))
+        };
+        let (file, line, column) = match split(place) {
+            Some((rest, last)) => match split(&rest) {
+                Some((file, line)) => (file, line, last),
+                None => (rest, last, 1),
+            },
+            None => (place.to_owned(), 1, 1),
+        };
+        Self {
+            file: file.into(),
+            line,
+            column,
+        }
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
+/// A line and the bytes of it to mark.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snippet {
+    pub line: String,
+    pub mark: Range<usize>,
+}
+
+impl Snippet {
+    /// Keeps no more of a long line than is needed to see the mark.
+    #[must_use]
+    pub fn new(line: &str, mark: Range<usize>) -> Self {
+        const LINE_BYTES_MAX: usize = 400;
+        let mut end = LINE_BYTES_MAX.max(mark.start + 80).min(line.len());
+        while !line.is_char_boundary(end) {
+            end += 1;
+        }
+        let line = line.get(..end).unwrap_or(line);
+        Self {
+            mark: mark.start.min(line.len())..mark.end.min(line.len()),
+            line: line.to_owned(),
+        }
+    }
+}
+
+/// Another place that has to do with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Related {
+    pub location: Location,
+    pub snippet: Snippet,
+    pub label: String,
+}
+
+/// One thing to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    pub severity: Severity,
+    pub message: String,
+    pub location: Option<Location>,
+    pub snippet: Option<Snippet>,
+    /// Path of the key: `routes[2].timeout`.
+    pub key: Option<String>,
+    /// Beside the caret: what to write instead.
+    pub label: Option<String>,
+    /// What to do about it.
+    pub help: Option<String>,
+    pub related: Option<Related>,
+}
+
+impl Diagnostic {
+    #[must_use]
+    pub fn error(message: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Error,
+            message: message.into(),
+            location: None,
+            snippet: None,
+            key: None,
+            label: None,
+            help: None,
+            related: None,
+        }
+    }
+
+    #[must_use]
+    pub fn warning(message: impl Into<String>) -> Self {
+        Self::error(message).severity(Severity::Warning)
+    }
+
+    #[must_use]
+    pub fn severity(mut self, severity: Severity) -> Self {
+        self.severity = severity;
+        self
+    }
+
+    /// At a place that is known by its text alone.
+    #[must_use]
+    pub fn at(mut self, place: &str) -> Self {
+        self.location = Some(Location::parse(place));
+        self
+    }
+
+    #[must_use]
+    pub fn key(mut self, path: impl Into<String>) -> Self {
+        self.key = Some(path.into()).filter(|k| !k.is_empty());
+        self
+    }
+
+    #[must_use]
+    pub fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = Some(label.into());
+        self
+    }
+
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    #[must_use]
+    pub fn maybe_help(mut self, help: Option<String>) -> Self {
+        self.help = help.or(self.help);
+        self
+    }
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(at) = &self.location {
+            write!(f, "{at}: ")?;
+        }
+        f.write_str(&self.message)?;
+        if let Some(label) = &self.label {
+            write!(f, " ({label})")?;
+        }
+        Ok(())
+    }
+}
+
+/// Everything that was found, in the order it was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Report {
+    #[must_use]
+    pub fn of(diagnostic: Diagnostic) -> Self {
+        Self {
+            diagnostics: vec![diagnostic],
+        }
+    }
+
+    pub fn push(&mut self, diagnostic: Diagnostic) {
+        self.diagnostics.push(diagnostic);
+    }
+
+    pub fn extend(&mut self, other: Self) {
+        self.diagnostics.extend(other.diagnostics);
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.diagnostics.is_empty()
+    }
+
+    #[must_use]
+    pub fn has_errors(&self) -> bool {
+        self.count(Severity::Error) > 0
+    }
+
+    #[must_use]
+    pub fn count(&self, severity: Severity) -> usize {
+        let of = |d: &&Diagnostic| d.severity == severity;
+        self.diagnostics.iter().filter(of).count()
+    }
+
+    /// By file and line; what has no place comes last.
+    pub fn sort(&mut self) {
+        self.diagnostics.sort_by(|a, b| {
+            let place = |d: &Diagnostic| (d.location.is_none(), d.location.clone());
+            place(a).cmp(&place(b))
+        });
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(Format::Text))
+    }
+}
+
+impl std::error::Error for Report {}

@@ -1,0 +1,329 @@
+//! From what the file says to what it means: every value in range, every name known, every error with
+//! its place. A config that has an error anywhere isn't built.
+
+mod policy;
+mod routes;
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::diagnostic::{Diagnostic, Related, Report};
+use super::keys::FILE;
+use super::model::{
+    Config, DescriptorSource, Endpoint, Listener, Place, Policy, Upstream, UpstreamId,
+    UpstreamProtocol,
+};
+use super::raw::{Field, Reader, Section, did_you_mean};
+use super::scalar;
+use super::source::{Source, Span};
+use super::tree::Node;
+use crate::limits::{ByteLimit, Limits, Timeouts};
+
+/// Resolves a whole file. The report holds warnings beside a config, errors without one.
+pub fn resolve(source: &Source, root: &Node, folder: &Path) -> (Option<Config>, Report) {
+    let reader = Reader::new(source);
+    let config = file(&reader, root, folder);
+    let report = reader.finish();
+    (config.filter(|_| !report.has_errors()), report)
+}
+
+fn file(reader: &Reader<'_>, root: &Node, folder: &Path) -> Option<Config> {
+    if root.is_null() {
+        reader.push(
+            reader
+                .source
+                .error(root.span, "an empty config")
+                .help("the least is a listener, an upstream and a route"),
+        );
+        return None;
+    }
+    let file = Section::open(reader, &FILE, root, String::new())?;
+    let limits = limits(&file);
+    let base = Policy {
+        body_bytes_max: limits.body_bytes_max,
+        reply_bytes_max: limits.reply_bytes_max,
+        ..Policy::default()
+    };
+    let defaults = file
+        .section("defaults")
+        .map_or_else(|| base.clone(), |section| policy::policy(&section, &base));
+    let upstreams = Upstreams::read(&file);
+    let descriptors = descriptors(&file, &upstreams, folder);
+    let routes = routes::routes(&file, &upstreams, &defaults);
+    upstreams.warn_of_unused();
+    Some(Config {
+        listeners: listeners(&file),
+        descriptors,
+        routes,
+        upstreams: upstreams.known,
+        defaults: Arc::new(defaults),
+        limits,
+        timeouts: timeouts(&file),
+        workers: count(&file, "workers").and_then(NonZeroUsize::new),
+        trusted_proxies: file
+            .items("trusted_proxies")
+            .iter()
+            .filter_map(|item| item.parse(scalar::network))
+            .collect(),
+    })
+}
+
+fn listeners(file: &Section<'_, '_>) -> Vec<Listener> {
+    let mut listeners: Vec<Listener> = Vec::new();
+    let mut first_at = HashMap::new();
+    for item in file.items("listeners") {
+        let Some(section) = item.section() else {
+            continue;
+        };
+        let Some(field) = section.field("address") else {
+            continue;
+        };
+        let Some(address) = field.parse(scalar::address) else {
+            continue;
+        };
+        if address.port() != 0
+            && let Some(first) = first_at.insert(address, field.node.span)
+        {
+            report_twice(&field, "this address is listened on already", first);
+        }
+        listeners.push(Listener {
+            address,
+            place: field.place(),
+        });
+    }
+    listeners
+}
+
+/// An error at a field, with the place of the first of the two.
+fn report_twice(field: &Field<'_, '_>, message: &str, first: Span) {
+    let source = field.reader.source;
+    let mut twice = field.fail(message);
+    twice.related = Some(Related {
+        location: source.location(first),
+        snippet: source.snippet(first),
+        label: "the first is here".into(),
+    });
+    field.reader.push(twice);
+}
+
+/// The upstreams and who uses them.
+struct Upstreams<'r> {
+    reader: &'r Reader<'r>,
+    known: Vec<Upstream>,
+    names: Vec<Span>,
+    /// Names that stand in the file but whose sections are wrong: not unknown.
+    broken: Vec<String>,
+    used: std::cell::RefCell<Vec<bool>>,
+}
+
+impl<'r> Upstreams<'r> {
+    fn read(file: &Section<'r, '_>) -> Self {
+        let mut read = Vec::new();
+        let mut broken = Vec::new();
+        if let Some(field) = file.field("upstreams") {
+            for (name, span, section) in field.named() {
+                match upstream(name, field.reader.source.place(span), &section) {
+                    Some(upstream) => read.push((upstream, span)),
+                    None => broken.push(name.to_owned()),
+                }
+            }
+        } else {
+            // Missing altogether: that is one error, not one for each route.
+            broken.push(String::new());
+        }
+        read.sort_by(|a, b| a.0.name.cmp(&b.0.name));
+        let (known, names): (Vec<_>, Vec<_>) = read.into_iter().unzip();
+        Self {
+            reader: file.reader,
+            used: std::cell::RefCell::new(vec![false; known.len()]),
+            known,
+            names,
+            broken,
+        }
+    }
+
+    /// The upstream that a field names.
+    fn named_by(&self, field: &Field<'_, '_>) -> Option<UpstreamId> {
+        let name = field.text()?;
+        let Some(at) = self.known.iter().position(|u| &*u.name == name) else {
+            if !self.broken.iter().any(|b| b == name || b.is_empty()) {
+                let names = self.known.iter().map(|u| &*u.name);
+                let mut unknown = field.fail(format!(
+                    "unknown upstream `{}`",
+                    field
+                        .reader
+                        .source
+                        .shown(field.node.span)
+                        .trim_matches(['"', '\''])
+                ));
+                unknown.label = did_you_mean(name, names.clone());
+                let known: Vec<_> = names.map(|n| format!("`{n}`")).collect();
+                let help = (!known.is_empty()).then(|| format!("known are {}", known.join(", ")));
+                self.reader.push(unknown.maybe_help(help));
+            }
+            return None;
+        };
+        if let Some(used) = self.used.borrow_mut().get_mut(at) {
+            *used = true;
+        }
+        u32::try_from(at).ok().map(UpstreamId)
+    }
+
+    /// The same for something that only gRPC can do.
+    fn grpc_named_by(&self, field: &Field<'_, '_>, what: &str) -> Option<UpstreamId> {
+        let id = self.named_by(field)?;
+        let upstream = self.known.get(id.0 as usize)?;
+        if upstream.protocol == UpstreamProtocol::Http1 {
+            field.reader.push(
+                field
+                    .fail(format!(
+                        "{what} needs gRPC, and this upstream is `protocol: http1`"
+                    ))
+                    .help(format!(
+                        "`{}` is defined at {}",
+                        upstream.name, upstream.place
+                    )),
+            );
+            return None;
+        }
+        Some(id)
+    }
+
+    fn warn_of_unused(&self) {
+        let used = self.used.borrow();
+        for ((upstream, span), _) in self
+            .known
+            .iter()
+            .zip(&self.names)
+            .zip(used.iter())
+            .filter(|(_, used)| !**used)
+        {
+            let message = format!("no route uses upstream `{}`", upstream.name);
+            let diagnostic = self.reader.source.error(*span, message);
+            self.reader.push(Diagnostic {
+                severity: super::diagnostic::Severity::Warning,
+                key: Some(format!("upstreams.{}", upstream.name)),
+                ..diagnostic
+            });
+        }
+    }
+}
+
+fn upstream(name: &str, place: Place, section: &Section<'_, '_>) -> Option<Upstream> {
+    let mut endpoints: Vec<Endpoint> = Vec::new();
+    let mut first_at: HashMap<Endpoint, Span> = HashMap::new();
+    let items = section.items("endpoints");
+    for item in &items {
+        let Some(endpoint) = item.parse(scalar::endpoint) else {
+            continue;
+        };
+        if let Some(first) = first_at.insert(endpoint.clone(), item.node.span) {
+            report_twice(item, "this endpoint is listed already", first);
+        }
+        endpoints.push(endpoint);
+    }
+    let protocol = match section.field("protocol") {
+        Some(field) => match field.choice()? {
+            "http1" => UpstreamProtocol::Http1,
+            _ => UpstreamProtocol::Http2,
+        },
+        None => UpstreamProtocol::Http2,
+    };
+    Some(Upstream {
+        name: name.into(),
+        endpoints,
+        protocol,
+        place,
+    })
+}
+
+fn descriptors(
+    file: &Section<'_, '_>,
+    upstreams: &Upstreams<'_>,
+    folder: &Path,
+) -> Vec<DescriptorSource> {
+    let mut sources = Vec::new();
+    for item in file.items("descriptors") {
+        let Some(section) = item.section() else {
+            continue;
+        };
+        let path = |name: &str| -> Option<(PathBuf, Place)> {
+            let field = section.field(name)?;
+            Some((folder.join(field.text()?), field.place()))
+        };
+        if let Some((folder, place)) = path("protos") {
+            sources.push(DescriptorSource::Protos { folder, place });
+        }
+        if let Some((file, place)) = path("file") {
+            sources.push(DescriptorSource::File { file, place });
+        }
+        if let Some((file, place)) = path("rules") {
+            sources.push(DescriptorSource::Rules { file, place });
+        }
+        if let Some(field) = section.field("reflection")
+            && let Some(upstream) = upstreams.grpc_named_by(&field, "reflection")
+        {
+            let place = field.place();
+            sources.push(DescriptorSource::Reflection { upstream, place });
+        }
+    }
+    sources
+}
+
+fn limits(file: &Section<'_, '_>) -> Limits {
+    let standard = Limits::default();
+    let Some(section) = file.section("limits") else {
+        return standard;
+    };
+    let bytes = |name, default| byte_limit(&section, name).unwrap_or(default);
+    let number = |name, default| count(&section, name).unwrap_or(default);
+    Limits {
+        header_bytes_max: bytes("headers", standard.header_bytes_max),
+        headers_max: number("header_count", standard.headers_max),
+        uri_bytes_max: bytes("uri", standard.uri_bytes_max),
+        body_bytes_max: bytes("body", standard.body_bytes_max),
+        message_bytes_max: bytes("message", standard.message_bytes_max),
+        reply_bytes_max: bytes("reply", standard.reply_bytes_max),
+        query_parameters_max: number("query_parameters", standard.query_parameters_max),
+        depth_max: number("depth", standard.depth_max),
+        connections_max: number("connections", standard.connections_max),
+        connections_per_ip_max: number("connections_per_ip", standard.connections_per_ip_max),
+        streams_max: count(&section, "streams")
+            .and_then(|n| u32::try_from(n).ok())
+            .unwrap_or(standard.streams_max),
+    }
+}
+
+fn timeouts(file: &Section<'_, '_>) -> Timeouts {
+    let standard = Timeouts::default();
+    let Some(section) = file.section("timeouts") else {
+        return standard;
+    };
+    let wait = |name, default| {
+        let field = section.field(name);
+        field.and_then(|f| f.duration()).unwrap_or(default)
+    };
+    Timeouts {
+        headers: wait("headers", standard.headers),
+        keep_alive: wait("keep_alive", standard.keep_alive),
+        body_idle: wait("body_idle", standard.body_idle),
+        write_idle: wait("write_idle", standard.write_idle),
+        handshake: standard.handshake,
+        connect: wait("connect", standard.connect),
+        ping_interval: wait("ping_interval", standard.ping_interval),
+        ping_timeout: wait("ping_timeout", standard.ping_timeout),
+        drain: wait("drain", standard.drain),
+    }
+}
+
+fn byte_limit(section: &Section<'_, '_>, name: &str) -> Option<ByteLimit> {
+    let bytes = section.field(name)?.size()?;
+    ByteLimit::new(usize::try_from(bytes).unwrap_or(usize::MAX))
+}
+
+fn count(section: &Section<'_, '_>, name: &str) -> Option<usize> {
+    let number = section.field(name)?.integer()?;
+    usize::try_from(number).ok()
+}

@@ -1,0 +1,201 @@
+//! `routes`: one matcher, an upstream that can serve it, policy on top of the defaults.
+
+use std::sync::Arc;
+
+use super::super::keys::{RULE_MATCHERS, TRANSCODING_POLICY};
+use super::super::model::{Glob, Matcher, Policy, Route};
+use super::super::raw::{Field, Section};
+use super::super::scalar::{self, Trouble};
+use super::{Upstreams, policy};
+use crate::route::{PathMatch, PathTemplate};
+use crate::schema::{HttpPattern, HttpRule};
+
+/// Keys that only an HTTP rule with its `rpc` has.
+const RULE_KEYS: &[&str] = &[
+    "rpc",
+    "body",
+    "response_body",
+    "additional_bindings",
+    "override",
+];
+
+pub fn routes(file: &Section<'_, '_>, upstreams: &Upstreams<'_>, defaults: &Policy) -> Vec<Route> {
+    let described = file.has("descriptors");
+    let items = file.items("routes");
+    let sections = items.iter().filter_map(Field::section);
+    sections
+        .filter_map(|section| route(&section, upstreams, defaults, described))
+        .collect()
+}
+
+fn route(
+    section: &Section<'_, '_>,
+    upstreams: &Upstreams<'_>,
+    defaults: &Policy,
+    described: bool,
+) -> Option<Route> {
+    let policy = policy::policy(section, defaults);
+    let items = section.items("hosts");
+    let hosts = items.iter().filter_map(|i| i.parse(scalar::host)).collect();
+    let matcher = matcher(section);
+    let target = section.field("upstream");
+    let what = match &matcher {
+        Some(Matcher::Services { .. }) => Some("a `services` route"),
+        Some(Matcher::Rpc { .. }) => Some("a transcoded route"),
+        Some(Matcher::Path(_)) | None => None,
+    };
+    let upstream = target.and_then(|field| match what {
+        Some(what) => upstreams.grpc_named_by(&field, what),
+        None => upstreams.named_by(&field),
+    });
+    if let Some(what) = what.filter(|_| !described) {
+        section.reader.push(
+            section
+                .reader
+                .source
+                .error(section.span, format!("{what} without `descriptors`"))
+                .key(&section.path)
+                .help("say where they come from, for example `descriptors: [{ reflection: NAME_OF_UPSTREAM }]`"),
+        );
+    }
+    Some(Route {
+        matcher: matcher?,
+        upstream: upstream?,
+        hosts,
+        policy: Arc::new(policy),
+        place: section.place(),
+    })
+}
+
+fn matcher(section: &Section<'_, '_>) -> Option<Matcher> {
+    if let Some(field) = section.field("services") {
+        refuse_keys(
+            section,
+            RULE_KEYS,
+            "a `services` route takes its rules from annotations",
+        );
+        let globs = field.items();
+        let globs = globs.iter().filter_map(|item| {
+            let pattern = item.text()?;
+            item.parse(scalar::service_glob)?;
+            Some(Glob {
+                pattern: pattern.into(),
+                place: item.place(),
+            })
+        });
+        return Some(Matcher::Services {
+            globs: globs.collect(),
+        });
+    }
+    let literal = |name| Some((section.field(name)?, name));
+    if let Some((field, name)) = literal("prefix").or_else(|| literal("path")) {
+        let why = format!("a `{name}` route passes requests on as they are");
+        refuse_keys(section, RULE_KEYS, &why);
+        refuse_keys(section, TRANSCODING_POLICY, &why);
+        let text = field.text()?;
+        field.parse(scalar::url_path)?;
+        return Some(Matcher::Path(match name {
+            "prefix" => PathMatch::Prefix(text.into()),
+            _ => PathMatch::Exact(text.into()),
+        }));
+    }
+    if RULE_MATCHERS.iter().any(|m| section.has(m)) {
+        return rpc(section);
+    }
+    None
+}
+
+fn refuse_keys(section: &Section<'_, '_>, names: &[&str], why: &str) {
+    for name in names {
+        if let Some(field) = section.field(name) {
+            let message = format!("`{name}` has no meaning here");
+            section.reader.push(
+                section
+                    .reader
+                    .source
+                    .error(field.key_span, message)
+                    .key(&field.path)
+                    .help(why),
+            );
+        }
+    }
+}
+
+fn rpc(section: &Section<'_, '_>) -> Option<Matcher> {
+    let rule = rule(section);
+    let Some(field) = section.field("rpc") else {
+        if !section.has("rpc") {
+            section.reader.push(
+                section
+                    .reader
+                    .source
+                    .error(section.span, "an HTTP rule without `rpc`")
+                    .key(&section.path)
+                    .help("`rpc: package.Service/Method` is the method that it calls"),
+            );
+        }
+        return None;
+    };
+    let (service, method) = field.parse(scalar::rpc)?;
+    let overrides = section.field("override").and_then(|f| f.bool());
+    let (rule, rule_place) = rule?;
+    Some(Matcher::Rpc {
+        rule,
+        service: service.into(),
+        method: method.into(),
+        overrides: overrides.unwrap_or(false),
+        rule_place,
+    })
+}
+
+/// The HTTP rule of a route or an additional binding, and the place of its template.
+fn rule(section: &Section<'_, '_>) -> Option<(HttpRule, super::Place)> {
+    let named = |name, star| {
+        let field = section.field(name);
+        let text = field.and_then(|f| f.parse(|t| scalar::field(t, star).map(|()| t)));
+        text.unwrap_or("")
+    };
+    let body = named("body", true);
+    let response_body = named("response_body", false);
+    let more = section.items("additional_bindings");
+    let more = more.iter().filter_map(Field::section);
+    let more: Vec<_> = more
+        .filter_map(|s| rule(&s))
+        .map(|(rule, _)| rule)
+        .collect();
+    let (method, field) = pattern(section)?;
+    let text = template(&field)?;
+    let rule = HttpRule {
+        pattern: HttpPattern {
+            method: method.into(),
+            template: text.into(),
+        },
+        body: body.into(),
+        response_body: response_body.into(),
+        additional_bindings: more,
+    };
+    Some((rule, field.place()))
+}
+
+/// The HTTP method and the field that holds the template.
+fn pattern<'r, 'n>(section: &Section<'r, 'n>) -> Option<(String, Field<'r, 'n>)> {
+    if let Some(custom) = section.section("custom") {
+        let kind = custom.field("kind");
+        let kind = kind.and_then(|f| f.parse(|t| scalar::method(t).map(|()| t.to_owned())));
+        return Some((kind?, custom.field("path")?));
+    }
+    RULE_MATCHERS
+        .iter()
+        .find_map(|name| Some((name.to_ascii_uppercase(), section.field(name)?)))
+}
+
+fn template<'n>(field: &Field<'_, 'n>) -> Option<&'n str> {
+    let text = field.text()?;
+    field.parse(|text| {
+        PathTemplate::parse(text).map_err(|error| {
+            Trouble::new(format!("invalid path template: {}", error.message))
+                .at(error.offset..error.offset + 1)
+        })
+    })?;
+    Some(text)
+}
