@@ -38,12 +38,16 @@ pub mod client_body;
 #[cfg(feature = "gateway")]
 pub mod config;
 #[cfg(feature = "gateway")]
+pub mod drain;
+#[cfg(feature = "gateway")]
 pub mod live;
 #[cfg(feature = "gateway")]
 pub mod rt;
 #[cfg(feature = "gateway")]
 pub mod snapshot;
 
+#[cfg(feature = "gateway")]
+pub mod listener;
 #[cfg(feature = "gateway")]
 pub mod upstream;
 
@@ -52,3 +56,8 @@ pub mod exchange;
 
 #[cfg(feature = "gateway")]
 pub mod demo;
+
+#[cfg(feature = "gateway")]
+pub mod app;
+#[cfg(feature = "gateway")]
+pub mod worker;

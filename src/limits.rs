@@ -145,3 +145,50 @@ pub const TEMPLATE_SEGMENTS_MAX: usize = 128;
 pub const LOOKUP_VISITS_MAX: usize = 2048;
 /// Rules that `explain` lists.
 pub const EXPLAINED_MAX: usize = 16;
+
+/// Connections of one worker to one endpoint.
+pub const UPSTREAM_CONNECTIONS_MAX: usize = 16;
+/// Streams on one upstream connection, when the peer allows more. With the stream window it gives the
+/// connection window, so that streams nobody reads never stop the others.
+pub const UPSTREAM_STREAMS_MAX: usize = 128;
+/// What an upstream may send on one stream before it is read.
+pub const UPSTREAM_STREAM_WINDOW: u32 = 128 * 1024;
+/// What it may send on all streams of one connection: a full window for each.
+pub const UPSTREAM_CONNECTION_WINDOW: u32 = UPSTREAM_STREAM_WINDOW * 128;
+/// HTTP/1.1 connections of one worker to one endpoint, each serving one request at a time.
+pub const UPSTREAM_HTTP1_CONNECTIONS_MAX: usize = 256;
+/// Requests of one worker that wait for a connection to one endpoint.
+pub const UPSTREAM_WAITING_MAX: usize = 1024;
+/// An upstream connection without requests is closed after this.
+pub const UPSTREAM_IDLE: Duration = Duration::from_secs(5 * 60);
+/// gRPC servers take more than one ping in five minutes for abuse unless told otherwise, and close
+/// the connection (gRFC A8); dead peers are found sooner by TCP keep-alive.
+pub const UPSTREAM_PING_INTERVAL: Duration = Duration::from_secs(5 * 60 + 10);
+/// First wait after a failed connection; doubled each time, up to the maximum.
+pub const UPSTREAM_BACKOFF_MIN: Duration = Duration::from_millis(100);
+/// Longest wait before an endpoint that can't be reached is tried again.
+pub const UPSTREAM_BACKOFF_MAX: Duration = Duration::from_secs(2);
+/// How often one request may be sent, when the upstream has provably not begun on it.
+pub const SENDS_MAX: usize = 3;
+/// Header or trailer list of an upstream's answer.
+pub const REPLY_HEADER_BYTES_MAX: u32 = 64 * 1024;
+/// Bytes that one HTTP/2 stream may hold on their way out.
+pub const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
+/// Connections that the kernel has made and we have not accepted, for each socket.
+pub const ACCEPT_QUEUE: i32 = 1024;
+/// First pause of accepting when the process is out of files; doubled each time, up to the maximum.
+pub const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(10);
+/// Longest pause of accepting.
+pub const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// Read buffer of one HTTP/1.1 connection, when headers may not be larger.
+pub const H1_BUFFER_BYTES_MAX: usize = 64 * 1024;
+/// What a client may send on one HTTP/2 stream before it is read.
+pub const CLIENT_STREAM_WINDOW: u32 = 64 * 1024;
+/// What it may send on all streams of one connection before they are read.
+pub const CLIENT_CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Streams that a client reset before we looked at them (rapid reset); more end the connection.
+pub const H2_PENDING_RESETS_MAX: usize = 20;
+/// Streams that we reset for a client's errors (MadeYouReset); more end the connection.
+pub const H2_ERROR_RESETS_MAX: usize = 256;
+/// After GOAWAY on an idle connection: how long the client may take to close it.
+pub const CLOSE_GRACE: Duration = Duration::from_secs(5);

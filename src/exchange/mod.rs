@@ -12,6 +12,7 @@ use std::sync::Arc;
 use http::{Request, Response};
 
 use crate::client_body::ClientBody;
+use crate::failure::Failure;
 use crate::live::Live;
 use crate::upstream::Upstreams;
 
@@ -56,6 +57,15 @@ pub struct Connection {
     pub peer: SocketAddr,
     pub local: SocketAddr,
     pub tls: bool,
+}
+
+/// The reply to a request that was refused before it came to a route.
+#[must_use]
+pub fn refuse(live: &Live, failure: &Failure) -> Response<ReplyBody> {
+    let _ = live;
+    let mut reply = Response::new(ReplyBody::empty());
+    *reply.status_mut() = failure.http_status();
+    reply
 }
 
 /// Answers one request. Never fails: each failure is a reply. Dropping the future or the reply's body

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -11,18 +11,25 @@ use hyper::body::Incoming;
 
 use crate::failure::{Failure, GrpcCode, Retry};
 
-use super::connection::Lease;
+use super::{connection, http1};
+
+/// A request's place on a connection of either kind.
+#[derive(Debug)]
+pub(super) enum Lease {
+    Http2(connection::Lease),
+    Http1(http1::Lease),
+}
 
 /// Body of an upstream's answer. Dropping it before its end resets the stream (`CANCEL`).
 pub struct AnswerBody {
     inner: Incoming,
-    upstream: Rc<str>,
+    upstream: Arc<str>,
     /// The place on the connection, given back with the body.
     _lease: Lease,
 }
 
 impl AnswerBody {
-    pub(super) fn new(inner: Incoming, upstream: Rc<str>, lease: Lease) -> Self {
+    pub(super) fn new(inner: Incoming, upstream: Arc<str>, lease: Lease) -> Self {
         Self {
             inner,
             upstream,

@@ -1,16 +1,169 @@
-//! One connection to one endpoint.
+//! One HTTP/2 connection to one endpoint, and the places on it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use crate::limits::{
+    REPLY_HEADER_BYTES_MAX, SEND_BUFFER_BYTES_MAX, UPSTREAM_CONNECTION_WINDOW,
+    UPSTREAM_PING_INTERVAL, UPSTREAM_STREAM_WINDOW, UPSTREAM_STREAMS_MAX,
+};
+use crate::rt::LocalExec;
+
+use super::UpstreamBody;
+use super::endpoint::Endpoint;
+
+type Driver = http2::Connection<TokioIo<TcpStream>, UpstreamBody, LocalExec>;
+type Sender = http2::SendRequest<UpstreamBody>;
+
+/// A shared HTTP/2 connection.
+pub(super) struct Connection {
+    sender: RefCell<Sender>,
+    /// Polled by its own task; read here for the peer's stream limit. Empty once it has ended.
+    driver: RefCell<Option<Driver>>,
+    in_flight: Cell<usize>,
+    idle_since: Cell<Instant>,
+}
+
+impl Connection {
+    /// Shakes hands on `stream` and spawns what drives the connection.
+    pub(super) async fn open(
+        endpoint: &Rc<Endpoint>,
+        stream: TcpStream,
+        exec: LocalExec,
+    ) -> Result<Rc<Self>, hyper::Error> {
+        let ping_timeout = endpoint.timeouts.ping_timeout;
+        let (sender, driver) = http2::Builder::new(exec.clone())
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(UPSTREAM_STREAM_WINDOW)
+            .initial_connection_window_size(UPSTREAM_CONNECTION_WINDOW)
+            .max_header_list_size(REPLY_HEADER_BYTES_MAX)
+            .max_send_buf_size(SEND_BUFFER_BYTES_MAX)
+            .keep_alive_interval(UPSTREAM_PING_INTERVAL)
+            .keep_alive_timeout(ping_timeout)
+            .handshake(TokioIo::new(stream))
+            .await?;
+        let connection = Rc::new(Self {
+            sender: RefCell::new(sender),
+            driver: RefCell::new(Some(driver)),
+            in_flight: Cell::new(0),
+            idle_since: Cell::new(Instant::now()),
+        });
+        exec.spawn(drive(Rc::clone(endpoint), Rc::clone(&connection)));
+        Ok(connection)
+    }
+
+    /// Streams that may be open at once: the peer's limit, and never more than ours.
+    pub(super) fn streams_max(&self) -> usize {
+        self.driver.borrow().as_ref().map_or(0, |driver| {
+            driver.current_max_send_streams().min(UPSTREAM_STREAMS_MAX)
+        })
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.get()
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.sender.borrow().is_closed()
+    }
+
+    /// Takes one place; the caller has seen that there is room.
+    pub(super) fn lease(self: &Rc<Self>, endpoint: &Rc<Endpoint>) -> Lease {
+        self.in_flight.set(self.in_flight.get().saturating_add(1));
+        endpoint.began();
+        Lease {
+            connection: Rc::clone(self),
+            endpoint: Rc::clone(endpoint),
+        }
+    }
+
+    fn idle_for(&self, now: Instant) -> Option<Duration> {
+        (self.in_flight.get() == 0).then(|| now.saturating_duration_since(self.idle_since.get()))
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("in_flight", &self.in_flight.get())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Runs a connection to its end. It leaves the pool when it has been idle for too long, when the
+/// peer sends GOAWAY (seen with the next request, which hyper hands back) or when it breaks; streams
+/// that are open then go on, on hyper's own task.
+async fn drive(endpoint: Rc<Endpoint>, connection: Rc<Connection>) {
+    let ended = std::future::poll_fn(|cx| {
+        let mut driver = connection.driver.borrow_mut();
+        match driver.as_mut() {
+            Some(driver) => Pin::new(driver).poll(cx),
+            None => Poll::Ready(Ok(())),
+        }
+    });
+    tokio::pin!(ended);
+    let idle_max = endpoint.idle_max();
+    let mut wait = idle_max;
+    let result = loop {
+        tokio::select! {
+            biased;
+            result = &mut ended => break result,
+            () = tokio::time::sleep(wait) => {}
+        }
+        let idle = connection.idle_for(Instant::now()).unwrap_or_default();
+        if idle >= idle_max {
+            break Ok(());
+        }
+        wait = idle_max.saturating_sub(idle);
+    };
+    if let Err(error) = result {
+        tracing::debug!(endpoint = %endpoint.authority, %error, "upstream connection ended");
+    }
+    connection.driver.borrow_mut().take();
+    endpoint.forget(&connection);
+}
 
 /// One request's place on a connection, given back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Lease {
-    in_flight: Rc<Cell<usize>>,
+    connection: Rc<Connection>,
+    endpoint: Rc<Endpoint>,
+}
+
+impl Lease {
+    pub(super) fn send(
+        &self,
+        request: http::Request<UpstreamBody>,
+    ) -> impl Future<
+        Output = Result<
+            http::Response<hyper::body::Incoming>,
+            hyper::client::conn::TrySendError<http::Request<UpstreamBody>>,
+        >,
+    > + use<> {
+        self.connection
+            .sender
+            .borrow_mut()
+            .try_send_request(request)
+    }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.in_flight.set(self.in_flight.get().saturating_sub(1));
+        let left = self.connection.in_flight.get().saturating_sub(1);
+        self.connection.in_flight.set(left);
+        if left == 0 {
+            self.connection.idle_since.set(Instant::now());
+        }
+        self.endpoint.ended();
     }
 }

@@ -1,0 +1,202 @@
+//! The composition root: starts the workers and the control thread, and stops them in order.
+
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::config::model::Config;
+use crate::drain::{Drain, Stage};
+use crate::listener::{self, BindError, Bound, Gate};
+use crate::live::Live;
+use crate::snapshot::{Generation, Snapshot};
+use crate::worker;
+
+/// Starts the gateway in this process.
+#[derive(Debug)]
+pub struct App;
+
+/// Why it doesn't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error("a thread can't be started: {0}")]
+    Thread(#[from] io::Error),
+}
+
+/// A running gateway. Dropping it stops it at once; [`Running::shutdown`] lets exchanges finish.
+#[derive(Debug)]
+pub struct Running {
+    addresses: Vec<SocketAddr>,
+    live: Arc<Snapshot<Live>>,
+    gate: Arc<Gate>,
+    drain: Drain,
+    drain_max: Duration,
+    workers: Vec<thread::JoinHandle<()>>,
+    control: Option<Control>,
+}
+
+impl App {
+    /// Binds every listener of `config` and serves `live` on them.
+    ///
+    /// # Errors
+    /// An address that can't be listened on, or no threads.
+    pub fn start(config: &Config, live: Live) -> Result<Running, StartError> {
+        listener::raise_open_files();
+        let count = config.workers.map_or_else(cores, NonZeroUsize::get);
+        let bound = config
+            .listeners
+            .iter()
+            .map(|l| listener::bind(l.address, count))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut running = Running {
+            addresses: bound.iter().map(|b| b.address).collect(),
+            drain_max: live.timeouts.drain,
+            live: Arc::new(Snapshot::new(Arc::new(live))),
+            gate: Arc::new(Gate::default()),
+            drain: Drain::default(),
+            workers: Vec::new(),
+            control: Some(Control::start()?),
+        };
+        for (index, sockets) in deal(bound, count).into_iter().enumerate() {
+            running.workers.push(worker::spawn(worker::Parts {
+                index,
+                sockets,
+                live: Arc::clone(&running.live),
+                gate: Arc::clone(&running.gate),
+                drained: running.drain.watch(),
+            })?);
+        }
+        Ok(running)
+    }
+}
+
+/// One socket of each listener for each worker.
+fn deal(bound: Vec<Bound>, workers: usize) -> Vec<Vec<std::net::TcpListener>> {
+    let mut hands: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
+    for one in bound {
+        for (hand, socket) in hands.iter_mut().zip(one.sockets) {
+            hand.push(socket);
+        }
+    }
+    hands
+}
+
+/// Cores that the process may use, a cgroup's quota included.
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
+impl Running {
+    /// What is listened on, in the order of the config, with the ports that the kernel gave.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Serves `live` from now on. Requests under way keep the generation they began with.
+    pub fn publish(&self, live: Live) -> Generation {
+        self.live.publish(Arc::new(live))
+    }
+
+    /// The published generation, for those who watch or replace it.
+    #[must_use]
+    pub fn live(&self) -> &Arc<Snapshot<Live>> {
+        &self.live
+    }
+
+    /// Open client connections.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.gate.open()
+    }
+
+    /// The control thread's runtime: for reading sources, watching, and whatever else must never be
+    /// in a request's way.
+    #[must_use]
+    pub fn control(&self) -> Option<&tokio::runtime::Handle> {
+        self.control.as_ref().map(|c| &c.handle)
+    }
+
+    /// Stops accepting, lets exchanges finish for as long as `timeouts.drain`, and ends the threads.
+    /// Dropping it stops at once.
+    pub async fn shutdown(mut self) {
+        self.drain.advance(Stage::Draining);
+        let (done, finished) = oneshot::channel();
+        let workers = std::mem::take(&mut self.workers);
+        let joiner = thread::Builder::new()
+            .name("joiner".to_owned())
+            .spawn(move || {
+                for worker in workers {
+                    worker.join().ok();
+                }
+                done.send(()).ok();
+            });
+        if joiner.is_err() {
+            return;
+        }
+        let mut finished = std::pin::pin!(finished);
+        let limit = tokio::time::sleep(self.drain_max);
+        tokio::select! {
+            _ = &mut finished => {}
+            () = limit => {
+                self.drain.advance(Stage::Ended);
+                finished.await.ok();
+            }
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.drain.advance(Stage::Ended);
+        for worker in self.workers.drain(..) {
+            worker.join().ok();
+        }
+    }
+}
+
+/// The control thread: one runtime for everything that is not a request.
+#[derive(Debug)]
+struct Control {
+    handle: tokio::runtime::Handle,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Control {
+    fn start() -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let thread = thread::Builder::new()
+            .name("control".to_owned())
+            .spawn(move || {
+                runtime.block_on(async {
+                    stopped.await.ok();
+                });
+                runtime.shutdown_background();
+            })?;
+        Ok(Self {
+            handle,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.stop.take();
+        if let Some(thread) = self.thread.take() {
+            thread.join().ok();
+        }
+    }
+}

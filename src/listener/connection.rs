@@ -1,0 +1,333 @@
+//! One client connection from the first byte to the last.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, Version, header};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep};
+
+use crate::client_body::ClientBody;
+use crate::failure::Failure;
+use crate::limits::{
+    CLIENT_CONNECTION_WINDOW, CLIENT_STREAM_WINDOW, CLOSE_GRACE, H1_BUFFER_BYTES_MAX,
+    H2_ERROR_RESETS_MAX, H2_PENDING_RESETS_MAX, SEND_BUFFER_BYTES_MAX,
+};
+use crate::rt::LocalExec;
+
+use super::check::{check, strip_h2c};
+use super::io::ClientIo;
+use super::pulse::{InFlight, Pulse, Verdict};
+use super::sniff::{Protocol, sniff};
+use super::{Bounds, Connections, Counters, Ends, Service, count};
+
+/// A connection as it was accepted.
+pub(super) struct Accepted<S> {
+    pub(super) stream: TcpStream,
+    pub(super) ends: Ends,
+    pub(super) bounds: Rc<Bounds>,
+    pub(super) service: S,
+    pub(super) connections: Rc<Connections>,
+    pub(super) counters: Rc<Counters>,
+    pub(super) exec: LocalExec,
+    pub(super) at: Instant,
+}
+
+/// Serves it to its end. Dropping it closes the socket and cancels what was being answered.
+pub(super) async fn serve<S: Service>(mut accepted: Accepted<S>) {
+    let pulse = Pulse::new(accepted.at);
+    let _entered = accepted.connections.enter(&pulse);
+    let first = tokio::select! {
+        biased;
+        first = sniff(&mut accepted.stream) => first,
+        () = until_due(&pulse, &accepted.bounds, &accepted.counters) => return,
+    };
+    let Ok((protocol, ahead, read @ 1..)) = first else {
+        return;
+    };
+    let counters = Rc::clone(&accepted.counters);
+    let bounds = Rc::clone(&accepted.bounds);
+    let io = ClientIo::new(accepted.stream, ahead, read, protocol, Rc::clone(&pulse));
+    let service = Requests {
+        service: accepted.service,
+        ends: accepted.ends,
+        bounds: Rc::clone(&bounds),
+        pulse: Rc::clone(&pulse),
+        counters: Rc::clone(&counters),
+    };
+    let io = TokioIo::new(io);
+    let peer = accepted.ends.peer;
+    let ended = match protocol {
+        Protocol::Http1 => {
+            let connection = http1_builder(&bounds).serve_connection(io, service);
+            Driver::new(connection, pulse, bounds, counters).await
+        }
+        Protocol::Http2 => {
+            pulse.on_preface();
+            let connection = http2_builder(&bounds, accepted.exec).serve_connection(io, service);
+            Driver::new(connection, pulse, bounds, counters).await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%peer, %error, "client connection ended");
+    }
+}
+
+/// Resolves when the first bytes are due, or the worker drains.
+async fn until_due(pulse: &Pulse, bounds: &Bounds, counters: &Counters) {
+    let closing = std::future::poll_fn(|cx| {
+        pulse.register(cx.waker());
+        if pulse.is_closing() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    });
+    tokio::select! {
+        () = closing => {}
+        () = tokio::time::sleep(bounds.timeouts.headers) => {
+            count(&counters.slow_heads);
+        }
+    }
+}
+
+fn http1_builder(bounds: &Bounds) -> http1::Builder {
+    let header_bytes = bounds.limits.header_bytes_max.bytes();
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        // Ours are apart: see `pulse`.
+        .header_read_timeout(None)
+        .max_header_size(header_bytes)
+        .max_buf_size(H1_BUFFER_BYTES_MAX.max(header_bytes));
+    // Any number given costs hyper's fast path; 100 is its own.
+    if bounds.limits.headers_max != 100 {
+        builder.max_headers(bounds.limits.headers_max);
+    }
+    builder
+}
+
+fn http2_builder(bounds: &Bounds, exec: LocalExec) -> http2::Builder<LocalExec> {
+    let header_bytes = bounds.limits.header_bytes_max.bytes();
+    let mut builder = http2::Builder::new(exec);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(bounds.limits.streams_max)
+        .max_header_list_size(u32::try_from(header_bytes).unwrap_or(u32::MAX))
+        .initial_stream_window_size(CLIENT_STREAM_WINDOW)
+        .initial_connection_window_size(CLIENT_CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER_BYTES_MAX)
+        .max_pending_accept_reset_streams(H2_PENDING_RESETS_MAX)
+        .max_local_error_reset_streams(H2_ERROR_RESETS_MAX)
+        .keep_alive_interval(bounds.timeouts.ping_interval)
+        .keep_alive_timeout(bounds.timeouts.ping_timeout);
+    builder
+}
+
+/// A hyper connection of either kind.
+trait Served: Future<Output = hyper::Result<()>> {
+    /// Whether an idle end is told to the client (GOAWAY) and not just done.
+    const SAYS_GOODBYE: bool;
+    fn finish(self: Pin<&mut Self>);
+}
+
+impl<I, S, B> Served for http1::Connection<I, S>
+where
+    S: hyper::service::HttpService<Incoming, ResBody = B>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    I: hyper::rt::Read + hyper::rt::Write + Unpin,
+    B: Body + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    const SAYS_GOODBYE: bool = false;
+    fn finish(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+impl<I, S, B> Served for http2::Connection<I, S, LocalExec>
+where
+    S: hyper::service::HttpService<Incoming, ResBody = B>,
+    S::Future: 'static,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    I: hyper::rt::Read + hyper::rt::Write + Unpin,
+    B: Body + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    const SAYS_GOODBYE: bool = true;
+    fn finish(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+/// Polls a connection, and ends it when its pulse says so.
+struct Driver<C> {
+    connection: Pin<Box<C>>,
+    pulse: Rc<Pulse>,
+    bounds: Rc<Bounds>,
+    counters: Rc<Counters>,
+    timer: Pin<Box<Sleep>>,
+    /// Told to finish; when it was for idleness, the time to stop waiting for it.
+    finishing: bool,
+    until: Option<Instant>,
+}
+
+impl<C: Served> Driver<C> {
+    fn new(connection: C, pulse: Rc<Pulse>, bounds: Rc<Bounds>, counters: Rc<Counters>) -> Self {
+        Self {
+            connection: Box::pin(connection),
+            pulse,
+            bounds,
+            counters,
+            timer: Box::pin(tokio::time::sleep(std::time::Duration::ZERO)),
+            finishing: false,
+            until: None,
+        }
+    }
+
+    fn finish(&mut self) {
+        if !self.finishing {
+            self.finishing = true;
+            self.connection.as_mut().finish();
+        }
+    }
+
+    /// Looks at the clock; whether the connection is to be closed at once.
+    fn is_over(&mut self) -> bool {
+        let now = Instant::now();
+        let wait = match self.pulse.verdict(now, &self.bounds.timeouts) {
+            Verdict::WaitUntil(at) => at,
+            Verdict::SlowHead => {
+                count(&self.counters.slow_heads);
+                return true;
+            }
+            Verdict::Stalled => {
+                count(&self.counters.stalled);
+                return true;
+            }
+            Verdict::Idle => {
+                if !C::SAYS_GOODBYE || self.until.is_some_and(|until| until <= now) {
+                    count(&self.counters.idle_closed);
+                    return true;
+                }
+                self.finish();
+                *self.until.get_or_insert(now + CLOSE_GRACE)
+            }
+        };
+        self.timer.as_mut().reset(wait);
+        false
+    }
+}
+
+impl<C: Served> Future for Driver<C> {
+    type Output = hyper::Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        this.pulse.register(cx.waker());
+        if this.pulse.is_closing() {
+            this.finish();
+        }
+        if let Poll::Ready(ended) = this.connection.as_mut().poll(cx) {
+            return Poll::Ready(ended);
+        }
+        while this.timer.as_mut().poll(cx).is_ready() {
+            if this.is_over() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        Poll::Pending
+    }
+}
+
+/// The requests of one connection.
+struct Requests<S> {
+    service: S,
+    ends: Ends,
+    bounds: Rc<Bounds>,
+    pulse: Rc<Pulse>,
+    counters: Rc<Counters>,
+}
+
+impl<S: Service> hyper::service::Service<Request<Incoming>> for Requests<S> {
+    type Response = Response<Counted<S::Body>>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>>>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let in_flight = self.pulse.begin();
+        let (mut parts, body) = request.into_parts();
+        match check(&parts, &self.bounds.limits) {
+            Ok(checked) => {
+                if checked.upgrade_h2c {
+                    strip_h2c(&mut parts.headers);
+                }
+                let body = ClientBody::new(body, self.bounds.timeouts.body_idle);
+                let answer = self
+                    .service
+                    .answer(self.ends, Request::from_parts(parts, body));
+                Box::pin(async move { Ok(answer.await.map(|b| Counted::new(b, in_flight))) })
+            }
+            Err(failure) => {
+                count(&self.counters.refused_requests);
+                tracing::debug!(peer = %self.ends.peer, %failure, "request refused");
+                let mut reply = self.service.refuse(&failure);
+                if parts.version < Version::HTTP_2 {
+                    let close = HeaderValue::from_static("close");
+                    reply.headers_mut().insert(header::CONNECTION, close);
+                }
+                Box::pin(async move { Ok(reply.map(|b| Counted::new(b, in_flight))) })
+            }
+        }
+    }
+}
+
+/// A reply's body; while it lives, its connection is busy.
+struct Counted<B> {
+    body: Pin<Box<B>>,
+    _in_flight: InFlight,
+}
+
+impl<B> Counted<B> {
+    fn new(body: B, in_flight: InFlight) -> Self {
+        Self {
+            body: Box::pin(body),
+            _in_flight: in_flight,
+        }
+    }
+}
+
+impl<B> fmt::Debug for Counted<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Counted")
+    }
+}
+
+impl<B: Body<Data = Bytes, Error = Failure>> Body for Counted<B> {
+    type Data = Bytes;
+    type Error = Failure;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        self.body.as_mut().poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

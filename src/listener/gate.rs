@@ -1,0 +1,160 @@
+//! How many connections are open: of the process, and of each client address.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::limits::Limits;
+
+/// Counts connections of all workers. Touched once by an accept and once by a close.
+#[derive(Debug, Default)]
+pub struct Gate {
+    open: AtomicUsize,
+    by_address: Mutex<HashMap<IpAddr, usize, foldhash::fast::RandomState>>,
+    refused: AtomicU64,
+}
+
+/// Why a connection is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// `limits.connections`
+    Process,
+    /// `limits.connections_per_ip`
+    Address,
+}
+
+/// One open connection, until it is dropped.
+#[derive(Debug)]
+pub struct Pass {
+    gate: Arc<Gate>,
+    address: IpAddr,
+}
+
+impl Gate {
+    /// Open connections now.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Connections refused so far.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Lets one connection in.
+    ///
+    /// # Errors
+    /// The limit that is reached.
+    pub fn enter(self: &Arc<Self>, peer: IpAddr, limits: &Limits) -> Result<Pass, Refused> {
+        let entered = self.try_enter(client_of(peer), limits);
+        if entered.is_err() {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        entered
+    }
+
+    fn try_enter(self: &Arc<Self>, address: IpAddr, limits: &Limits) -> Result<Pass, Refused> {
+        if self.open.fetch_add(1, Ordering::Relaxed) >= limits.connections_max {
+            self.open.fetch_sub(1, Ordering::Relaxed);
+            return Err(Refused::Process);
+        }
+        let mut by_address = self.lock();
+        let of_address = by_address.entry(address).or_default();
+        if *of_address >= limits.connections_per_ip_max {
+            drop(by_address);
+            self.open.fetch_sub(1, Ordering::Relaxed);
+            return Err(Refused::Address);
+        }
+        *of_address += 1;
+        drop(by_address);
+        Ok(Pass {
+            gate: Arc::clone(self),
+            address,
+        })
+    }
+
+    fn lock(
+        &self,
+    ) -> std::sync::MutexGuard<'_, HashMap<IpAddr, usize, foldhash::fast::RandomState>> {
+        self.by_address
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        let mut by_address = self.gate.lock();
+        if let Some(count) = by_address.get_mut(&self.address) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                by_address.remove(&self.address);
+            }
+        }
+        drop(by_address);
+        self.gate.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What counts as one client: an IPv4 address, or the /64 that one IPv6 subscriber has to itself.
+fn client_of(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V4(v4) => v4.into(),
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(process: usize, address: usize) -> Limits {
+        Limits {
+            connections_max: process,
+            connections_per_ip_max: address,
+            ..Limits::default()
+        }
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn each_limit_refuses_and_recovers() {
+        let gate = Arc::new(Gate::default());
+        let limits = limits(3, 2);
+        let a = gate.enter(ip("192.0.2.1"), &limits).unwrap();
+        let _b = gate.enter(ip("192.0.2.1"), &limits).unwrap();
+        let again = gate.enter(ip("192.0.2.1"), &limits);
+        assert_eq!(again.unwrap_err(), Refused::Address);
+        let _c = gate.enter(ip("192.0.2.2"), &limits).unwrap();
+        let full = gate.enter(ip("192.0.2.3"), &limits);
+        assert_eq!(full.unwrap_err(), Refused::Process);
+        assert_eq!((gate.open(), gate.refused()), (3, 2));
+        drop(a);
+        let _d = gate.enter(ip("192.0.2.1"), &limits).unwrap();
+        assert_eq!(gate.open(), 3);
+    }
+
+    #[test]
+    fn an_ipv6_subscriber_is_one_client_and_a_mapped_address_is_its_ipv4() {
+        assert_eq!(client_of(ip("2001:db8::1")), client_of(ip("2001:db8::2")));
+        assert_ne!(
+            client_of(ip("2001:db8::1")),
+            client_of(ip("2001:db8:0:1::1"))
+        );
+        assert_eq!(client_of(ip("::ffff:192.0.2.1")), ip("192.0.2.1"));
+    }
+
+    #[test]
+    fn no_trace_of_closed_connections_is_kept() {
+        let gate = Arc::new(Gate::default());
+        drop(gate.enter(ip("192.0.2.1"), &limits(1, 1)).unwrap());
+        assert!(gate.lock().is_empty());
+        assert_eq!(gate.open(), 0);
+    }
+}

@@ -1,0 +1,144 @@
+//! Client connections: accepting, limits, HTTP/1.1 and HTTP/2 with their timeouts, the strict check.
+//!
+//! What is done with a checked request is the [`Service`]'s matter: this module knows no routes.
+
+mod accept;
+pub mod check;
+mod connection;
+mod gate;
+mod io;
+mod pulse;
+mod sniff;
+mod socket;
+
+pub use accept::{Listener, accept};
+pub use gate::{Gate, Pass, Refused};
+pub use socket::{BindError, Bound, bind, raise_open_files};
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use tokio::sync::Notify;
+
+use crate::client_body::ClientBody;
+use crate::failure::Failure;
+use crate::limits::{Limits, Timeouts};
+
+use pulse::Pulse;
+
+/// What answers requests. Cloned for each connection and each HTTP/2 stream: cheap.
+pub trait Service: Clone + 'static {
+    type Body: http_body::Body<Data = Bytes, Error = Failure> + 'static;
+
+    /// The limits for connections accepted now.
+    fn bounds(&self) -> Rc<Bounds>;
+
+    /// Answers a request that passed the check. Dropped when the client leaves.
+    fn answer(
+        &self,
+        ends: Ends,
+        request: Request<ClientBody>,
+    ) -> impl Future<Output = Response<Self::Body>> + 'static;
+
+    /// The reply to a request that didn't pass it.
+    fn refuse(&self, failure: &Failure) -> Response<Self::Body>;
+}
+
+/// The two addresses of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Ends {
+    pub peer: SocketAddr,
+    pub local: SocketAddr,
+}
+
+/// Limits of one generation, as connections need them.
+#[derive(Clone, Debug, Default)]
+pub struct Bounds {
+    pub limits: Limits,
+    pub timeouts: Timeouts,
+}
+
+/// How often a limit of this module was hit; one set for each worker.
+#[derive(Debug, Default)]
+pub struct Counters {
+    pub accepted: Cell<u64>,
+    pub slow_heads: Cell<u64>,
+    pub idle_closed: Cell<u64>,
+    pub stalled: Cell<u64>,
+    pub refused_requests: Cell<u64>,
+    pub accept_pauses: Cell<u64>,
+}
+
+pub(crate) fn count(counter: &Cell<u64>) {
+    counter.set(counter.get().wrapping_add(1));
+}
+
+/// The open connections of one worker, to be told of a drain and waited for.
+#[derive(Debug, Default)]
+pub struct Connections {
+    open: RefCell<HashMap<u64, Rc<Pulse>>>,
+    next: Cell<u64>,
+    closing: Cell<bool>,
+    emptied: Notify,
+}
+
+impl Connections {
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.open.borrow().len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.open.borrow().is_empty()
+    }
+
+    /// Asks every connection, and those that come yet, to end once its exchanges are done.
+    pub fn close(&self) {
+        self.closing.set(true);
+        for pulse in self.open.borrow().values() {
+            pulse.close();
+        }
+    }
+
+    /// Resolves when none is open.
+    pub async fn closed(&self) {
+        loop {
+            let mut emptied = std::pin::pin!(self.emptied.notified());
+            emptied.as_mut().enable();
+            if self.is_empty() {
+                return;
+            }
+            emptied.await;
+        }
+    }
+
+    fn enter(self: &Rc<Self>, pulse: &Rc<Pulse>) -> Entered {
+        let id = self.next.get();
+        self.next.set(id.wrapping_add(1));
+        self.open.borrow_mut().insert(id, Rc::clone(pulse));
+        if self.closing.get() {
+            pulse.close();
+        }
+        Entered(Rc::clone(self), id)
+    }
+}
+
+/// One open connection, until it is dropped.
+#[derive(Debug)]
+struct Entered(Rc<Connections>, u64);
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let mut open = self.0.open.borrow_mut();
+        open.remove(&self.1);
+        if open.is_empty() {
+            self.0.emptied.notify_waiters();
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! The clock of one client connection: what it is waiting for, and until when it may.
+//!
+//! ```text
+//!          first byte                 headers read, check, call
+//!  Idle ───────────────► Head ─────────────────────────────────► Busy
+//!   ▲  (HTTP/1.1 alone)                                            │
+//!   └──────────────────── the last reply is done ──────────────────┘
+//! ```
+//! A connection starts in `Head`: the first request's headers are due at once. Beside the phase, a
+//! write that the client doesn't take has a limit of its own. hyper has one timer for `Idle` and
+//! `Head` together, and none for writes; hence this.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::Waker;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::limits::Timeouts;
+
+/// What a connection is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Request headers are being read, since then.
+    Head(Instant),
+    /// Nothing to do, since then.
+    Idle(Instant),
+    /// At least one request is being answered.
+    Busy,
+}
+
+/// Shared by the connection's IO, its service and its driver; all on one thread.
+#[derive(Debug)]
+pub(super) struct Pulse {
+    phase: Cell<Phase>,
+    in_flight: Cell<usize>,
+    stalled_since: Cell<Option<Instant>>,
+    closing: Cell<bool>,
+    /// The driver's, to tell it of `closing`.
+    waker: RefCell<Option<Waker>>,
+}
+
+/// What the driver should do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Ask again at this time.
+    WaitUntil(Instant),
+    /// Headers didn't come in time.
+    SlowHead,
+    /// Nothing came in time.
+    Idle,
+    /// The client doesn't read.
+    Stalled,
+}
+
+impl Pulse {
+    pub(super) fn new(accepted: Instant) -> Rc<Self> {
+        Rc::new(Self {
+            phase: Cell::new(Phase::Head(accepted)),
+            in_flight: Cell::new(0),
+            stalled_since: Cell::new(None),
+            closing: Cell::new(false),
+            waker: RefCell::new(None),
+        })
+    }
+
+    /// Bytes came on an HTTP/1.1 connection.
+    pub(super) fn on_read(&self) {
+        if matches!(self.phase.get(), Phase::Idle(_)) {
+            self.phase.set(Phase::Head(Instant::now()));
+        }
+    }
+
+    /// The client took bytes.
+    pub(super) fn on_written(&self) {
+        self.stalled_since.set(None);
+    }
+
+    /// The client takes no bytes although there are some.
+    pub(super) fn on_write_blocked(&self) {
+        if self.stalled_since.get().is_none() {
+            self.stalled_since.set(Some(Instant::now()));
+        }
+    }
+
+    /// The HTTP/2 preface is there: from here on only silence counts, not headers.
+    pub(super) fn on_preface(&self) {
+        self.phase.set(Phase::Idle(Instant::now()));
+    }
+
+    /// A request is being answered until the guard is dropped.
+    pub(super) fn begin(self: &Rc<Self>) -> InFlight {
+        self.in_flight.set(self.in_flight.get().saturating_add(1));
+        self.phase.set(Phase::Busy);
+        InFlight(Rc::clone(self))
+    }
+
+    /// Asks the driver to end the connection when its exchanges are done.
+    pub(super) fn close(&self) {
+        self.closing.set(true);
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.get()
+    }
+
+    /// Keeps the driver's waker for [`Pulse::close`].
+    pub(super) fn register(&self, waker: &Waker) {
+        let mut kept = self.waker.borrow_mut();
+        match kept.as_ref() {
+            Some(w) if w.will_wake(waker) => {}
+            _ => *kept = Some(waker.clone()),
+        }
+    }
+
+    /// What to do at `now`. While no limit runs, the next look is one shortest limit away: whatever
+    /// limit starts meanwhile ends later than that, so nobody has to wake the driver.
+    pub(super) fn verdict(&self, now: Instant, timeouts: &Timeouts) -> Verdict {
+        let shortest = timeouts
+            .headers
+            .min(timeouts.keep_alive)
+            .min(timeouts.write_idle);
+        let mut next = now + shortest.max(Duration::from_millis(1));
+        if let Some(since) = self.stalled_since.get() {
+            let due = since + timeouts.write_idle;
+            if due <= now {
+                return Verdict::Stalled;
+            }
+            next = next.min(due);
+        }
+        let (due, expired) = match self.phase.get() {
+            Phase::Busy => return Verdict::WaitUntil(next),
+            Phase::Head(since) => (since + timeouts.headers, Verdict::SlowHead),
+            Phase::Idle(since) => (since + timeouts.keep_alive, Verdict::Idle),
+        };
+        if due <= now {
+            expired
+        } else {
+            Verdict::WaitUntil(next.min(due))
+        }
+    }
+}
+
+/// One request being answered: held by its reply's body.
+#[derive(Debug)]
+pub(super) struct InFlight(Rc<Pulse>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let left = self.0.in_flight.get().saturating_sub(1);
+        self.0.in_flight.set(left);
+        if left == 0 {
+            self.0.phase.set(Phase::Idle(Instant::now()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn timeouts() -> Timeouts {
+        Timeouts {
+            headers: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(75),
+            write_idle: Duration::from_secs(30),
+            ..Timeouts::default()
+        }
+    }
+
+    fn after(start: Instant, seconds: u64) -> Instant {
+        start + Duration::from_secs(seconds)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn headers_and_keep_alive_have_limits_of_their_own() {
+        let start = Instant::now();
+        let pulse = Pulse::new(start);
+        let t = timeouts();
+        assert_eq!(
+            pulse.verdict(start, &t),
+            Verdict::WaitUntil(after(start, 10))
+        );
+        assert_eq!(pulse.verdict(after(start, 10), &t), Verdict::SlowHead);
+        let busy = pulse.begin();
+        assert!(matches!(
+            pulse.verdict(after(start, 500), &t),
+            Verdict::WaitUntil(_)
+        ));
+        drop(busy);
+        let idle = Instant::now();
+        assert!(matches!(
+            pulse.verdict(after(idle, 74), &t),
+            Verdict::WaitUntil(_)
+        ));
+        assert_eq!(pulse.verdict(after(idle, 75), &t), Verdict::Idle);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drip_of_header_bytes_doesnt_move_the_limit() {
+        let pulse = Pulse::new(Instant::now());
+        drop(pulse.begin());
+        pulse.on_read();
+        let first = Instant::now();
+        tokio::time::advance(Duration::from_secs(9)).await;
+        pulse.on_read();
+        assert_eq!(
+            pulse.verdict(after(first, 10), &timeouts()),
+            Verdict::SlowHead
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_blocked_write_expires_even_while_busy_and_progress_clears_it() {
+        let pulse = Pulse::new(Instant::now());
+        let _busy = pulse.begin();
+        pulse.on_write_blocked();
+        let since = Instant::now();
+        tokio::time::advance(Duration::from_secs(5)).await;
+        pulse.on_write_blocked();
+        assert_eq!(
+            pulse.verdict(after(since, 30), &timeouts()),
+            Verdict::Stalled
+        );
+        pulse.on_written();
+        assert!(matches!(
+            pulse.verdict(after(since, 30), &timeouts()),
+            Verdict::WaitUntil(_)
+        ));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_next_look_is_never_later_than_a_limit_that_starts_meanwhile() {
+        let pulse = Pulse::new(Instant::now());
+        let busy = pulse.begin();
+        let t = timeouts();
+        let Verdict::WaitUntil(look) = pulse.verdict(Instant::now(), &t) else {
+            panic!("busy");
+        };
+        drop(busy);
+        pulse.on_read();
+        assert!(look <= Instant::now() + t.headers);
+    }
+}

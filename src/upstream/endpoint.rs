@@ -1,0 +1,373 @@
+//! One endpoint as one worker sees it: its connections, how to open another, and when not to try.
+//!
+//! Callers that need a connection share the one attempt to open it; a failed attempt fails all of
+//! them, and starts a short back-off in which calls fail at once. After it, the next call tries again.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::uri::Authority;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::config::model;
+use crate::limits::{
+    Timeouts, UPSTREAM_BACKOFF_MAX, UPSTREAM_BACKOFF_MIN, UPSTREAM_CONNECTIONS_MAX, UPSTREAM_IDLE,
+    UPSTREAM_WAITING_MAX,
+};
+use crate::rt::LocalExec;
+
+use super::connection::{Connection, Lease};
+use super::http1;
+
+/// Why an endpoint has no connection to give. Shared by all who waited for it.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Unreachable(Arc<str>);
+
+impl Unreachable {
+    pub(super) fn new(text: impl fmt::Display) -> Self {
+        Self(text.to_string().into())
+    }
+}
+
+/// What the last attempts came to.
+#[derive(Debug)]
+struct Trouble {
+    failures: u32,
+    retry_at: Instant,
+    error: Unreachable,
+}
+
+/// One host and port of an upstream.
+#[derive(Debug)]
+pub(super) struct Endpoint {
+    pub(super) authority: Authority,
+    pub(super) timeouts: Timeouts,
+    /// Idle HTTP/1.1 connections, and how many are open.
+    pub(super) http1: http1::Pool,
+    host: Arc<str>,
+    port: u16,
+    exec: LocalExec,
+    connections: RefCell<Vec<Rc<Connection>>>,
+    connecting: Cell<usize>,
+    /// Attempts that failed, ever: tells a waiter that its own did.
+    failed: Cell<u64>,
+    trouble: RefCell<Option<Trouble>>,
+    in_flight: Cell<usize>,
+    waiting: Cell<usize>,
+    changed: Notify,
+    /// Which of several addresses of a name is tried first.
+    turn: Cell<usize>,
+}
+
+impl Endpoint {
+    /// `None` when host and port make no authority (the config has refused those).
+    pub(super) fn new(
+        spec: &model::Endpoint,
+        timeouts: &Timeouts,
+        exec: LocalExec,
+    ) -> Option<Rc<Self>> {
+        let authority = if spec.host.contains(':') {
+            format!("[{}]:{}", spec.host, spec.port)
+        } else {
+            format!("{}:{}", spec.host, spec.port)
+        };
+        Some(Rc::new(Self {
+            authority: authority.parse().ok()?,
+            timeouts: timeouts.clone(),
+            http1: http1::Pool::default(),
+            host: Arc::clone(&spec.host),
+            port: spec.port,
+            exec,
+            connections: RefCell::default(),
+            connecting: Cell::new(0),
+            failed: Cell::new(0),
+            trouble: RefCell::default(),
+            in_flight: Cell::new(0),
+            waiting: Cell::new(0),
+            changed: Notify::new(),
+            turn: Cell::new(0),
+        }))
+    }
+
+    /// Requests under way, on all connections.
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.get()
+    }
+
+    /// Whether calls fail at once for now.
+    pub(super) fn is_backing_off(&self) -> bool {
+        self.refusal().is_some() && self.connections.borrow().is_empty()
+    }
+
+    pub(super) fn idle_max(&self) -> Duration {
+        UPSTREAM_IDLE
+    }
+
+    pub(super) fn exec(&self) -> &LocalExec {
+        &self.exec
+    }
+
+    pub(super) fn began(&self) {
+        self.in_flight.set(self.in_flight.get().saturating_add(1));
+    }
+
+    pub(super) fn ended(&self) {
+        self.in_flight.set(self.in_flight.get().saturating_sub(1));
+        self.wake_one();
+    }
+
+    /// Wakes one of those who wait: there may be room.
+    pub(super) fn wake_one(&self) {
+        if self.waiting.get() > 0 {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Takes a connection out of the pool; streams on it go on.
+    pub(super) fn forget(&self, gone: &Rc<Connection>) {
+        self.connections
+            .borrow_mut()
+            .retain(|c| !Rc::ptr_eq(c, gone));
+        self.changed.notify_waiters();
+    }
+
+    /// A place on an HTTP/2 connection: at once when there is room, else when a connection is opened
+    /// or a place comes free. Dropping it leaves the queue; a connection being opened is still opened.
+    pub(super) async fn lease(self: &Rc<Self>) -> Result<Lease, Unreachable> {
+        let failed_before = self.failed.get();
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if let Some(connection) = self.with_room() {
+                return Ok(connection.lease(self));
+            }
+            if let Some(error) = self.error_since(failed_before) {
+                return Err(error);
+            }
+            if !self.open_another()
+                && self.connecting.get() == 0
+                && let Some(error) = self.refusal()
+            {
+                return Err(error);
+            }
+            let _waiting = self.wait()?;
+            changed.await;
+        }
+    }
+
+    /// The connection with the fewest streams that has room. Opens another one in the background
+    /// before the last place is taken.
+    fn with_room(self: &Rc<Self>) -> Option<Rc<Connection>> {
+        let mut connections = self.connections.borrow_mut();
+        if connections.iter().any(|c| c.is_closed()) {
+            connections.retain(|c| !c.is_closed());
+        }
+        let best = connections
+            .iter()
+            .filter_map(|c| Some((c.streams_max().checked_sub(c.in_flight())?, c)))
+            .max_by_key(|(room, _)| *room)?;
+        let (room, best) = (best.0, Rc::clone(best.1));
+        drop(connections);
+        if room <= 1 {
+            self.open_another();
+        }
+        (room > 0).then_some(best)
+    }
+
+    /// Starts to open one more HTTP/2 connection, unless one is on its way, there are enough, or the
+    /// endpoint is backing off.
+    fn open_another(self: &Rc<Self>) -> bool {
+        let enough = self.connections.borrow().len() >= UPSTREAM_CONNECTIONS_MAX;
+        if self.connecting.get() > 0 || enough || self.refusal().is_some() {
+            return false;
+        }
+        let attempt = self.attempt();
+        let endpoint = Rc::clone(self);
+        self.exec.spawn(async move {
+            let opened = async {
+                let stream = endpoint.dial().await?;
+                Connection::open(&endpoint, stream, endpoint.exec.clone())
+                    .await
+                    .map_err(|e| Unreachable::new(format_args!("{}: {e}", endpoint.authority)))
+            };
+            let outcome = opened.await;
+            if let Ok(connection) = &outcome {
+                endpoint
+                    .connections
+                    .borrow_mut()
+                    .push(Rc::clone(connection));
+            }
+            endpoint.note(outcome.err());
+            drop(attempt);
+        });
+        true
+    }
+
+    /// Counts an attempt to connect until it is dropped.
+    pub(super) fn attempt(self: &Rc<Self>) -> Attempt {
+        self.connecting.set(self.connecting.get().saturating_add(1));
+        Attempt(Rc::clone(self))
+    }
+
+    pub(super) fn is_connecting(&self) -> bool {
+        self.connecting.get() > 0
+    }
+
+    /// Whether the last attempt failed and none has succeeded since.
+    pub(super) fn is_troubled(&self) -> bool {
+        self.trouble.borrow().is_some()
+    }
+
+    /// Resolves once something about the connections has changed since it was made.
+    pub(super) fn changed(&self) -> tokio::sync::futures::Notified<'_> {
+        self.changed.notified()
+    }
+
+    /// Records what an attempt came to.
+    pub(super) fn note(&self, error: Option<Unreachable>) {
+        let Some(error) = error else {
+            self.trouble.replace(None);
+            return;
+        };
+        tracing::debug!(endpoint = %self.authority, %error, "upstream connection failed");
+        self.failed.set(self.failed.get().wrapping_add(1));
+        let mut trouble = self.trouble.borrow_mut();
+        let failures = trouble.as_ref().map_or(0, |t| t.failures).saturating_add(1);
+        let wait = UPSTREAM_BACKOFF_MIN
+            .saturating_mul(1 << failures.saturating_sub(1).min(16))
+            .min(UPSTREAM_BACKOFF_MAX);
+        *trouble = Some(Trouble {
+            failures,
+            retry_at: Instant::now() + wait,
+            error,
+        });
+    }
+
+    pub(super) fn failed(&self) -> u64 {
+        self.failed.get()
+    }
+
+    /// The error of an attempt that failed since `failed_before`.
+    pub(super) fn error_since(&self, failed_before: u64) -> Option<Unreachable> {
+        if self.failed.get() == failed_before {
+            return None;
+        }
+        self.trouble.borrow().as_ref().map(|t| t.error.clone())
+    }
+
+    /// The error to answer with while backing off.
+    pub(super) fn refusal(&self) -> Option<Unreachable> {
+        let trouble = self.trouble.borrow();
+        let trouble = trouble.as_ref()?;
+        (Instant::now() < trouble.retry_at).then(|| trouble.error.clone())
+    }
+
+    /// A place in the queue, given back when it is dropped.
+    pub(super) fn wait(&self) -> Result<Waiting<'_>, Unreachable> {
+        if self.waiting.get() >= UPSTREAM_WAITING_MAX {
+            return Err(Unreachable::new(format_args!(
+                "{}: {UPSTREAM_WAITING_MAX} requests wait for a connection already",
+                self.authority
+            )));
+        }
+        self.waiting.set(self.waiting.get().saturating_add(1));
+        Ok(Waiting(self))
+    }
+
+    /// A connected socket: resolves the name, and tries its addresses one after the other, all within
+    /// the connect timeout. Dropping it closes what was opened.
+    pub(super) async fn dial(&self) -> Result<TcpStream, Unreachable> {
+        let limit = self.timeouts.connect;
+        tokio::time::timeout(limit, self.dial_unbounded())
+            .await
+            .unwrap_or_else(|_| {
+                Err(Unreachable::new(format_args!(
+                    "{}: no connection within {limit:?}",
+                    self.authority
+                )))
+            })
+    }
+
+    async fn dial_unbounded(&self) -> Result<TcpStream, Unreachable> {
+        let mut addresses = self.resolve().await?;
+        let turn = self.turn.get();
+        self.turn.set(turn.wrapping_add(1));
+        let count = addresses.len().max(1);
+        addresses.rotate_left(turn % count);
+        // A share for each, so that one that swallows packets leaves time for the next.
+        let share = self.timeouts.connect / u32::try_from(count.min(4)).unwrap_or(4);
+        let mut last = Unreachable::new(format_args!("{}: no address", self.authority));
+        for address in addresses {
+            match tokio::time::timeout(share, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => {
+                    self.prepare(&stream);
+                    return Ok(stream);
+                }
+                Ok(Err(error)) => last = Unreachable::new(format_args!("{address}: {error}")),
+                Err(_) => last = Unreachable::new(format_args!("{address}: timed out")),
+            }
+        }
+        Err(last)
+    }
+
+    async fn resolve(&self) -> Result<Vec<SocketAddr>, Unreachable> {
+        if let Ok(ip) = self.host.parse::<IpAddr>() {
+            return Ok(vec![SocketAddr::new(ip, self.port)]);
+        }
+        match tokio::net::lookup_host((&*self.host, self.port)).await {
+            Ok(addresses) => Ok(addresses.collect()),
+            Err(error) => Err(Unreachable::new(format_args!(
+                "{}: can't be resolved: {error}",
+                self.host
+            ))),
+        }
+    }
+
+    /// No delay for small frames, and a dead peer found by TCP itself. A failure here costs speed
+    /// alone, so it is not an error.
+    fn prepare(&self, stream: &TcpStream) {
+        let keepalive = TcpKeepalive::new()
+            .with_time(self.timeouts.ping_interval)
+            .with_interval(self.timeouts.ping_timeout)
+            .with_retries(3);
+        let socket = SockRef::from(stream);
+        let unanswered_max = self.timeouts.ping_interval + self.timeouts.ping_timeout;
+        let done = stream
+            .set_nodelay(true)
+            .and_then(|()| socket.set_tcp_keepalive(&keepalive))
+            .and_then(|()| socket.set_tcp_user_timeout(Some(unanswered_max)));
+        if let Err(error) = done {
+            tracing::debug!(endpoint = %self.authority, %error, "socket options");
+        }
+    }
+}
+
+/// An attempt to connect that is under way; whoever waits is woken when it ends, however it does.
+#[derive(Debug)]
+pub(super) struct Attempt(Rc<Endpoint>);
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        let left = self.0.connecting.get().saturating_sub(1);
+        self.0.connecting.set(left);
+        self.0.changed.notify_waiters();
+    }
+}
+
+/// One of those who wait for a connection.
+#[derive(Debug)]
+pub(super) struct Waiting<'e>(&'e Endpoint);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.set(self.0.waiting.get().saturating_sub(1));
+    }
+}

@@ -1,0 +1,206 @@
+//! HTTP/1.1 connections to one endpoint: each serves one request at a time, and is kept for the next.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::future::Future;
+use std::rc::Rc;
+
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use crate::limits::{REPLY_HEADER_BYTES_MAX, UPSTREAM_HTTP1_CONNECTIONS_MAX};
+
+use super::UpstreamBody;
+use super::endpoint::{Endpoint, Unreachable};
+
+type Sender = http1::SendRequest<UpstreamBody>;
+
+/// Idle connections, the last used one last.
+#[derive(Default)]
+pub(super) struct Pool {
+    idle: RefCell<Vec<(Sender, Instant)>>,
+    open: Cell<usize>,
+}
+
+impl Pool {
+    /// The idle connection used last: the least likely to have been closed by the peer.
+    fn take(&self) -> Option<Sender> {
+        let mut idle = self.idle.borrow_mut();
+        idle.retain(|(sender, _)| !sender.is_closed());
+        let at = idle.iter().rposition(|(sender, _)| sender.is_ready())?;
+        Some(idle.remove(at).0)
+    }
+
+    /// A connection that still finishes its last exchange.
+    fn take_busy(&self) -> Option<Sender> {
+        self.idle.borrow_mut().pop().map(|(sender, _)| sender)
+    }
+
+    fn sweep(&self, endpoint: &Endpoint) {
+        let now = Instant::now();
+        self.idle.borrow_mut().retain(|(sender, since)| {
+            !sender.is_closed() && now.saturating_duration_since(*since) < endpoint.idle_max()
+        });
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool")
+            .field("open", &self.open.get())
+            .field("idle", &self.idle.borrow().len())
+            .finish()
+    }
+}
+
+impl Endpoint {
+    /// A connection for one request: an idle one, else a new one, else the next that comes free.
+    /// Dropping it leaves the queue, or closes the connection being opened.
+    pub(super) async fn lease_http1(self: &Rc<Self>) -> Result<Lease, Unreachable> {
+        let failed_before = self.failed();
+        loop {
+            let mut changed = std::pin::pin!(self.changed());
+            changed.as_mut().enable();
+            if let Some(sender) = self.http1.take() {
+                return Ok(Lease::new(self, sender, true));
+            }
+            if let Some(error) = self.error_since(failed_before).or_else(|| self.refusal()) {
+                return Err(error);
+            }
+            // After a failure one attempt goes first; the others see what becomes of it.
+            let may_open = self.http1.open.get() < UPSTREAM_HTTP1_CONNECTIONS_MAX
+                && !(self.is_troubled() && self.is_connecting());
+            if may_open {
+                return self.open_http1().await;
+            }
+            let _waiting = self.wait()?;
+            match self.http1.take_busy() {
+                Some(mut sender) => {
+                    if sender.ready().await.is_ok() {
+                        return Ok(Lease::new(self, sender, true));
+                    }
+                }
+                None => changed.await,
+            }
+        }
+    }
+
+    async fn open_http1(self: &Rc<Self>) -> Result<Lease, Unreachable> {
+        let _attempt = self.attempt();
+        let opened = Opened::new(self);
+        let stream = self
+            .dial()
+            .await
+            .inspect_err(|e| self.note(Some(e.clone())))?;
+        self.note(None);
+        let (sender, connection) = handshake(stream)
+            .await
+            .map_err(|e| Unreachable::new(format_args!("{}: {e}", self.authority)))?;
+        let exec = self.exec().clone();
+        exec.spawn(async move {
+            let mut connection = std::pin::pin!(connection);
+            loop {
+                tokio::select! {
+                    biased;
+                    result = &mut connection => {
+                        if let Err(error) = result {
+                            tracing::debug!(endpoint = %opened.0.authority, %error, "upstream connection ended");
+                        }
+                        break;
+                    }
+                    () = tokio::time::sleep(opened.0.idle_max()) => opened.0.http1.sweep(&opened.0),
+                }
+            }
+        });
+        Ok(Lease::new(self, sender, false))
+    }
+}
+
+async fn handshake(
+    stream: TcpStream,
+) -> Result<(Sender, http1::Connection<TokioIo<TcpStream>, UpstreamBody>), hyper::Error> {
+    http1::Builder::new()
+        .max_header_size(REPLY_HEADER_BYTES_MAX as usize)
+        .handshake(TokioIo::new(stream))
+        .await
+}
+
+/// An open connection, counted until it is dropped.
+struct Opened(Rc<Endpoint>);
+
+impl Opened {
+    fn new(endpoint: &Rc<Endpoint>) -> Self {
+        let open = &endpoint.http1.open;
+        open.set(open.get().saturating_add(1));
+        Self(Rc::clone(endpoint))
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        let open = &self.0.http1.open;
+        open.set(open.get().saturating_sub(1));
+        self.0.wake_one();
+    }
+}
+
+/// A connection for one request. It goes back to the pool when it is dropped; hyper closes it when
+/// the answer was not read to its end.
+pub(super) struct Lease {
+    sender: Option<Sender>,
+    endpoint: Rc<Endpoint>,
+    reused: bool,
+}
+
+impl Lease {
+    fn new(endpoint: &Rc<Endpoint>, sender: Sender, reused: bool) -> Self {
+        endpoint.began();
+        Self {
+            sender: Some(sender),
+            endpoint: Rc::clone(endpoint),
+            reused,
+        }
+    }
+
+    /// Whether the connection has served a request before: the peer may have closed it meanwhile.
+    pub(super) fn is_reused(&self) -> bool {
+        self.reused
+    }
+
+    pub(super) fn send(
+        &mut self,
+        request: http::Request<UpstreamBody>,
+    ) -> Option<
+        impl Future<
+            Output = Result<
+                http::Response<hyper::body::Incoming>,
+                hyper::client::conn::TrySendError<http::Request<UpstreamBody>>,
+            >,
+        > + use<>,
+    > {
+        Some(self.sender.as_mut()?.try_send_request(request))
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease")
+            .field("endpoint", &self.endpoint.authority)
+            .field("reused", &self.reused)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(sender) = self.sender.take()
+            && !sender.is_closed()
+        {
+            let mut idle = self.endpoint.http1.idle.borrow_mut();
+            idle.push((sender, Instant::now()));
+        }
+        self.endpoint.ended();
+    }
+}

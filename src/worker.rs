@@ -1,0 +1,181 @@
+//! One core: a thread with a runtime, sockets and upstream connections of its own.
+//!
+//! Nothing here is shared with another worker but the published generation, the stage of the drain and
+//! the count of open connections.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::io;
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread;
+
+use http::{Request, Response};
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::watch;
+
+use crate::client_body::ClientBody;
+use crate::drain::{Drained, Stage};
+use crate::exchange::{self, Current, Exchange, ReplyBody};
+use crate::failure::Failure;
+use crate::listener::{self, Bounds, Connections, Counters, Ends, Gate, Listener};
+use crate::live::Live;
+use crate::rt::LocalExec;
+use crate::snapshot::{Generation, Snapshot};
+use crate::upstream::Upstreams;
+
+/// What a worker is started with.
+#[derive(Debug)]
+pub struct Parts {
+    pub index: usize,
+    pub sockets: Vec<TcpListener>,
+    pub live: Arc<Snapshot<Live>>,
+    pub gate: Arc<Gate>,
+    pub drained: Drained,
+}
+
+/// Starts a worker's thread. It ends when a drain is over, or has reached its limit.
+///
+/// # Errors
+/// No thread or no runtime can be had.
+pub fn spawn(parts: Parts) -> io::Result<thread::JoinHandle<()>> {
+    let (ready, started) = std::sync::mpsc::sync_channel(1);
+    let thread = thread::Builder::new()
+        .name(format!("worker-{}", parts.index))
+        .spawn(move || {
+            let runtime = Builder::new_current_thread()
+                .enable_all()
+                // DNS lookups and the like: few, and never on the path of a request.
+                .max_blocking_threads(4)
+                .build_local(LocalOptions::default());
+            match runtime {
+                Ok(runtime) => {
+                    ready.send(Ok(())).ok();
+                    runtime.block_on(run(parts));
+                    runtime.shutdown_background();
+                }
+                Err(error) => {
+                    ready.send(Err(error)).ok();
+                }
+            }
+        })?;
+    started
+        .recv()
+        .unwrap_or_else(|_| Err(io::Error::other("the worker ended at its start")))?;
+    Ok(thread)
+}
+
+async fn run(parts: Parts) {
+    let mut changes = parts.live.subscribe();
+    let live = parts.live.load();
+    let exec = LocalExec::default();
+    let gateway = Gateway::new(live, &exec);
+    let connections = Rc::new(Connections::default());
+    let counters = Rc::new(Counters::default());
+    let mut accepting = Vec::new();
+    for socket in parts.sockets {
+        let socket = match tokio::net::TcpListener::from_std(socket) {
+            Ok(socket) => socket,
+            Err(error) => {
+                tracing::error!(%error, "a socket can't be listened on");
+                continue;
+            }
+        };
+        let listener = Listener {
+            socket,
+            service: gateway.clone(),
+            gate: Arc::clone(&parts.gate),
+            connections: Rc::clone(&connections),
+            counters: Rc::clone(&counters),
+            exec: exec.clone(),
+        };
+        let mut drained = parts.drained.clone();
+        accepting.push(exec.spawn(async move {
+            listener::accept(listener, async { drained.reached(Stage::Draining).await }).await;
+        }));
+    }
+    let mut drained = parts.drained;
+    tokio::select! {
+        () = drained.reached(Stage::Draining) => {}
+        () = follow(&gateway, &parts.live, &mut changes) => {}
+    }
+    for task in accepting {
+        task.await.ok();
+    }
+    connections.close();
+    tokio::select! {
+        () = connections.closed() => {}
+        () = drained.reached(Stage::Ended) => {
+            tracing::warn!(connections = connections.len(), "not done when the drain's time was over");
+        }
+    }
+}
+
+/// Takes up each published generation. Ends when nobody can publish any more.
+async fn follow(
+    gateway: &Gateway,
+    live: &Snapshot<Live>,
+    changes: &mut watch::Receiver<Generation>,
+) {
+    while changes.changed().await.is_ok() {
+        gateway.replace(live.load());
+    }
+    std::future::pending().await
+}
+
+/// The service of a worker: the exchange, and the limits of the generation it serves.
+#[derive(Clone, Debug)]
+struct Gateway {
+    exchange: Rc<Exchange>,
+    bounds: Rc<RefCell<Rc<Bounds>>>,
+}
+
+impl Gateway {
+    fn new(live: Arc<Live>, exec: &LocalExec) -> Self {
+        let upstreams = Upstreams::new(&live.upstreams, &live.timeouts, exec);
+        Self {
+            bounds: Rc::new(RefCell::new(bounds_of(&live))),
+            exchange: Rc::new(Exchange::new(Current { live, upstreams })),
+        }
+    }
+
+    fn replace(&self, live: Arc<Live>) {
+        let before = self.exchange.current();
+        let upstreams = before.upstreams.next(&live.upstreams, &live.timeouts);
+        self.bounds.replace(bounds_of(&live));
+        self.exchange.replace(Current { live, upstreams });
+    }
+}
+
+fn bounds_of(live: &Live) -> Rc<Bounds> {
+    Rc::new(Bounds {
+        limits: live.limits.clone(),
+        timeouts: live.timeouts.clone(),
+    })
+}
+
+impl listener::Service for Gateway {
+    type Body = ReplyBody;
+
+    fn bounds(&self) -> Rc<Bounds> {
+        Rc::clone(&self.bounds.borrow())
+    }
+
+    fn answer(
+        &self,
+        ends: Ends,
+        request: Request<ClientBody>,
+    ) -> impl Future<Output = Response<ReplyBody>> + 'static {
+        let connection = exchange::Connection {
+            peer: ends.peer,
+            local: ends.local,
+            tls: false,
+        };
+        exchange::exchange(Rc::clone(&self.exchange), connection, request)
+    }
+
+    fn refuse(&self, failure: &Failure) -> Response<ReplyBody> {
+        exchange::refuse(&self.exchange.current().live, failure)
+    }
+}
