@@ -55,6 +55,8 @@ pub mod upstream;
 pub mod exchange;
 
 #[cfg(feature = "gateway")]
+pub mod control;
+#[cfg(feature = "gateway")]
 pub mod demo;
 
 #[cfg(feature = "gateway")]

@@ -192,3 +192,14 @@ pub const H2_PENDING_RESETS_MAX: usize = 20;
 pub const H2_ERROR_RESETS_MAX: usize = 256;
 /// After GOAWAY on an idle connection: how long the client may take to close it.
 pub const CLOSE_GRACE: Duration = Duration::from_secs(5);
+
+/// Descriptors of one upstream by server reflection: Google's whole public API takes about 20 MiB.
+pub const REFLECTION_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Files of one upstream by server reflection.
+pub const REFLECTION_FILES_MAX: usize = 10_000;
+/// Services of one upstream by server reflection.
+pub const REFLECTION_SERVICES_MAX: usize = 4_000;
+/// All of one upstream's reflection, over all its endpoints.
+pub const REFLECTION_TIMEOUT: Duration = Duration::from_secs(30);
+/// Connecting, and each answer, of one upstream's reflection.
+pub const REFLECTION_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
