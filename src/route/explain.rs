@@ -1,11 +1,19 @@
 //! Why a rule won, and why the ones near it lost.
+//!
+//! Unlike a lookup this goes through all routes, one by one, so it is for people and not for
+//! requests. [`super::table`] has the rule that it explains.
 
 use std::sync::Arc;
 
 use http::Method;
+use smallvec::SmallVec;
 
-use super::table::Table;
-use super::{RawPath, RouteId};
+use super::builder::{Entry, Matcher, PathMatch};
+use super::path::decode;
+use super::table::{Lookup, Table};
+use super::template::{PathTemplate, Segment};
+use super::{HostPattern, RawPath, RouteId};
+use crate::limits::EXPLAINED_MAX;
 
 /// One rule that `explain` looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,10 +50,319 @@ pub enum Verdict {
     },
 }
 
+/// How specific a match is: lower wins. First the host, then each segment, then the method.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    host: (u8, usize),
+    segments: SmallVec<[u8; 16]>,
+    method: u8,
+}
+
+/// A segment's part of a [`Rank`]. One that ends the path counts one more when it was read without
+/// a verb.
+const LITERAL: u8 = 0;
+const ONE: u8 = 2;
+const REST: u8 = 4;
+const PREFIX: u8 = 6;
+
+/// How a path and a route compare.
+struct Nearness {
+    /// Literals of the route that the path has in the same place, and whether the lengths agree.
+    literals: usize,
+    same_length: bool,
+    fit: Result<SmallVec<[u8; 16]>, Verdict>,
+}
+
+/// Groups of the answer, in order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Group {
+    Wins,
+    Matches,
+    Refuses,
+    OtherHost,
+    Near,
+}
+
 impl Table {
-    /// Every rule that was near, best first, with why it lost (for `transom explain`).
+    /// The route that wins, those that match but lose, those that refuse the method or the host, and
+    /// those whose path is near, at most [`EXPLAINED_MAX`].
     #[must_use]
-    pub fn explain(&self, _host: &str, _method: &Method, _path: &RawPath<'_>) -> Vec<Considered> {
-        Vec::new()
+    pub fn explain(&self, host: &str, method: &Method, path: &RawPath<'_>) -> Vec<Considered> {
+        let winner = match self.lookup(host, method, path) {
+            Lookup::Matched(found) => Some(found.route),
+            Lookup::MethodNotAllowed { .. } | Lookup::NotFound => None,
+        };
+        let judge = Judge {
+            host,
+            method,
+            path,
+            winner: winner.and_then(|id| {
+                let mut ranks = self.entries.iter().filter(|entry| entry.id == id);
+                let ranks = ranks
+                    .by_ref()
+                    .filter_map(|entry| rank(entry, host, method, path));
+                ranks.min().map(|rank| (id, rank))
+            }),
+        };
+        let mut judged: Vec<_> = self.entries.iter().filter_map(|e| judge.entry(e)).collect();
+        judged.sort_by(|(a, _), (b, _)| a.cmp(b));
+        judged.truncate(EXPLAINED_MAX);
+        judged
+            .into_iter()
+            .map(|(_, considered)| considered)
+            .collect()
     }
+}
+
+/// Sorts the answer: group, then specificity of matches or distance of the others.
+type Order = (Group, Option<Rank>, std::cmp::Reverse<(usize, bool)>);
+
+struct Judge<'a> {
+    host: &'a str,
+    method: &'a Method,
+    path: &'a RawPath<'a>,
+    winner: Option<(RouteId, Rank)>,
+}
+
+impl Judge<'_> {
+    /// `None` for a route that is not near.
+    fn entry(&self, entry: &Entry) -> Option<(Order, Considered)> {
+        let nearness = compare(entry, self.path);
+        let (group, rank, verdict) = match nearness.fit {
+            Ok(segments) => self.fits(entry, segments),
+            Err(_) if nearness.literals == 0 => return None,
+            Err(verdict) => (Group::Near, None, verdict),
+        };
+        let considered = Considered {
+            route: entry.id,
+            rule: entry.text().into(),
+            place: Arc::clone(&entry.place),
+            verdict,
+        };
+        let distance = std::cmp::Reverse((nearness.literals, nearness.same_length));
+        Some(((group, rank, distance), considered))
+    }
+
+    fn fits(&self, entry: &Entry, segments: SmallVec<[u8; 16]>) -> (Group, Option<Rank>, Verdict) {
+        let Some(host) = host_rank(&entry.hosts, self.host) else {
+            return (Group::OtherHost, None, Verdict::WrongHost);
+        };
+        let Some(method) = method_rank(entry, self.method) else {
+            let accepts = match &entry.matcher {
+                Matcher::Rule { method, .. } => method.clone(),
+                Matcher::Path { .. } => "*".into(),
+            };
+            return (Group::Refuses, None, Verdict::WrongMethod { accepts });
+        };
+        let rank = Rank {
+            host,
+            segments,
+            method,
+        };
+        let passed_over = Verdict::Shape {
+            why: "it doesn't forward, and this path belongs to rules".into(),
+        };
+        let (group, verdict) = match &self.winner {
+            Some((id, best)) if *id == entry.id && *best == rank => (Group::Wins, Verdict::Wins),
+            Some((than, best)) if *best <= rank => {
+                let pairs = best.segments.iter().zip(&rank.segments);
+                let same = pairs.take_while(|(best, own)| best == own).count();
+                let segment = if best.host == rank.host { same } else { 0 };
+                (
+                    Group::Matches,
+                    Verdict::LessSpecific {
+                        than: *than,
+                        segment,
+                    },
+                )
+            }
+            _ => (Group::Matches, passed_over),
+        };
+        (group, Some(rank), verdict)
+    }
+}
+
+fn rank(entry: &Entry, host: &str, method: &Method, path: &RawPath<'_>) -> Option<Rank> {
+    Some(Rank {
+        host: host_rank(&entry.hosts, host)?,
+        segments: compare(entry, path).fit.ok()?,
+        method: method_rank(entry, method)?,
+    })
+}
+
+/// Exact, then wildcards from the longest, then any.
+fn host_rank(hosts: &[HostPattern], host: &str) -> Option<(u8, usize)> {
+    let rank = |pattern: &HostPattern| match pattern.as_str().strip_prefix("*.") {
+        None => (0, 0),
+        Some(name) => (1, usize::MAX - name.len()),
+    };
+    if hosts.is_empty() {
+        return Some((2, 0));
+    }
+    hosts.iter().filter(|own| own.takes(host)).map(rank).min()
+}
+
+/// The method itself, `GET` for `HEAD`, `*`, and last the routes without one.
+fn method_rank(entry: &Entry, method: &Method) -> Option<u8> {
+    match &entry.matcher {
+        Matcher::Path { .. } => Some(3),
+        Matcher::Rule { method: own, .. } => match &**own {
+            "*" => Some(2),
+            own if own == method.as_str() => Some(0),
+            "GET" if *method == Method::HEAD => Some(1),
+            _ => None,
+        },
+    }
+}
+
+fn compare(entry: &Entry, path: &RawPath<'_>) -> Nearness {
+    match &entry.matcher {
+        Matcher::Rule { template, .. } => compare_rule(template, path),
+        Matcher::Path { path: own, .. } => compare_path(own, path),
+    }
+}
+
+fn compare_rule(template: &PathTemplate, path: &RawPath<'_>) -> Nearness {
+    let split = path.verb();
+    let has_verb = |verb: &str| split.is_some_and(|(_, has)| has == verb.as_bytes());
+    let head = template.verb().and(split).map(|(head, _)| head);
+    let mut nearness = compare_segments(template.segments(), path, head);
+    if let (Some(verb), Ok(ranks)) = (template.verb(), &mut nearness.fit) {
+        if has_verb(verb) {
+            let last = path.len() - 1;
+            let rest = ranks.iter().position(|rank| *rank == REST + 1);
+            let last = rest.unwrap_or(last).min(last);
+            if let Some(rank) = ranks.get_mut(last) {
+                *rank -= 1;
+            }
+        } else {
+            let why = match split {
+                Some((_, has)) => format!(
+                    "it has the verb `:{verb}`, the path has `:{}`",
+                    String::from_utf8_lossy(has)
+                ),
+                None => format!("it has the verb `:{verb}`, the path has none"),
+            };
+            nearness.fit = Err(Verdict::Shape { why: why.into() });
+        }
+    }
+    nearness
+}
+
+/// `head` stands for the last segment when that is read with a verb.
+fn compare_segments(segments: &[Segment], path: &RawPath<'_>, head: Option<&[u8]>) -> Nearness {
+    let last = path.len() - 1;
+    let has = |at: usize| match head {
+        Some(head) if at == last => head,
+        _ => path.segment_at(at),
+    };
+    let rest = segments.last() == Some(&Segment::Rest);
+    let fixed = segments.len() - usize::from(rest);
+    let mut ranks = SmallVec::new();
+    let mut differs = None;
+    let mut literals = 0;
+    for (at, segment) in segments.iter().enumerate().take(path.len()) {
+        let has = has(at);
+        let (fits, rank) = match segment {
+            Segment::Literal(text) => (text.as_bytes() == has, LITERAL),
+            Segment::One => (!has.is_empty(), ONE),
+            Segment::Rest => (!path.segment_at(at).is_empty() || at == last, REST),
+        };
+        literals += usize::from(fits && rank == LITERAL);
+        let end = at == last || rank == REST;
+        ranks.push(rank + u8::from(end));
+        if !fits && differs.is_none() {
+            differs = Some(Verdict::Differs {
+                segment: at,
+                wants: segment.to_string().into(),
+                has: String::from_utf8_lossy(has).into(),
+            });
+        }
+    }
+    if rest && path.len() == fixed {
+        ranks.push(REST);
+    }
+    let same_length = path.len() == fixed || (rest && path.len() > fixed);
+    let fit = match differs {
+        Some(differs) => Err(differs),
+        None if same_length => Ok(ranks),
+        None => {
+            let (wants, has) = (segments_of(fixed), segments_of(path.len()));
+            let least = if rest { " or more" } else { "" };
+            Err(Verdict::Shape {
+                why: format!("it has {wants}{least}, the path has {has}").into(),
+            })
+        }
+    };
+    Nearness {
+        literals,
+        same_length,
+        fit,
+    }
+}
+
+fn segments_of(count: usize) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} segment{s}")
+}
+
+fn compare_path(own: &PathMatch, path: &RawPath<'_>) -> Nearness {
+    let (text, exact) = match own {
+        PathMatch::Exact(text) => (text, true),
+        PathMatch::Prefix(text) => (text, false),
+    };
+    let text = text.strip_prefix('/').unwrap_or(text);
+    let under = !exact && (text.is_empty() || text.ends_with('/'));
+    let text = if exact {
+        text
+    } else {
+        text.strip_suffix('/').unwrap_or(text)
+    };
+    let root = under && text.is_empty();
+    let literals = text.split('/').filter(|_| !root).map(|raw| {
+        let mut decoded = Vec::new();
+        decode(raw.as_bytes(), &mut decoded);
+        Segment::Literal(String::from_utf8_lossy(&decoded).into())
+    });
+    let segments: Vec<_> = literals.collect();
+    let fixed = segments.len();
+    if exact || (path.len() == fixed && !under) || path.len() < fixed + usize::from(under) {
+        let mut nearness = compare_segments(&segments, path, None);
+        match &mut nearness.fit {
+            Ok(_) if under => {
+                let why = "it takes only what is below it".into();
+                nearness.fit = Err(Verdict::Shape { why });
+            }
+            Ok(ranks) if !exact => ranks.push(PREFIX + 1),
+            _ => {}
+        }
+        return nearness;
+    }
+    let mut nearness = Nearness {
+        literals: 0,
+        same_length: true,
+        fit: Ok(SmallVec::new()),
+    };
+    for (at, segment) in segments.iter().enumerate() {
+        let has = path.segment_at(at);
+        let Segment::Literal(wants) = segment else {
+            continue;
+        };
+        if wants.as_bytes() == has {
+            nearness.literals += 1;
+            if let Ok(ranks) = &mut nearness.fit {
+                ranks.push(LITERAL);
+            }
+        } else if nearness.fit.is_ok() {
+            nearness.fit = Err(Verdict::Differs {
+                segment: at,
+                wants: segment.to_string().into(),
+                has: String::from_utf8_lossy(has).into(),
+            });
+        }
+    }
+    if let Ok(ranks) = &mut nearness.fit {
+        ranks.push(PREFIX + u8::from(!under));
+    }
+    nearness
 }

@@ -7,10 +7,13 @@
 
 mod builder;
 mod explain;
+mod grammar;
 mod host;
 mod path;
 pub mod table;
 mod template;
+mod trie;
+mod walk;
 
 pub use self::builder::{Builder, Conflict, ConflictKind, PathMatch};
 pub use self::explain::{Considered, Verdict};
