@@ -62,4 +62,6 @@ pub mod demo;
 #[cfg(feature = "gateway")]
 pub mod app;
 #[cfg(feature = "gateway")]
+pub mod cli;
+#[cfg(feature = "gateway")]
 pub mod worker;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::codec::{Codec, JsonOptions};
 use crate::config::model::{self, Config, Matcher, SelectorRule};
-use crate::route::{Builder, Conflict, PathTemplate, RouteId, Table};
+use crate::route::{Builder, Conflict, ConflictKind, PathMatch, PathTemplate, RouteId, Table};
 use crate::schema::{Schema, StreamKind};
 use crate::transcode::{MethodPlan, RulePart};
 
@@ -138,7 +138,7 @@ enum Shape<'a> {
         method: &'a str,
         origin: Origin,
     },
-    Path(&'a crate::route::PathMatch),
+    Path(&'a PathMatch),
 }
 
 impl<'a> Entry<'a> {
@@ -192,11 +192,20 @@ impl<'a> Entry<'a> {
     }
 
     fn into_route(self) -> Route {
+        let (target, rule) = match self.shape {
+            Shape::Rule { plan, .. } => {
+                let rule = Arc::clone(&plan.rule);
+                (Target::Rpc(*plan), rule)
+            }
+            Shape::Path(PathMatch::Exact(path)) => (Target::Proxy, format!("path {path}").into()),
+            Shape::Path(PathMatch::Prefix(path)) => {
+                (Target::Proxy, format!("prefix {path}").into())
+            }
+        };
         Route {
-            target: match self.shape {
-                Shape::Rule { plan, .. } => Target::Rpc(*plan),
-                Shape::Path(_) => Target::Proxy,
-            },
+            target,
+            rule,
+            hosts: self.config.hosts.clone().into(),
             upstream: self.config.upstream,
             policy: Arc::clone(&self.config.policy),
             place: self.place,
@@ -219,7 +228,7 @@ fn table<'a>(
         match loser(&entries, conflict) {
             Some((lost, note)) => {
                 if overridden.insert(lost) {
-                    notes.extend(note);
+                    notes.push(note);
                 }
             }
             None => errors.push(conflict_error(&entries, conflict)),
@@ -250,7 +259,10 @@ fn assemble(entries: &[Entry<'_>]) -> Result<Table, Vec<Conflict>> {
 }
 
 /// Which of two rules of the same shape gives way, when one is written to take the other's place.
-fn loser(entries: &[Entry<'_>], conflict: &Conflict) -> Option<(usize, Option<Note>)> {
+fn loser(entries: &[Entry<'_>], conflict: &Conflict) -> Option<(usize, Note)> {
+    if conflict.kind != ConflictKind::SameRequests {
+        return None;
+    }
     let (a, b) = (conflict.routes.0.0 as usize, conflict.routes.1.0 as usize);
     let winner = Some(Origin::Config { overrides: true });
     let (first, second) = (entries.get(a)?, entries.get(b)?);
@@ -265,14 +277,38 @@ fn loser(entries: &[Entry<'_>], conflict: &Conflict) -> Option<(usize, Option<No
         rule: (&*conflict.shape).into(),
         message: format!("overridden at {}", by.place).into(),
     };
-    Some((lost, Some(note)))
+    Some((lost, note))
 }
 
 fn conflict_error(entries: &[Entry<'_>], conflict: &Conflict) -> BuildError {
     let entry = |id: RouteId| entries.get(id.0 as usize);
     let (first, second) = (entry(conflict.routes.0), entry(conflict.routes.1));
-    let origins = [first, second].map(|e| e.and_then(Entry::origin));
-    let help = match origins {
+    let what = |e: Option<&Entry<'_>>| e.map(Entry::what).unwrap_or_default();
+    let (message, help) = match conflict.kind {
+        ConflictKind::SameRequests => {
+            let message = format!(
+                "{} of {} matches the same requests as the rule of {} at {}",
+                conflict.shape,
+                what(second),
+                what(first),
+                conflict.first
+            );
+            (message, conflict_help(first, second))
+        }
+        ConflictKind::Overlaps { .. } => {
+            let help = "put a literal in place of one of the wildcards";
+            (conflict.to_string(), help)
+        }
+    };
+    BuildError {
+        place: Arc::clone(&conflict.second),
+        message,
+        help: Some(help.into()),
+    }
+}
+
+fn conflict_help(first: Option<&Entry<'_>>, second: Option<&Entry<'_>>) -> &'static str {
+    match [first, second].map(|e| e.and_then(Entry::origin)) {
         [Some(Origin::Service), Some(Origin::Config { .. })]
         | [Some(Origin::Config { .. }), Some(Origin::Service)] => {
             "`override: true` on the config's route puts it in the annotation's place"
@@ -281,17 +317,5 @@ fn conflict_error(entries: &[Entry<'_>], conflict: &Conflict) -> BuildError {
             "change one of the annotations, or mount the services with different `hosts`"
         }
         _ => "remove one of them, or give them different `hosts`",
-    };
-    let what = |e: Option<&Entry<'_>>| e.map(Entry::what).unwrap_or_default();
-    BuildError {
-        place: Arc::clone(&conflict.second),
-        message: format!(
-            "{} of {} matches the same requests as the rule of {} at {}",
-            conflict.shape,
-            what(second),
-            what(first),
-            conflict.first
-        ),
-        help: Some(help.into()),
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::codec::Codec;
 use crate::config::model::{Config, Place, Policy, SelectorRule, Upstream, UpstreamId};
 use crate::limits::{Limits, Timeouts};
-use crate::route::{RouteId, Table};
+use crate::route::{HostPattern, RouteId, Table};
 use crate::schema::Schema;
 use crate::transcode::MethodPlan;
 
@@ -38,6 +38,10 @@ pub struct Live {
 #[derive(Debug)]
 pub struct Route {
     pub target: Target,
+    /// `GET /v1/games/{game_id}`, `prefix /legacy/`, `path /robots.txt`.
+    pub rule: Arc<str>,
+    /// Empty is any host.
+    pub hosts: Box<[HostPattern]>,
     pub upstream: UpstreamId,
     pub policy: Arc<Policy>,
     /// Where it is written.

@@ -130,18 +130,15 @@ impl<'a> Mounts<'a> {
 
     /// The services that the globs match, each once, in the schema's order.
     fn expand(&mut self, schema: &'a Schema, globs: &[Glob]) -> Vec<&'a Service> {
+        let services = || schema.services().iter().filter(|s| !is_built_in(s));
         for glob in globs {
-            if !schema
-                .services()
-                .iter()
-                .any(|s| matches_glob(&glob.pattern, &s.full_name))
-            {
+            if !services().any(|s| matches_glob(&glob.pattern, &s.full_name)) {
                 let message = format!("no service matches {:?}", glob.pattern);
                 self.error(&glob.place, message, suggest_glob(schema, &glob.pattern));
             }
         }
         let wanted = |s: &&Service| globs.iter().any(|g| matches_glob(&g.pattern, &s.full_name));
-        schema.services().iter().filter(wanted).collect()
+        services().filter(wanted).collect()
     }
 
     fn service(
@@ -200,6 +197,11 @@ impl<'a> Mounts<'a> {
     }
 }
 
+/// gRPC's own services, which every schema has: no glob means them.
+fn is_built_in(service: &Service) -> bool {
+    service.file.starts_with("built in")
+}
+
 /// `games.proto:12:3`, or the file alone when the descriptors came without locations.
 fn annotation_place(service: &Service, method: &Method) -> Place {
     match &method.location {
@@ -253,7 +255,11 @@ pub(super) fn matches_glob(pattern: &str, name: &str) -> bool {
 }
 
 fn suggest_glob(schema: &Schema, pattern: &str) -> Option<String> {
-    let services = schema.services();
+    let services: Vec<_> = schema
+        .services()
+        .iter()
+        .filter(|s| !is_built_in(s))
+        .collect();
     if services.is_empty() {
         return Some("the descriptors have no service at all".into());
     }

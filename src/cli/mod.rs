@@ -1,0 +1,4 @@
+//! The commands, one file a verb.
+
+pub mod explain;
+pub mod routes;

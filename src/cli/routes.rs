@@ -1,0 +1,175 @@
+//! `transom routes`: what is mounted, METHOD PATH → service/method → upstream, and where it is written.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use crate::live::{Live, Note, Target};
+use crate::schema::StreamKind;
+
+/// One line of the table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Row {
+    /// `GET`; `*` for any. Empty for `prefix` and `path` routes.
+    pub method: String,
+    pub path: String,
+    /// Empty is any host.
+    pub hosts: Vec<String>,
+    /// `pkg.Service/Method`, or `proxy`.
+    pub target: String,
+    pub stream: &'static str,
+    pub upstream: String,
+    pub place: String,
+}
+
+/// What isn't served.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Unserved {
+    pub method: String,
+    /// Empty for a method without a rule.
+    pub rule: String,
+    pub why: String,
+    pub place: String,
+}
+
+/// The routes of a generation, by path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Listing {
+    pub routes: Vec<Row>,
+    pub unserved: Vec<Unserved>,
+}
+
+/// Which methods are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// Those with a rule.
+    Ruled,
+    /// Also those of mounted services that have none.
+    All,
+}
+
+impl Listing {
+    #[must_use]
+    pub fn of(live: &Live, which: Which) -> Self {
+        let mut routes: Vec<_> = live.routes.iter().map(|r| row(live, r)).collect();
+        routes.sort_by(|a, b| (&a.path, &a.method, &a.hosts).cmp(&(&b.path, &b.method, &b.hosts)));
+        let listed = |n: &&Note| which == Which::All || !n.rule.is_empty();
+        let unserved = live.notes.iter().filter(listed).map(unserved).collect();
+        Self { routes, unserved }
+    }
+
+    /// An aligned table, the same on a terminal and in a pipe.
+    ///
+    /// # Errors
+    /// Of the writer.
+    pub fn print(&self, out: &mut impl Write) -> io::Result<()> {
+        let hosts = self.routes.iter().any(|r| !r.hosts.is_empty());
+        let mut lines = vec![vec![
+            "METHOD", "PATH", "TARGET", "STREAM", "UPSTREAM", "PLACE",
+        ]];
+        let joined: Vec<String> = self.routes.iter().map(|r| r.hosts.join(",")).collect();
+        for row in &self.routes {
+            let cells = [
+                &row.method,
+                &row.path,
+                &row.target,
+                row.stream,
+                &row.upstream,
+                &row.place,
+            ];
+            lines.push(cells.map(|c| if c.is_empty() { "-" } else { c }).to_vec());
+        }
+        if hosts {
+            let names = std::iter::once("HOSTS").chain(joined.iter().map(String::as_str));
+            for (line, name) in lines.iter_mut().zip(names) {
+                line.insert(1, if name.is_empty() { "*" } else { name });
+            }
+        }
+        print_table(&lines, out)?;
+        if self.routes.is_empty() {
+            writeln!(out, "no routes")?;
+        }
+        if !self.unserved.is_empty() {
+            writeln!(out, "\nnot served:")?;
+        }
+        for one in &self.unserved {
+            let rule = if one.rule.is_empty() {
+                "no rule"
+            } else {
+                &one.rule
+            };
+            writeln!(
+                out,
+                "  {}  {}  {} ({})",
+                one.method, rule, one.why, one.place
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Columns padded to their widest cell, two spaces between them, none at the end of a line.
+pub(super) fn print_table(lines: &[Vec<&str>], out: &mut impl Write) -> io::Result<()> {
+    let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        let cells = lines.iter().filter_map(|l| l.get(column));
+        cells.map(|c| c.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    for line in lines {
+        let mut text = String::new();
+        for (cell, width) in line.iter().zip(&widths) {
+            text.push_str(cell);
+            let padding = width.saturating_sub(cell.chars().count()) + 2;
+            text.extend(std::iter::repeat_n(' ', padding));
+        }
+        writeln!(out, "{}", text.trim_end())?;
+    }
+    Ok(())
+}
+
+fn row(live: &Live, route: &crate::live::Route) -> Row {
+    let (method, path) = match route.rule.split_once(' ') {
+        Some((method, path)) if matches!(route.target, Target::Rpc(_)) => (method, path),
+        _ => ("", &*route.rule),
+    };
+    let (target, stream) = match &route.target {
+        Target::Rpc(plan) => (
+            format!("{}/{}", plan.service, plan.method),
+            stream(plan.stream),
+        ),
+        Target::Proxy => ("proxy".to_owned(), ""),
+    };
+    Row {
+        method: method.to_owned(),
+        path: path.to_owned(),
+        hosts: route.hosts.iter().map(|h| h.as_str().to_owned()).collect(),
+        target,
+        stream,
+        upstream: upstream_name(live, route),
+        place: route.place.to_string(),
+    }
+}
+
+pub(super) fn upstream_name(live: &Live, route: &crate::live::Route) -> String {
+    let upstream = live.upstreams.get(route.upstream.0 as usize);
+    upstream.map(|u| u.name.to_string()).unwrap_or_default()
+}
+
+pub(super) fn stream(kind: StreamKind) -> &'static str {
+    match kind {
+        StreamKind::Unary => "unary",
+        StreamKind::Server => "server",
+        StreamKind::Client => "client",
+        StreamKind::Bidi => "bidi",
+    }
+}
+
+fn unserved(note: &Note) -> Unserved {
+    Unserved {
+        method: note.method.to_string(),
+        rule: note.rule.to_string(),
+        why: note.message.to_string(),
+        place: note.place.to_string(),
+    }
+}
