@@ -14,6 +14,7 @@ pub mod model;
 mod raw;
 mod resolve;
 mod scalar;
+pub mod schema;
 mod source;
 mod tree;
 

@@ -1,0 +1,72 @@
+//! What most verbs start from: a config, and where descriptors come from when nothing is running.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use crate::config::model::Config;
+use crate::config::{self, Loaded};
+
+/// The command was called wrongly.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
+/// Which config.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct ConfigArgs {
+    /// The config file: YAML, or TOML or JSON by extension
+    #[arg(short = 'c', long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// No file: serve all that this gRPC service's reflection shows (`localhost:50051`)
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "config")]
+    pub upstream: Option<String>,
+}
+
+impl ConfigArgs {
+    /// Reads the config that was named, or the first of the usual places. `listen` is for
+    /// `--upstream`; `None` is 127.0.0.1:8080.
+    ///
+    /// # Errors
+    /// [`config::diagnostic::Report`] with every fault, or [`Usage`] when there is no config.
+    pub fn load(&self, listen: Option<SocketAddr>) -> anyhow::Result<Loaded> {
+        if let Some(endpoint) = &self.upstream {
+            let listen = listen.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)));
+            return Ok(Loaded {
+                config: Config::for_upstream(endpoint, listen)?,
+                warnings: config::diagnostic::Report::default(),
+            });
+        }
+        let path = self.path()?;
+        Ok(config::load(&path, &environment)?)
+    }
+
+    /// The file that is read.
+    ///
+    /// # Errors
+    /// [`Usage`] when none is named and none is found.
+    pub fn path(&self) -> Result<PathBuf, Usage> {
+        self.config.clone().or_else(config::find).ok_or_else(|| {
+            Usage(format!(
+                "no config file: there is no {}\n\
+                 name one with -c FILE, or start without: transom run --upstream HOST:PORT, transom demo",
+                config::SEARCH.join(", no ")
+            ))
+        })
+    }
+}
+
+/// Where the descriptors of `reflection` sources come from in a command that only looks.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct DescriptorArgs {
+    /// A FileDescriptorSet to take in place of every `reflection` source
+    #[arg(long, value_name = "FILE")]
+    pub descriptors: Option<PathBuf>,
+    /// Ask the upstreams of `reflection` sources
+    #[arg(long, conflicts_with = "descriptors")]
+    pub online: bool,
+}
+
+/// Variables of the process; one that is no Unicode counts as unset.
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
