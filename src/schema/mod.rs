@@ -4,10 +4,29 @@
 //! `google.api.http` option as ordinary fields), linked by names into indices. No descriptor, however
 //! broken, panics: each refusal is a [`SchemaError`] that names the file and the symbol.
 
+mod builtin;
+mod compile;
+mod descriptor;
+mod diagnostics;
+mod editions;
+mod error;
+mod http_rule;
+mod link;
+mod names;
+mod sources;
+mod stub_options;
 mod types;
+mod well_known;
+
+pub use compile::compile;
+pub use error::{Place, SchemaError};
+pub use sources::SchemaBuilder;
 
 pub use types::{
     Cardinality, Enum, EnumId, EnumValue, ExtensionRef, Field, FieldIndex, FieldRef, HttpPattern,
     HttpRule, Kind, MapKey, Message, MessageId, Method, MethodRef, Presence, Schema, Service,
     StreamKind, WellKnown,
 };
+
+#[cfg(test)]
+mod tests;
