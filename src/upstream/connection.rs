@@ -3,14 +3,17 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::limits::{
@@ -20,10 +23,13 @@ use crate::limits::{
 use crate::rt::LocalExec;
 
 use super::UpstreamBody;
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, Unreachable};
 
-type Driver = http2::Connection<TokioIo<TcpStream>, UpstreamBody, LocalExec>;
+type Driver = http2::Connection<TokioIo<Heard<TcpStream>>, UpstreamBody, LocalExec>;
 type Sender = http2::SendRequest<UpstreamBody>;
+
+/// The stream limit before the peer has said anything: its first frame sets another one.
+const NO_SETTINGS_YET: usize = 0;
 
 /// A shared HTTP/2 connection.
 pub(super) struct Connection {
@@ -35,23 +41,46 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Shakes hands on `stream` and spawns what drives the connection.
+    /// Shakes hands on `stream`, waits for the peer's SETTINGS, and spawns what drives the connection.
+    /// A peer that speaks something else is found out here, before any request is sent to it.
     pub(super) async fn open(
         endpoint: &Rc<Endpoint>,
         stream: TcpStream,
         exec: LocalExec,
-    ) -> Result<Rc<Self>, hyper::Error> {
+    ) -> Result<Rc<Self>, Unreachable> {
+        let heard = Rc::new(Notify::new());
+        let io = Heard {
+            stream,
+            tell: Some(Rc::clone(&heard)),
+        };
         let ping_timeout = endpoint.timeouts.ping_timeout;
-        let (sender, driver) = http2::Builder::new(exec.clone())
+        let failed = |e: &dyn fmt::Display| {
+            Unreachable::new(format_args!("{}: HTTP/2: {e}", endpoint.authority))
+        };
+        let (sender, mut driver) = http2::Builder::new(exec.clone())
             .timer(TokioTimer::new())
+            .initial_max_send_streams(NO_SETTINGS_YET)
             .initial_stream_window_size(UPSTREAM_STREAM_WINDOW)
             .initial_connection_window_size(UPSTREAM_CONNECTION_WINDOW)
             .max_header_list_size(REPLY_HEADER_BYTES_MAX)
             .max_send_buf_size(SEND_BUFFER_BYTES_MAX)
             .keep_alive_interval(UPSTREAM_PING_INTERVAL)
             .keep_alive_timeout(ping_timeout)
-            .handshake(TokioIo::new(stream))
-            .await?;
+            .handshake(TokioIo::new(io))
+            .await
+            .map_err(|e| failed(&e))?;
+        while driver.current_max_send_streams() == NO_SETTINGS_YET {
+            tokio::select! {
+                biased;
+                ended = &mut driver => {
+                    return Err(match ended {
+                        Err(error) => failed(&Chain(&error)),
+                        Ok(()) => failed(&"closed before its SETTINGS"),
+                    });
+                }
+                () = heard.notified() => {}
+            }
+        }
         let connection = Rc::new(Self {
             sender: RefCell::new(sender),
             driver: RefCell::new(Some(driver)),
@@ -165,5 +194,72 @@ impl Drop for Lease {
             self.connection.idle_since.set(Instant::now());
         }
         self.endpoint.ended();
+    }
+}
+
+/// A socket that tells of bytes that came, for as long as somebody listens.
+struct Heard<S> {
+    stream: S,
+    tell: Option<Rc<Notify>>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if let Some(tell) = &self.tell {
+            tell.notify_one();
+            if Rc::strong_count(tell) == 1 {
+                self.tell = None;
+            }
+        }
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, pieces)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+/// An error with its causes, since hyper's own text leaves them out.
+pub(super) struct Chain<'e>(pub(super) &'e (dyn std::error::Error + 'static));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut source = self.0.source();
+        while let Some(cause) = source {
+            write!(f, ": {cause}")?;
+            source = cause.source();
+        }
+        Ok(())
     }
 }

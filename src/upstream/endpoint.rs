@@ -192,13 +192,14 @@ impl Endpoint {
         let attempt = self.attempt();
         let endpoint = Rc::clone(self);
         self.exec.spawn(async move {
+            let limit = endpoint.timeouts.connect;
             let opened = async {
                 let stream = endpoint.dial().await?;
-                Connection::open(&endpoint, stream, endpoint.exec.clone())
-                    .await
-                    .map_err(|e| Unreachable::new(format_args!("{}: {e}", endpoint.authority)))
+                Connection::open(&endpoint, stream, endpoint.exec.clone()).await
             };
-            let outcome = opened.await;
+            let outcome = tokio::time::timeout(limit, opened)
+                .await
+                .unwrap_or_else(|_| Err(endpoint.too_slow()));
             if let Ok(connection) = &outcome {
                 endpoint
                     .connections
@@ -288,12 +289,14 @@ impl Endpoint {
         let limit = self.timeouts.connect;
         tokio::time::timeout(limit, self.dial_unbounded())
             .await
-            .unwrap_or_else(|_| {
-                Err(Unreachable::new(format_args!(
-                    "{}: no connection within {limit:?}",
-                    self.authority
-                )))
-            })
+            .unwrap_or_else(|_| Err(self.too_slow()))
+    }
+
+    fn too_slow(&self) -> Unreachable {
+        Unreachable::new(format_args!(
+            "{}: no connection within {:?}",
+            self.authority, self.timeouts.connect
+        ))
     }
 
     async fn dial_unbounded(&self) -> Result<TcpStream, Unreachable> {

@@ -1,0 +1,200 @@
+//! Clients: HTTP/1.1 by the byte, and HTTP/2 through hyper.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http2;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// A connection on which every byte is the test's own.
+#[derive(Debug)]
+pub struct Http1 {
+    pub stream: TcpStream,
+    ahead: Vec<u8>,
+}
+
+/// A reply, read to its end.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(n, _)| n == name);
+        found.map(|(_, v)| v.as_str())
+    }
+
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("text")
+    }
+}
+
+impl Http1 {
+    pub async fn connect(address: SocketAddr) -> Self {
+        Self {
+            stream: TcpStream::connect(address).await.expect("connect"),
+            ahead: Vec::new(),
+        }
+    }
+
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.write_all(bytes.as_ref()).await.expect("send");
+    }
+
+    /// One whole exchange: `GET path` with a Host, kept alive.
+    pub async fn get(&mut self, path: &str) -> Reply {
+        self.send(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n"))
+            .await;
+        self.reply().await.expect("a reply")
+    }
+
+    /// The next reply, or `None` when the server closed the connection before it.
+    pub async fn reply(&mut self) -> Option<Reply> {
+        let head_end = loop {
+            if let Some(at) = find(&self.ahead, b"\r\n\r\n") {
+                break at;
+            }
+            if !self.fill().await {
+                return None;
+            }
+        };
+        let head = String::from_utf8(self.ahead.drain(..head_end + 4).collect()).expect("head");
+        let mut lines = head.lines();
+        let status = lines.next()?.split(' ').nth(1)?.parse().expect("status");
+        let headers: Vec<(String, String)> = lines
+            .filter_map(|l| l.split_once(':'))
+            .map(|(n, v)| (n.to_ascii_lowercase(), v.trim().to_owned()))
+            .collect();
+        let mut reply = Reply {
+            status,
+            headers,
+            body: Vec::new(),
+        };
+        if status == 100 {
+            return Some(reply);
+        }
+        if reply.header("transfer-encoding") == Some("chunked") {
+            reply.body = self.chunks().await;
+        } else if let Some(length) = reply.header("content-length") {
+            let length: usize = length.parse().expect("length");
+            reply.body = self.exactly(length).await;
+        }
+        Some(reply)
+    }
+
+    async fn chunks(&mut self) -> Vec<u8> {
+        let mut whole = Vec::new();
+        loop {
+            let at = loop {
+                match find(&self.ahead, b"\r\n") {
+                    Some(at) => break at,
+                    None => assert!(self.fill().await, "a chunk's size"),
+                }
+            };
+            let line: Vec<u8> = self.ahead.drain(..at + 2).collect();
+            let size = std::str::from_utf8(&line[..at]).expect("size");
+            let size = usize::from_str_radix(size, 16).expect("size");
+            let chunk = self.exactly(size + 2).await;
+            if size == 0 {
+                return whole;
+            }
+            whole.extend_from_slice(&chunk[..size]);
+        }
+    }
+
+    async fn exactly(&mut self, length: usize) -> Vec<u8> {
+        while self.ahead.len() < length {
+            assert!(self.fill().await, "the rest of the body");
+        }
+        self.ahead.drain(..length).collect()
+    }
+
+    /// More bytes; `false` at the end.
+    async fn fill(&mut self) -> bool {
+        let mut buffer = [0; 4096];
+        let read = super::soon("bytes from the server", self.stream.read(&mut buffer));
+        match read.await {
+            Ok(n @ 1..) => {
+                self.ahead.extend_from_slice(&buffer[..n]);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Waits for the end of the connection; what came before it is given back.
+    pub async fn closed(mut self) -> Vec<u8> {
+        while self.fill().await {}
+        self.ahead
+    }
+}
+
+fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
+    bytes.windows(what.len()).position(|w| w == what)
+}
+
+/// An HTTP/2 connection with prior knowledge.
+#[derive(Debug)]
+pub struct Http2 {
+    pub send: http2::SendRequest<Full<Bytes>>,
+    /// Ends with the connection.
+    pub ended: tokio::task::JoinHandle<hyper::Result<()>>,
+}
+
+#[derive(Clone, Debug)]
+struct Exec;
+
+impl<F: Future<Output: Send + 'static> + Send + 'static> hyper::rt::Executor<F> for Exec {
+    fn execute(&self, future: F) {
+        tokio::spawn(future);
+    }
+}
+
+impl Http2 {
+    pub async fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).await.expect("connect");
+        let (send, connection) = http2::handshake(Exec, TokioIo::new(stream))
+            .await
+            .expect("handshake");
+        Self {
+            send,
+            ended: tokio::spawn(connection),
+        }
+    }
+
+    pub async fn send(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> hyper::Result<Response<hyper::body::Incoming>> {
+        super::soon("a reply over HTTP/2", self.send.send_request(request)).await
+    }
+
+    pub async fn get(&mut self, path: &str) -> Reply {
+        let request = Request::get(format!("http://test{path}"))
+            .body(Full::default())
+            .expect("request");
+        whole(self.send(request).await.expect("a reply")).await
+    }
+}
+
+/// Reads a reply to its end.
+pub async fn whole(response: Response<hyper::body::Incoming>) -> Reply {
+    let (head, body) = response.into_parts();
+    let body = super::soon("the body", body.collect()).await.expect("body");
+    let pair = |(n, v): (&http::HeaderName, &http::HeaderValue)| {
+        (n.as_str().to_owned(), v.to_str().expect("ascii").to_owned())
+    };
+    Reply {
+        status: head.status.as_u16(),
+        headers: head.headers.iter().map(pair).collect(),
+        body: body.to_bytes().to_vec(),
+    }
+}
