@@ -252,3 +252,6 @@ fn put_string(text: &str, json: &mut Vec<u8>) {
     }
     json.push(b'"');
 }
+
+#[cfg(test)]
+mod tests;

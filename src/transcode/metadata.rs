@@ -323,3 +323,6 @@ pub fn decode_message(value: &[u8]) -> String {
         .decode_utf8_lossy()
         .into_owned()
 }
+
+#[cfg(test)]
+mod tests;

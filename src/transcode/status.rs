@@ -221,3 +221,6 @@ fn retry_info(status: &[u8]) -> Option<u32> {
     let seconds = seconds.saturating_add(i64::from(nanos > 0));
     Some(u32::try_from(seconds.max(0)).unwrap_or(u32::MAX))
 }
+
+#[cfg(test)]
+pub(in crate::transcode) mod tests;
