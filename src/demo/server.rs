@@ -115,7 +115,11 @@ impl Service<Request<Body>> for Services {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        // tonic drops the URI; a service may want the name that it was called by.
+        if let Some(authority) = request.uri().authority().cloned() {
+            request.extensions_mut().insert(authority);
+        }
         if let Some(handler) = self.handler(request.uri().path()) {
             let reply = handler(request);
             return Box::pin(async move { Ok(reply.await) });
