@@ -366,3 +366,6 @@ fn compare_path(own: &PathMatch, path: &RawPath<'_>) -> Nearness {
     }
     nearness
 }
+
+#[cfg(test)]
+mod tests;

@@ -199,6 +199,11 @@ impl Trie {
             return known;
         }
         let node = self.grow(from, edge, entry);
+        if let (Edge::Verb(_) | Edge::RestVerb(_), Some(parent)) =
+            (edge, self.nodes.get_mut(from as usize))
+        {
+            parent.node.verbs = true;
+        }
         if let Some(key) = edge.key(from) {
             self.edges.insert(key, node);
         } else if let Some(parent) = self.nodes.get_mut(from as usize) {
@@ -240,29 +245,37 @@ impl Trie {
         u16::try_from(at).unwrap_or(u16::MAX)
     }
 
-    /// Bounds the visits of a lookup: a path follows at most one literal edge and the star edge of a
-    /// node, so `visits(node) = 1 + max(1 + visits(literal child)) + (1 + visits(star child))`. The
-    /// ones within are for the last segment, which is read with and without its verb.
+    /// Bounds the visits of a lookup. A path follows at most one literal edge and the star edge of a
+    /// node, so `visits(node) = 1 + max(visits(literal child)) + visits(star child)`. One more for a
+    /// node with verbs, where the last segment ends with and without its verb, and one for another
+    /// literal child, which that segment may lead to without its verb.
     fn measure(&mut self, entries: &[Entry]) {
         #[derive(Clone, Copy, Default)]
         struct Weight {
             literal: u64,
             heaviest: u32,
             star: u64,
+            head: u64,
         }
         let mut weights = vec![Weight::default(); self.nodes.len()];
         let mut heavy = Vec::new();
         for (index, grown) in self.nodes.iter().enumerate().rev() {
-            let Weight { literal, star, .. } = weights.get(index).copied().unwrap_or_default();
-            let visits = literal.saturating_add(star).saturating_add(1);
+            let below = weights.get(index).copied().unwrap_or_default();
+            let verbs = u64::from(grown.node.verbs);
+            let visits = (1 + verbs + below.head)
+                .saturating_add(below.literal)
+                .saturating_add(below.star);
             match weights.get_mut(grown.parent as usize) {
                 Some(parent) => match grown.by {
-                    Edge::Star => parent.star = visits.saturating_add(1),
-                    Edge::Literal(_) if visits >= parent.literal => {
-                        parent.literal = visits.saturating_add(1);
-                        parent.heaviest = narrow(index);
+                    Edge::Star => parent.star = visits,
+                    Edge::Literal(_) => {
+                        parent.head = parent.head.max(verbs);
+                        if visits > parent.literal {
+                            parent.literal = visits;
+                            parent.heaviest = narrow(index);
+                        }
                     }
-                    Edge::Literal(_) | Edge::Verb(_) | Edge::RestVerb(_) => {}
+                    Edge::Verb(_) | Edge::RestVerb(_) => {}
                 },
                 None => {
                     self.visits_max = self.visits_max.max(visits);

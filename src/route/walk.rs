@@ -105,7 +105,7 @@ impl<'t, 'r, 'p> Walk<'t, 'r, 'p> {
             }
         }
         if !empty || last {
-            if let Some(split) = self.split {
+            if let Some(split) = self.split.filter(|_| here.verbs) {
                 self.meet_verb(node, Edge::RestVerb(split.verb), meet)?;
             }
             self.meet_rules(here.rest, meet)?;
@@ -121,6 +121,10 @@ impl<'t, 'r, 'p> Walk<'t, 'r, 'p> {
         split: Split,
         meet: &mut impl FnMut(&Self, Met<'t>) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
+        let here = self.table.nodes.get(node as usize);
+        if !here.is_some_and(|here| here.verbs) {
+            return ControlFlow::Continue(());
+        }
         self.visits += 1;
         self.meet_verb(node, Edge::Verb(split.verb), meet)?;
         self.meet_verb(node, Edge::RestVerb(split.verb), meet)

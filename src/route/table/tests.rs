@@ -246,3 +246,122 @@ fn every_clash_is_named() {
         ]
     );
 }
+
+/// Visits of the nodes by one lookup.
+fn visits(table: &Table, request: &str) -> u64 {
+    let (method, path) = request.split_once(' ').unwrap();
+    let path = RawPath::parse(path).unwrap();
+    table.lookup_counted("", &method.parse().unwrap(), &path).1
+}
+
+#[test]
+fn visits_do_not_grow_with_the_number_of_routes() {
+    let ordinary = |count: usize| {
+        let mut rules = Vec::new();
+        for at in 0..count / 5 {
+            rules.push(format!("GET /v1/things{at}"));
+            rules.push(format!("POST /v1/things{at}"));
+            rules.push(format!("GET /v1/things{at}/{{id}}"));
+            rules.push(format!("POST /v1/things{at}/{{id}}:run"));
+            rules.push(format!("GET /v1/things{at}/{{id}}/parts/{{part=**}}"));
+        }
+        let rules: Vec<_> = rules.iter().map(String::as_str).collect();
+        table(&rules)
+    };
+    let few = ordinary(10);
+    for count in [10, 1_000, 10_000] {
+        let many = ordinary(count);
+        assert_eq!(many.len(), count);
+        assert_eq!(many.visits_max(), few.visits_max());
+        for (request, most) in [
+            ("GET /v1/things1/7", 4),
+            ("POST /v1/things1/7:run", 4),
+            ("GET /v1/things0/7/parts/a/b/c", 5),
+            ("DELETE /v1/things1/7", 8),
+            ("GET /v1/nothing/7", 2),
+            ("GET /v2", 1),
+        ] {
+            assert_eq!(visits(&many, request), visits(&few, request), "{request}");
+            assert!(
+                visits(&many, request) <= most,
+                "{request}: {}",
+                visits(&many, request)
+            );
+        }
+    }
+}
+
+/// Every mixture of `a` and `*` in `depth` segments: a path of `a`s that no rule takes in the end is
+/// followed along all of them. A matcher that goes back and tries again pays the same for each rule.
+fn mixtures(depth: u32) -> Builder {
+    let rules: Vec<String> = (0..1_u32 << depth)
+        .map(|bits| {
+            let part = |at| if bits >> at & 1 == 1 { "/*" } else { "/a" };
+            format!("GET {}/end", (0..depth).map(part).collect::<String>())
+        })
+        .collect();
+    builder(&rules.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+#[test]
+fn overlapping_wildcards_are_bounded_when_the_table_is_built() {
+    let request = format!("GET {}/x", "/a".repeat(9));
+    let table = mixtures(9).build().unwrap();
+    let most = table.visits_max();
+    assert!(most <= crate::limits::LOOKUP_VISITS_MAX as u64, "{most}");
+    assert_eq!(visits(&table, &request), (1 << 10) - 1);
+    assert!(visits(&table, &request) <= most);
+
+    let refused = mixtures(12).build().unwrap_err();
+    let [refused] = refused.as_slice() else {
+        panic!("{refused:?}");
+    };
+    assert!(matches!(
+        refused.kind,
+        crate::route::ConflictKind::Overlaps { .. }
+    ));
+    let message = refused.to_string();
+    assert!(
+        message.contains("overlap with too many others"),
+        "{message}"
+    );
+    assert_ne!(refused.first, refused.second);
+}
+
+/// Rules that differ in one place each: a set of states that would be exponential if it were made
+/// deterministic, and stays as small as the path is long when it is walked.
+#[test]
+fn a_diagonal_of_literals_is_cheap() {
+    let depth = 60;
+    let rules: Vec<String> = (0..depth)
+        .map(|literal| {
+            let part = |at| if at == literal { "/a" } else { "/*" };
+            format!("GET {}", (0..depth).map(part).collect::<String>())
+        })
+        .collect();
+    let table = table(&rules.iter().map(String::as_str).collect::<Vec<_>>());
+    let request = format!("POST {}", "/a".repeat(depth));
+    // A refused method walks once more, for `Allow`.
+    assert!(visits(&table, &request) <= 2 * table.visits_max());
+    assert!(visits(&table, &request) <= (depth * depth) as u64);
+    let request = format!("GET {}/a", "/b".repeat(depth - 1));
+    assert_eq!(ask(&table, &request), format!("{}", depth - 1));
+}
+
+#[test]
+fn odd_methods_and_long_paths() {
+    check(
+        &["LOCK /a", "* /b", "GET /b/{x=**}"],
+        &[
+            ("LOCK /a", "0"),
+            ("GET /a", "405 LOCK"),
+            ("* /a", "405 LOCK"),
+            ("* /b", "1"),
+            ("PURGE /b", "1"),
+        ],
+    );
+    let table = table(&["GET /b/{x=**}"]);
+    let long = format!("GET /b{}", "/x".repeat(255));
+    assert_eq!(visits(&table, &long), 2);
+    assert!(ask(&table, &long).starts_with("0 x/x"));
+}
