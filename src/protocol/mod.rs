@@ -1,1 +1,4 @@
-//! protocol
+//! How messages are framed for clients: documents and media types of REST, and streams of JSON.
+
+pub mod rest;
+pub mod stream;

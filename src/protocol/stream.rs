@@ -1,0 +1,294 @@
+//! Streams of JSON documents: an array, or newline-delimited.
+//!
+//! A stream that fails after it began says so in its last element: `{"error":{Status}}`.
+
+use http::{HeaderMap, HeaderValue, header::ACCEPT};
+
+/// How a stream of messages is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamFormat {
+    /// `[{…},{…}]`
+    JsonArray,
+    /// One document a line.
+    NdJson,
+}
+
+/// The client takes events alone, which are not written yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this stream is sent as application/json or application/x-ndjson")]
+pub struct NotAcceptable;
+
+impl StreamFormat {
+    /// The format that `Accept` asks for: the one with the highest weight (RFC 9110 §12.5.1), the
+    /// array among equals, and the array for a client that asks for nothing we have, as a browser's
+    /// address bar does. Only `text/event-stream` and nothing else is refused: an `EventSource` would
+    /// not read the array.
+    ///
+    /// # Errors
+    /// See [`NotAcceptable`].
+    pub fn negotiate(headers: &HeaderMap) -> Result<Self, NotAcceptable> {
+        let mut asked = false;
+        let mut others = false;
+        let (mut array, mut lines) = (Weight::NONE, Weight::NONE);
+        for value in headers.get_all(ACCEPT) {
+            let text = String::from_utf8_lossy(value.as_bytes());
+            for range in text.split(',').map(str::trim).filter(|r| !r.is_empty()) {
+                asked = true;
+                let (media, weight) = weigh(range);
+                match media.to_ascii_lowercase().as_str() {
+                    "application/json" => array = array.or(weight, 3),
+                    "application/x-ndjson" | "application/jsonl" | "application/ndjson" => {
+                        lines = lines.or(weight, 3);
+                    }
+                    "application/*" => {
+                        array = array.or(weight, 2);
+                        lines = lines.or(weight, 2);
+                    }
+                    "*/*" => {
+                        array = array.or(weight, 1);
+                        lines = lines.or(weight, 1);
+                    }
+                    "text/event-stream" => continue,
+                    _ => {}
+                }
+                others |= weight > 0;
+            }
+        }
+        match lines.thousandths > array.thousandths {
+            true => Ok(Self::NdJson),
+            false if asked && !others => Err(NotAcceptable),
+            false => Ok(Self::JsonArray),
+        }
+    }
+
+    #[must_use]
+    pub fn content_type(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::JsonArray => "application/json",
+            Self::NdJson => "application/x-ndjson",
+        })
+    }
+}
+
+/// Weight of a format so far, and how specific the range was that gave it.
+#[derive(Clone, Copy)]
+struct Weight {
+    thousandths: u16,
+    specific: u8,
+}
+
+impl Weight {
+    const NONE: Self = Self {
+        thousandths: 0,
+        specific: 0,
+    };
+
+    /// The most specific range decides; among equals the higher weight.
+    fn or(self, thousandths: u16, specific: u8) -> Self {
+        if (specific, thousandths) >= (self.specific, self.thousandths) {
+            Self {
+                thousandths,
+                specific,
+            }
+        } else {
+            self
+        }
+    }
+}
+
+/// A media range and its weight in thousandths; 1000 when there is none that can be read.
+fn weigh(range: &str) -> (&str, u16) {
+    let mut parts = range.split(';').map(str::trim);
+    let media = parts.next().unwrap_or_default();
+    let weight = parts
+        .filter_map(|p| p.split_once('='))
+        .find(|(name, _)| name.trim().eq_ignore_ascii_case("q"))
+        .and_then(|(_, q)| q.trim().parse::<f32>().ok())
+        .filter(|q| (0.0..=1.0).contains(q))
+        .map_or(1000, |q| (q * 1000.0) as u16);
+    (media, weight)
+}
+
+/// Writes what stands around and between the documents of one stream.
+#[derive(Debug)]
+pub struct Framer {
+    format: StreamFormat,
+    first: bool,
+    /// Where the piece that is being written begins in the buffer.
+    start: usize,
+    /// The last piece ended in a line break or the indentation after it.
+    indent: bool,
+}
+
+impl Framer {
+    #[must_use]
+    pub fn new(format: StreamFormat) -> Self {
+        Self {
+            format,
+            first: true,
+            start: 0,
+            indent: false,
+        }
+    }
+
+    /// To be called before a document is appended to `out`.
+    pub fn open(&mut self, out: &mut Vec<u8>) {
+        if self.format == StreamFormat::JsonArray {
+            out.push(if self.first { b'[' } else { b',' });
+        }
+        self.first = false;
+        self.start = out.len();
+        self.indent = false;
+    }
+
+    /// To be called after each piece of a document: in a line, what pretty printing breaks is joined.
+    /// The piece ends at the end of `out`.
+    pub fn piece(&mut self, out: &mut Vec<u8>) {
+        if self.format == StreamFormat::NdJson {
+            self.join_lines(out);
+        }
+        self.start = out.len();
+    }
+
+    /// To be called when what has been written was taken out of the buffer.
+    pub fn taken(&mut self) {
+        self.start = 0;
+    }
+
+    /// To be called after a document.
+    pub fn close(&mut self, out: &mut Vec<u8>) {
+        if self.format == StreamFormat::NdJson {
+            out.push(b'\n');
+        }
+    }
+
+    /// Ends the stream.
+    pub fn finish(&mut self, out: &mut Vec<u8>) {
+        if self.format == StreamFormat::JsonArray {
+            out.extend_from_slice(if self.first { b"[]" } else { b"]" });
+        }
+        self.first = false;
+    }
+
+    /// Ends the stream with an error, given as the JSON of a `google.rpc.Status`.
+    pub fn fail(&mut self, status: &[u8], out: &mut Vec<u8>) {
+        self.open(out);
+        out.extend_from_slice(b"{\"error\":");
+        out.extend_from_slice(status);
+        out.push(b'}');
+        self.piece(out);
+        self.close(out);
+        self.finish(out);
+    }
+
+    /// Drops raw line breaks from the piece, and the indentation after them. In JSON they stand
+    /// between tokens alone: inside strings they are escaped.
+    fn join_lines(&mut self, out: &mut Vec<u8>) {
+        let piece = out.get(self.start..).unwrap_or_default();
+        if !self.indent && memchr::memchr(b'\n', piece).is_none() {
+            return;
+        }
+        let piece = out.split_off(self.start.min(out.len()));
+        out.extend(piece.into_iter().filter(|byte| {
+            self.indent = match byte {
+                b'\n' => true,
+                b' ' => self.indent,
+                _ => false,
+            };
+            !self.indent
+        }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn negotiate(accept: &[&str]) -> Result<StreamFormat, NotAcceptable> {
+        let mut headers = HeaderMap::new();
+        for value in accept {
+            headers.append(ACCEPT, HeaderValue::from_str(value).unwrap());
+        }
+        StreamFormat::negotiate(&headers)
+    }
+
+    #[test]
+    fn the_accept_header_chooses() {
+        use StreamFormat::{JsonArray, NdJson};
+        for (accept, expected) in [
+            (&[][..], Ok(JsonArray)),
+            (&[""], Ok(JsonArray)),
+            (&["*/*"], Ok(JsonArray)),
+            (&["application/json"], Ok(JsonArray)),
+            (&["application/x-ndjson"], Ok(NdJson)),
+            (&["application/jsonl"], Ok(NdJson)),
+            (&["Application/X-NDJSON"], Ok(NdJson)),
+            (&["application/json, application/x-ndjson"], Ok(JsonArray)),
+            (
+                &["application/json;q=0.5, application/x-ndjson"],
+                Ok(NdJson),
+            ),
+            (
+                &["application/json;q=0.5", "application/x-ndjson; q=0.6"],
+                Ok(NdJson),
+            ),
+            (&["application/x-ndjson;q=0.4, */*;q=0.5"], Ok(JsonArray)),
+            (&["application/x-ndjson;q=0.4, */*;q=0.1"], Ok(NdJson)),
+            (&["application/x-ndjson, */*;q=0.1"], Ok(NdJson)),
+            (&["application/x-ndjson;q=0, */*"], Ok(JsonArray)),
+            (&["text/html"], Ok(JsonArray)),
+            (&["text/event-stream, */*"], Ok(JsonArray)),
+            (&["text/event-stream, application/jsonl;q=0.1"], Ok(NdJson)),
+            (&["text/event-stream"], Err(NotAcceptable)),
+            (
+                &["text/event-stream;q=0.5, application/json;q=0"],
+                Err(NotAcceptable),
+            ),
+        ] {
+            assert_eq!(negotiate(accept), expected, "{accept:?}");
+        }
+    }
+
+    fn write(format: StreamFormat, documents: &[&str], error: Option<&str>) -> String {
+        let mut framer = Framer::new(format);
+        let mut out = Vec::new();
+        for document in documents {
+            framer.open(&mut out);
+            for piece in document.as_bytes().chunks(3) {
+                out.extend_from_slice(piece);
+                framer.piece(&mut out);
+            }
+            framer.close(&mut out);
+        }
+        match error {
+            Some(status) => framer.fail(status.as_bytes(), &mut out),
+            None => framer.finish(&mut out),
+        }
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn streams_are_framed_and_end_visibly() {
+        use StreamFormat::{JsonArray, NdJson};
+        assert_eq!(write(JsonArray, &[], None), "[]");
+        assert_eq!(write(JsonArray, &["{}", "1"], None), "[{},1]");
+        assert_eq!(
+            write(JsonArray, &["{}"], Some("{\"code\":14}")),
+            "[{},{\"error\":{\"code\":14}}]"
+        );
+        assert_eq!(write(JsonArray, &[], Some("{}")), "[{\"error\":{}}]");
+        assert_eq!(write(NdJson, &[], None), "");
+        assert_eq!(write(NdJson, &["{}", "1"], None), "{}\n1\n");
+        assert_eq!(
+            write(NdJson, &["{}"], Some("{\"code\":14}")),
+            "{}\n{\"error\":{\"code\":14}}\n"
+        );
+    }
+
+    #[test]
+    fn a_pretty_document_is_one_line_all_the_same() {
+        let pretty = "{\n  \"a b\": [\n    1,\n    \"x\\n  y\"\n  ]\n}";
+        let line = write(StreamFormat::NdJson, &[pretty], None);
+        assert_eq!(line, "{\"a b\": [1,\"x\\n  y\"]}\n");
+    }
+}
