@@ -3,8 +3,10 @@
 //! Its errors are [`Failure`]s already, since what went wrong with a body is known here alone: a
 //! client that stopped sending (408), one that left, or framing that can't be read (400).
 
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,6 +17,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use crate::failure::{Blame, Failure, GrpcCode};
+use crate::limits::ByteLimit;
 
 /// The client's body as it comes in. Dropping it before its end ends an HTTP/1.1 connection after
 /// the reply, and stops an HTTP/2 stream.
@@ -25,6 +28,57 @@ pub struct ClientBody {
     /// Armed while a wait lasts; made by the first one, since most bodies never wait.
     timer: Option<Pin<Box<Sleep>>>,
     waiting: bool,
+    meter: Option<Rc<Meter>>,
+}
+
+/// What is known of a body that someone else reads: how it goes, and what became of it.
+#[derive(Debug)]
+pub struct Meter {
+    bytes_left: Cell<usize>,
+    bytes_max: usize,
+    last: Cell<Instant>,
+    failure: RefCell<Option<Failure>>,
+}
+
+impl Meter {
+    /// When the last piece was read.
+    #[must_use]
+    pub fn last(&self) -> Instant {
+        self.last.get()
+    }
+
+    /// Why the body broke off, if it did. Given out once; the reader has been told less.
+    #[must_use]
+    pub fn take_failure(&self) -> Option<Failure> {
+        self.failure.borrow_mut().take()
+    }
+
+    fn note(&self, piece: &Result<Frame<Bytes>, Failure>) -> Result<(), Failure> {
+        self.last.set(Instant::now());
+        let length = piece
+            .as_ref()
+            .ok()
+            .and_then(Frame::data_ref)
+            .map_or(0, Bytes::len);
+        match self.bytes_left.get().checked_sub(length) {
+            Some(left) => {
+                self.bytes_left.set(left);
+                Ok(())
+            }
+            None => Err(too_large(self.bytes_max)),
+        }
+    }
+}
+
+/// 413, naming the limit.
+#[must_use]
+pub fn too_large(bytes_max: usize) -> Failure {
+    Failure::new(
+        Blame::Client,
+        GrpcCode::ResourceExhausted,
+        format!("the request body is larger than {bytes_max} bytes"),
+    )
+    .status(StatusCode::PAYLOAD_TOO_LARGE)
 }
 
 impl ClientBody {
@@ -36,7 +90,21 @@ impl ClientBody {
             idle_max,
             timer: None,
             waiting: false,
+            meter: None,
         }
+    }
+
+    /// Limits the body to `max`, and gives the means to follow it while someone else reads it.
+    #[must_use]
+    pub fn metered(mut self, max: ByteLimit) -> (Self, Rc<Meter>) {
+        let meter = Rc::new(Meter {
+            bytes_left: Cell::new(max.bytes()),
+            bytes_max: max.bytes(),
+            last: Cell::new(Instant::now()),
+            failure: RefCell::new(None),
+        });
+        self.meter = Some(Rc::clone(&meter));
+        (self, meter)
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -63,13 +131,20 @@ impl Body for ClientBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         let this = self.get_mut();
-        match Pin::new(&mut this.inner).poll_frame(cx) {
+        let piece = match Pin::new(&mut this.inner).poll_frame(cx) {
             Poll::Ready(frame) => {
                 this.waiting = false;
-                Poll::Ready(frame.map(|f| f.map_err(broken)))
+                frame.map(|f| f.map_err(broken))
             }
-            Poll::Pending => this.poll_timer(cx).map(|()| Some(Err(stalled()))),
-        }
+            Poll::Pending => {
+                std::task::ready!(this.poll_timer(cx));
+                Some(Err(stalled()))
+            }
+        };
+        Poll::Ready(match (&this.meter, piece) {
+            (Some(meter), Some(piece)) => Some(metered(meter, piece)),
+            (_, piece) => piece,
+        })
     }
 
     fn is_end_stream(&self) -> bool {
@@ -79,6 +154,15 @@ impl Body for ClientBody {
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
     }
+}
+
+fn metered(meter: &Meter, piece: Result<Frame<Bytes>, Failure>) -> Result<Frame<Bytes>, Failure> {
+    let noted = meter.note(&piece);
+    piece.and_then(|p| noted.map(|()| p)).map_err(|failure| {
+        let told = Failure::new(failure.blame, failure.code, "the request body broke off");
+        *meter.failure.borrow_mut() = Some(failure);
+        told
+    })
 }
 
 fn stalled() -> Failure {

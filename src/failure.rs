@@ -171,6 +171,8 @@ pub struct Failure {
     pub allow: Option<http::HeaderValue>,
     /// Seconds for a `Retry-After` header.
     pub retry_after_seconds: Option<u32>,
+    /// What the service said beside its status: the reply carries what the route lets through.
+    pub metadata: Option<Box<http::HeaderMap>>,
     /// For the log alone.
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -190,6 +192,7 @@ impl Failure {
             details: None,
             allow: None,
             retry_after_seconds: None,
+            metadata: None,
             source: None,
         }
     }
@@ -239,10 +242,20 @@ impl Failure {
         self
     }
 
-    /// The HTTP status to answer with.
+    /// The HTTP status to answer with: 502 for an upstream that broke down in a way of its own, where
+    /// a service that says the same code keeps the code's status.
     #[must_use]
     pub fn http_status(&self) -> http::StatusCode {
-        self.http_status.unwrap_or(self.code.http_status())
+        let breakdown = self.blame == Blame::Upstream && self.speaker == Speaker::Gateway;
+        let vague = matches!(
+            self.code,
+            GrpcCode::Cancelled | GrpcCode::Unknown | GrpcCode::Internal
+        );
+        match self.http_status {
+            Some(status) => status,
+            None if breakdown && vague => http::StatusCode::BAD_GATEWAY,
+            None => self.code.http_status(),
+        }
     }
 }
 

@@ -1,15 +1,35 @@
 //! What goes back to the client.
 
+use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http_body::{Body, Frame};
+use http_body::{Body, Frame, SizeHint};
+
+use crate::codec::{Codec, Printer, Progress};
+use crate::failure::Failure;
+use crate::limits::PRINT_CHUNK_BYTES;
+
+use super::proxy::Relayed;
+use super::pump::print_more;
+use super::stream::{MessageStream, RawStream};
 
 /// Body of a reply. An error in it ends the connection (HTTP/1.1) or the stream (HTTP/2) visibly.
+/// Dropping it before its end cancels what it comes from.
 #[derive(Debug)]
 pub enum ReplyBody {
+    /// One buffer.
     Whole(Option<Bytes>),
+    /// A long JSON document, printed as it is taken.
+    Document(Box<Document>),
+    /// The messages of a stream as JSON.
+    Messages(Box<MessageStream>),
+    /// The messages of a stream as they are.
+    Raw(Box<RawStream>),
+    /// An upstream's own body.
+    Relayed(Box<Relayed>),
 }
 
 impl ReplyBody {
@@ -17,18 +37,115 @@ impl ReplyBody {
     pub fn empty() -> Self {
         Self::Whole(None)
     }
+
+    #[must_use]
+    pub fn whole(bytes: Bytes) -> Self {
+        Self::Whole(Some(bytes).filter(|b| !b.is_empty()))
+    }
 }
 
 impl Body for ReplyBody {
     type Data = Bytes;
-    type Error = crate::failure::Failure;
+    type Error = Failure;
 
     fn poll_frame(
         self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        match self.get_mut() {
-            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        let chunk = match self.get_mut() {
+            Self::Whole(bytes) => Poll::Ready(bytes.take().map(Ok)),
+            Self::Document(document) => document.poll_chunk(cx),
+            Self::Messages(messages) => messages.poll_chunk(cx).map(|c| c.map(Ok)),
+            Self::Raw(raw) => raw.poll_chunk(cx),
+            Self::Relayed(relayed) => return relayed.poll_frame(cx),
+        };
+        chunk.map(|c| c.map(|c| c.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(bytes) => bytes.is_none(),
+            Self::Relayed(relayed) => relayed.is_end_stream(),
+            Self::Document(_) | Self::Messages(_) | Self::Raw(_) => false,
         }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
+            }
+            Self::Relayed(relayed) => relayed.size_hint(),
+            Self::Document(_) | Self::Messages(_) | Self::Raw(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// The rest of a JSON document whose wire form has been checked: one chunk a turn.
+pub struct Document {
+    codec: Arc<Codec>,
+    wire: Bytes,
+    printer: Printer,
+    /// Printed and not taken yet.
+    ready: Option<Vec<u8>>,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// There is more to print.
+    More,
+    /// There is, but others have their turn first.
+    Resting,
+    Done,
+}
+
+impl Document {
+    /// Goes on after `json`, which is the document's beginning.
+    pub(super) fn new(codec: Arc<Codec>, wire: Bytes, printer: Printer, json: Vec<u8>) -> Self {
+        Self {
+            codec,
+            wire,
+            printer,
+            ready: Some(json),
+            state: State::More,
+        }
+    }
+
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>> {
+        if let Some(ready) = self.ready.take() {
+            return Poll::Ready(Some(Ok(ready.into())));
+        }
+        match self.state {
+            State::Done => return Poll::Ready(None),
+            State::Resting => {
+                self.state = State::More;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            State::More => {}
+        }
+        let mut json = Vec::with_capacity(PRINT_CHUNK_BYTES);
+        match print_more(&self.codec, &mut self.printer, &self.wire, &mut json) {
+            Ok(Progress::More) => self.state = State::Resting,
+            Ok(Progress::Done) => self.state = State::Done,
+            Err(failure) => {
+                self.state = State::Done;
+                return Poll::Ready(Some(Err(failure)));
+            }
+        }
+        if !json.is_empty() {
+            return Poll::Ready(Some(Ok(json.into())));
+        }
+        self.poll_chunk(cx)
+    }
+}
+
+impl fmt::Debug for Document {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Document")
+            .field("wire_bytes", &self.wire.len())
+            .field("state", &self.state)
+            .finish_non_exhaustive()
     }
 }

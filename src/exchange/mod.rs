@@ -1,6 +1,15 @@
-//! One request and its reply.
+//! One request and its reply: look up, encode, call, decode; every failure ends in `reply::refuse`.
 
 mod body;
+mod call;
+mod deadline;
+mod forwarded;
+mod messages;
+mod proxy;
+mod pump;
+mod reply;
+mod request_id;
+mod stream;
 
 pub use body::ReplyBody;
 
@@ -9,12 +18,24 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use http::request::Parts;
 use http::{Request, Response};
+use smallvec::SmallVec;
+use tokio::time::Instant;
 
 use crate::client_body::ClientBody;
-use crate::failure::Failure;
-use crate::live::Live;
+use crate::failure::{Blame, Failure, GrpcCode};
+use crate::live::{Live, Route, Target};
+use crate::route::{Lookup, RawPath};
+use crate::schema::StreamKind;
+use crate::transcode::MethodPlan;
 use crate::upstream::Upstreams;
+
+use deadline::{Deadline, no_answer_in_time, no_body_in_time};
+use messages::Messages;
+use reply::{Voice, accept};
+use request_id::{Ids, X_REQUEST_ID};
+use stream::Shape;
 
 /// One generation as a worker holds it: the published value, and this worker's connections to the
 /// upstreams that it names. Both are taken together, so that an id never meets another generation's
@@ -29,6 +50,7 @@ pub struct Current {
 #[derive(Debug)]
 pub struct Exchange {
     current: RefCell<Rc<Current>>,
+    ids: Ids,
 }
 
 impl Exchange {
@@ -36,6 +58,7 @@ impl Exchange {
     pub fn new(current: Current) -> Self {
         Self {
             current: RefCell::new(Rc::new(current)),
+            ids: Ids::new(),
         }
     }
 
@@ -59,15 +82,6 @@ pub struct Connection {
     pub tls: bool,
 }
 
-/// The reply to a request that was refused before it came to a route.
-#[must_use]
-pub fn refuse(live: &Live, failure: &Failure) -> Response<ReplyBody> {
-    let _ = live;
-    let mut reply = Response::new(ReplyBody::empty());
-    *reply.status_mut() = failure.http_status();
-    reply
-}
-
 /// Answers one request. Never fails: each failure is a reply. Dropping the future or the reply's body
 /// cancels the upstream call.
 pub async fn exchange(
@@ -75,6 +89,138 @@ pub async fn exchange(
     connection: Connection,
     request: Request<ClientBody>,
 ) -> Response<ReplyBody> {
-    let _ = (cx, connection, request);
-    Response::new(ReplyBody::empty())
+    let current = cx.current(); // one generation serves the whole request
+    let (mut head, body) = request.into_parts();
+    let id = cx.ids.of(head.headers.get(&X_REQUEST_ID));
+    head.headers.insert(X_REQUEST_ID, id.clone());
+
+    let reply = match lookup(&current.live, &head) {
+        Ok(matched) => {
+            let voice = Voice::of(matched.route, &current.live);
+            let answered = respond(&current, &connection, &matched, &head, body).await;
+            answered.unwrap_or_else(|failure| reply::refuse(voice, accept(&head), &failure))
+        }
+        Err(failure) => reply::refuse(Voice::of_all(&current.live), accept(&head), &failure),
+    };
+    reply::finish(reply, &head.method, id)
+}
+
+/// The reply to a request that was refused before it came to a route.
+#[must_use]
+pub fn refuse(live: &Live, failure: &Failure) -> Response<ReplyBody> {
+    reply::refuse(Voice::of_all(live), None, failure)
+}
+
+/// A route, and the raw texts of its variables.
+struct Matched<'l, 'p> {
+    route: &'l Route,
+    captures: SmallVec<[&'p str; 4]>,
+}
+
+async fn respond(
+    current: &Current,
+    connection: &Connection,
+    matched: &Matched<'_, '_>,
+    head: &Parts,
+    body: ClientBody,
+) -> Result<Response<ReplyBody>, Failure> {
+    let Matched { route, captures } = matched;
+    match &route.target {
+        Target::Proxy => proxy::forward(current, route, connection, head, body).await,
+        Target::Rpc(plan) => {
+            transcode(current, route, plan, captures, connection, head, body).await
+        }
+    }
+}
+
+/// One REST request as one gRPC call.
+async fn transcode(
+    current: &Current,
+    route: &Route,
+    plan: &MethodPlan,
+    captures: &[&str],
+    connection: &Connection,
+    head: &Parts,
+    body: ClientBody,
+) -> Result<Response<ReplyBody>, Failure> {
+    let Current { live, upstreams } = current;
+    let policy = &*route.policy;
+    let form = Form::choose(plan, &head.headers)?;
+    let deadline = Deadline::earliest(Instant::now(), &head.headers, policy)?;
+
+    let encode = pump::encode(plan, policy, &live.limits, captures, head, body);
+    let message = deadline.bound(encode, no_body_in_time).await?;
+    let trusted = &live.trusted_proxies;
+    let call = call::request(plan, policy, trusted, connection, head, &deadline, message)?;
+    let answer = async {
+        let answer = upstreams.call(route.upstream, call).await?;
+        let messages = Messages::open(answer, policy.reply_bytes_max)?;
+        match form {
+            Form::Unary => pump::decode(plan, policy, &live.limits, messages).await,
+            Form::Stream(shape) => {
+                let rule = stream::Rule::of(plan, route, &live.limits);
+                stream::begin(rule, shape, &deadline, messages).await
+            }
+        }
+    };
+    deadline.bound(answer, no_answer_in_time).await
+}
+
+/// What the client gets.
+enum Form {
+    Unary,
+    Stream(Shape),
+}
+
+impl Form {
+    /// # Errors
+    /// 406 for a client that takes nothing that a stream can be; 501 for calls whose requests stream.
+    fn choose(plan: &MethodPlan, headers: &http::HeaderMap) -> Result<Self, Failure> {
+        match plan.stream {
+            StreamKind::Unary => Ok(Self::Unary),
+            StreamKind::Server => Shape::choose(plan, headers).map(Self::Stream),
+            StreamKind::Client | StreamKind::Bidi => Err(Failure::gateway(
+                GrpcCode::Unimplemented,
+                "streams of requests are not served over HTTP yet",
+            )),
+        }
+    }
+}
+
+/// The route for a request.
+///
+/// # Errors
+/// 400, 404 or 405.
+fn lookup<'l, 'p>(live: &'l Live, head: &'p Parts) -> Result<Matched<'l, 'p>, Failure> {
+    let path = RawPath::parse(head.uri.path()).map_err(|e| Failure::client(e.to_string()))?;
+    let host = host_name(forwarded::host(head).unwrap_or_default());
+    let found = match live.table.lookup(host, &head.method, &path) {
+        Lookup::Matched(found) => found,
+        Lookup::MethodNotAllowed { allow } => return Err(not_allowed(head, allow)),
+        Lookup::NotFound => return Err(not_found()),
+    };
+    Ok(Matched {
+        route: live.route(found.route).ok_or_else(not_found)?,
+        captures: found.captures,
+    })
+}
+
+/// A host without its port; an IPv6 address keeps its brackets.
+fn host_name(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    }
+}
+
+fn not_found() -> Failure {
+    Failure::new(Blame::Client, GrpcCode::NotFound, "no route has this path")
+}
+
+fn not_allowed(head: &Parts, allow: http::HeaderValue) -> Failure {
+    let message = format!("{} is not allowed here", head.method);
+    let mut failure = Failure::new(Blame::Client, GrpcCode::Unimplemented, message)
+        .status(http::StatusCode::METHOD_NOT_ALLOWED);
+    failure.allow = Some(allow);
+    failure
 }

@@ -110,14 +110,27 @@ fn weigh(range: &str) -> (&str, u16) {
 }
 
 /// Writes what stands around and between the documents of one stream.
+///
+/// A document is written piece by piece: [`open`](Self::open), what the printer has, then
+/// [`piece`](Self::piece) when there is more to come or [`close`](Self::close). One that turns out to
+/// be unprintable before anything of it was written is [revoked](Self::revoke).
 #[derive(Debug)]
 pub struct Framer {
     format: StreamFormat,
+    /// No document has been written.
     first: bool,
-    /// Where the piece that is being written begins in the buffer.
-    start: usize,
+    /// A document has been begun and not closed.
+    inside: bool,
     /// The last piece ended in a line break or the indentation after it.
     indent: bool,
+}
+
+/// A place in the buffer where a piece of a document begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Opened {
+    /// Before the separator.
+    mark: usize,
+    start: usize,
 }
 
 impl Framer {
@@ -126,40 +139,52 @@ impl Framer {
         Self {
             format,
             first: true,
-            start: 0,
+            inside: false,
             indent: false,
         }
     }
 
-    /// To be called before a document is appended to `out`.
-    pub fn open(&mut self, out: &mut Vec<u8>) {
-        if self.format == StreamFormat::JsonArray {
-            out.push(if self.first { b'[' } else { b',' });
+    /// Before a piece of a document is appended to `out`.
+    #[must_use]
+    pub fn open(&mut self, out: &mut Vec<u8>) -> Opened {
+        let mark = out.len();
+        if !self.inside {
+            self.indent = false;
+            if self.format == StreamFormat::JsonArray {
+                out.push(if self.first { b'[' } else { b',' });
+            }
+        }
+        Opened {
+            mark,
+            start: out.len(),
+        }
+    }
+
+    /// After a piece that isn't the last. A piece without a byte begins nothing.
+    pub fn piece(&mut self, opened: Opened, out: &mut Vec<u8>) {
+        if out.len() == opened.start {
+            out.truncate(opened.mark);
+            return;
         }
         self.first = false;
-        self.start = out.len();
-        self.indent = false;
-    }
-
-    /// To be called after each piece of a document: in a line, what pretty printing breaks is joined.
-    /// The piece ends at the end of `out`.
-    pub fn piece(&mut self, out: &mut Vec<u8>) {
+        self.inside = true;
         if self.format == StreamFormat::NdJson {
-            self.join_lines(out);
+            self.join_lines(opened.start, out);
         }
-        self.start = out.len();
     }
 
-    /// To be called when what has been written was taken out of the buffer.
-    pub fn taken(&mut self) {
-        self.start = 0;
-    }
-
-    /// To be called after a document.
-    pub fn close(&mut self, out: &mut Vec<u8>) {
+    /// After the last piece of a document.
+    pub fn close(&mut self, opened: Opened, out: &mut Vec<u8>) {
+        self.piece(opened, out);
+        self.inside = false;
         if self.format == StreamFormat::NdJson {
             out.push(b'\n');
         }
+    }
+
+    /// Takes back what was written since `opened`.
+    pub fn revoke(&mut self, opened: Opened, out: &mut Vec<u8>) {
+        out.truncate(opened.mark);
     }
 
     /// Ends the stream.
@@ -167,28 +192,26 @@ impl Framer {
         if self.format == StreamFormat::JsonArray {
             out.extend_from_slice(if self.first { b"[]" } else { b"]" });
         }
-        self.first = false;
     }
 
     /// Ends the stream with an error, given as the JSON of a `google.rpc.Status`.
     pub fn fail(&mut self, status: &[u8], out: &mut Vec<u8>) {
-        self.open(out);
+        let opened = self.open(out);
         out.extend_from_slice(b"{\"error\":");
         out.extend_from_slice(status);
         out.push(b'}');
-        self.piece(out);
-        self.close(out);
+        self.close(opened, out);
         self.finish(out);
     }
 
-    /// Drops raw line breaks from the piece, and the indentation after them. In JSON they stand
+    /// Drops raw line breaks from `start` on, and the indentation after them. In JSON they stand
     /// between tokens alone: inside strings they are escaped.
-    fn join_lines(&mut self, out: &mut Vec<u8>) {
-        let piece = out.get(self.start..).unwrap_or_default();
+    fn join_lines(&mut self, start: usize, out: &mut Vec<u8>) {
+        let piece = out.get(start..).unwrap_or_default();
         if !self.indent && memchr::memchr(b'\n', piece).is_none() {
             return;
         }
-        let piece = out.split_off(self.start.min(out.len()));
+        let piece = out.split_off(start.min(out.len()));
         out.extend(piece.into_iter().filter(|byte| {
             self.indent = match byte {
                 b'\n' => true,
@@ -253,12 +276,16 @@ mod tests {
         let mut framer = Framer::new(format);
         let mut out = Vec::new();
         for document in documents {
-            framer.open(&mut out);
+            // A check that takes its time writes nothing.
+            let opened = framer.open(&mut out);
+            framer.piece(opened, &mut out);
             for piece in document.as_bytes().chunks(3) {
+                let opened = framer.open(&mut out);
                 out.extend_from_slice(piece);
-                framer.piece(&mut out);
+                framer.piece(opened, &mut out);
             }
-            framer.close(&mut out);
+            let opened = framer.open(&mut out);
+            framer.close(opened, &mut out);
         }
         match error {
             Some(status) => framer.fail(status.as_bytes(), &mut out),
@@ -283,6 +310,17 @@ mod tests {
             write(NdJson, &["{}"], Some("{\"code\":14}")),
             "{}\n{\"error\":{\"code\":14}}\n"
         );
+    }
+
+    #[test]
+    fn a_revoked_document_leaves_nothing() {
+        let mut framer = Framer::new(StreamFormat::JsonArray);
+        let mut out = Vec::new();
+        let opened = framer.open(&mut out);
+        framer.revoke(opened, &mut out);
+        assert!(out.is_empty());
+        framer.fail(b"{}", &mut out);
+        assert_eq!(out, b"[{\"error\":{}}]");
     }
 
     #[test]

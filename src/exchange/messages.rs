@@ -1,0 +1,118 @@
+//! The messages of a gRPC answer, one at a time, and its status as their end.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{HeaderMap, Response};
+use http_body::Body;
+
+use crate::failure::Failure;
+use crate::limits::ByteLimit;
+use crate::transcode::frame::Decoder;
+use crate::transcode::status::{check_head, is_trailers_only, outcome};
+use crate::upstream::AnswerBody;
+
+/// Reads one answer. Dropping it before its end resets the upstream's stream.
+#[derive(Debug)]
+pub(super) struct Messages {
+    /// Gone once the status is known: that frees the place on the connection.
+    body: Option<AnswerBody>,
+    decoder: Decoder,
+    head: HeaderMap,
+    trailers: HeaderMap,
+}
+
+impl Messages {
+    /// # Errors
+    /// The answer is not gRPC, or is over with a status other than OK.
+    pub(super) fn open(
+        answer: Response<AnswerBody>,
+        message_bytes_max: ByteLimit,
+    ) -> Result<Self, Failure> {
+        let (head, body) = answer.into_parts();
+        check_head(head.status, &head.headers)?;
+        let mut messages = Self {
+            body: None,
+            decoder: Decoder::new(message_bytes_max),
+            head: head.headers,
+            trailers: HeaderMap::new(),
+        };
+        if is_trailers_only(&messages.head) {
+            outcome(&messages.head).map_err(|failure| messages.tell(failure))?;
+        } else {
+            messages.body = Some(body);
+        }
+        Ok(messages)
+    }
+
+    /// The next message, or `None` once the call has ended with OK.
+    ///
+    /// # Errors
+    /// The service's status, or an answer that breaks gRPC's rules. Nothing comes after it.
+    pub(super) fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Bytes>, Failure>> {
+        loop {
+            match self.decoder.next_message() {
+                Ok(Some(message)) => return Poll::Ready(Ok(Some(message))),
+                Ok(None) => {}
+                Err(error) => return self.fail(error.of_upstream()),
+            }
+            let Some(body) = &mut self.body else {
+                return Poll::Ready(Ok(None));
+            };
+            match ready!(Pin::new(body).poll_frame(cx)) {
+                None => return self.end(HeaderMap::new()),
+                Some(Err(failure)) => return self.fail(failure),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.decoder.push(data),
+                    Err(other) => {
+                        if let Ok(trailers) = other.into_trailers() {
+                            return self.end(trailers);
+                        }
+                    }
+                },
+            }
+        }
+    }
+
+    /// The same as a future. Dropping it loses nothing.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        std::future::poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// Metadata of the answer's head, and of its trailers once it has ended.
+    pub(super) fn metadata(&self) -> [&HeaderMap; 2] {
+        [&self.head, &self.trailers]
+    }
+
+    fn end(&mut self, trailers: HeaderMap) -> Poll<Result<Option<Bytes>, Failure>> {
+        self.trailers = trailers;
+        // A status that tells of a failure says more than a message that is cut off.
+        if let Err(failure) = outcome(&self.trailers) {
+            return self.fail(failure);
+        }
+        match self.decoder.finish() {
+            Ok(()) => {
+                self.body = None;
+                Poll::Ready(Ok(None))
+            }
+            Err(error) => self.fail(error.of_upstream()),
+        }
+    }
+
+    fn fail(&mut self, failure: Failure) -> Poll<Result<Option<Bytes>, Failure>> {
+        self.body = None;
+        Poll::Ready(Err(self.tell(failure)))
+    }
+
+    /// Lets the failure's reply carry what the service said beside its status.
+    fn tell(&mut self, mut failure: Failure) -> Failure {
+        let mut metadata = std::mem::take(&mut self.head);
+        metadata.extend(std::mem::take(&mut self.trailers));
+        failure.metadata = Some(Box::new(metadata));
+        failure
+    }
+}

@@ -1,0 +1,252 @@
+//! Plain reverse proxy: the request goes on as it came, but for what is of one hop alone.
+//!
+//! Path, query and `Host` are the client's; `Via` and `X-Forwarded-*` are ours (`forwarded.rs`).
+//! `Expect: 100-continue` is settled here: the client is told to go on when its body is wanted.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, TE, VIA};
+use http::request::Parts;
+use http::{HeaderValue, Request, Response, StatusCode, Uri, Version};
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::client_body::{ClientBody, Meter, too_large};
+use crate::config::model::{Policy, UpstreamProtocol};
+use crate::failure::{Failure, GrpcCode};
+use crate::live::Route;
+use crate::upstream::{AnswerBody, UpstreamBody};
+
+use super::body::ReplyBody;
+use super::deadline::{after, no_answer_in_time};
+use super::forwarded::{end_hop, host, tell_origin, wants_trailers};
+use super::{Connection, Current, reply};
+
+/// Trailers that would change what a message is (RFC 9110 §6.5.1).
+const NOT_IN_TRAILERS: [HeaderName; 7] = [
+    HOST,
+    CONTENT_LENGTH,
+    http::header::TRANSFER_ENCODING,
+    http::header::CONTENT_ENCODING,
+    http::header::CONTENT_TYPE,
+    http::header::AUTHORIZATION,
+    http::header::SET_COOKIE,
+];
+
+/// Sends the request on and begins the reply with the head of the answer. Dropping it, or the reply's
+/// body before its end, resets the upstream's stream (or closes its connection).
+///
+/// The route's `timeout` runs from the last piece of the request body to the head of the answer, so
+/// that a long upload is not cut off; between pieces of the answer there is `stream_idle`.
+///
+/// # Errors
+/// The body is too large or broke off, or the upstream doesn't answer.
+pub(super) async fn forward(
+    current: &Current,
+    route: &Route,
+    connection: &Connection,
+    head: &Parts,
+    body: ClientBody,
+) -> Result<Response<ReplyBody>, Failure> {
+    let policy = &route.policy;
+    let max = policy.body_bytes_max;
+    if body.size_hint().lower() > max.bytes() as u64 {
+        return Err(too_large(max.bytes()));
+    }
+    let version = head.version;
+    let protocol = usize::try_from(route.upstream.0)
+        .ok()
+        .and_then(|at| current.live.upstreams.get(at))
+        .map_or(UpstreamProtocol::Http2, |u| u.protocol);
+    let head = outgoing(
+        head.clone(),
+        connection,
+        &current.live.trusted_proxies,
+        protocol,
+    );
+    let (body, meter) = if body.is_end_stream() {
+        (UpstreamBody::whole(Bytes::new()), None)
+    } else {
+        let (body, meter) = body.metered(max);
+        (UpstreamBody::Client(body), Some(meter))
+    };
+    let call = current
+        .upstreams
+        .call(route.upstream, Request::from_parts(head, body));
+    let answer = in_time(call, meter.as_deref(), policy.timeout).await?;
+    incoming(answer, version, policy)
+}
+
+/// Waits for the answer as long as the upload goes on, and `timeout` after it.
+async fn in_time<T>(
+    call: impl Future<Output = Result<T, Failure>>,
+    meter: Option<&Meter>,
+    timeout: Duration,
+) -> Result<T, Failure> {
+    let mut call = std::pin::pin!(call);
+    let start = Instant::now();
+    loop {
+        let last = meter.map_or(start, |m| m.last().max(start));
+        match tokio::time::timeout_at(after(last, timeout), &mut call).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            // What was wrong with the body explains more than what the upstream made of it.
+            Ok(Err(failure)) => {
+                return Err(meter.and_then(Meter::take_failure).unwrap_or(failure));
+            }
+            Err(_) if meter.is_some_and(|m| m.last() > last) => {}
+            Err(_) => return Err(no_answer_in_time()),
+        }
+    }
+}
+
+/// The head that goes upstream.
+fn outgoing(
+    mut head: Parts,
+    connection: &Connection,
+    trusted: &[ipnet::IpNet],
+    protocol: UpstreamProtocol,
+) -> Parts {
+    tell_origin(&mut head, *connection, trusted);
+    let asked = host(&head).and_then(|h| HeaderValue::from_str(h).ok());
+    let trailers = wants_trailers(&head.headers);
+    end_hop(&mut head.headers);
+    if let Some(asked) = asked {
+        head.headers.insert(HOST, asked);
+    }
+    head.headers.remove(EXPECT);
+    if trailers && protocol == UpstreamProtocol::Http2 {
+        head.headers
+            .insert(TE, HeaderValue::from_static("trailers"));
+    }
+    add_via(&mut head.headers, head.version);
+    let path = head.uri.path_and_query().cloned();
+    head.uri = path.map_or_else(Uri::default, Uri::from);
+    head.version = match protocol {
+        UpstreamProtocol::Http1 => Version::HTTP_11,
+        UpstreamProtocol::Http2 => Version::HTTP_2,
+    };
+    head.extensions = http::Extensions::new();
+    head
+}
+
+/// RFC 9110 §7.6.3: how the message came to us.
+fn add_via(headers: &mut HeaderMap, received: Version) {
+    let via = match received {
+        Version::HTTP_10 => "1.0 transom",
+        Version::HTTP_2 => "2 transom",
+        _ => "1.1 transom",
+    };
+    headers.append(VIA, HeaderValue::from_static(via));
+}
+
+/// The reply that the client gets.
+fn incoming(
+    answer: Response<AnswerBody>,
+    asked_in: Version,
+    policy: &Policy,
+) -> Result<Response<ReplyBody>, Failure> {
+    let (mut head, body) = answer.into_parts();
+    if head.status.is_informational() {
+        // Nothing that we sent asks for another protocol.
+        let message = "the upstream switched protocols without being asked";
+        let failure = Failure::upstream(GrpcCode::Internal, message);
+        return Err(failure.status(StatusCode::BAD_GATEWAY));
+    }
+    end_hop(&mut head.headers);
+    head.headers.remove(super::request_id::X_REQUEST_ID);
+    head.version = asked_in;
+    head.extensions = http::Extensions::new();
+    let relayed = Relayed {
+        body,
+        idle: policy.stream_idle,
+        timer: None,
+        waiting: false,
+    };
+    Ok(Response::from_parts(
+        head,
+        ReplyBody::Relayed(Box::new(relayed)),
+    ))
+}
+
+/// An upstream's body on its way to the client, trailers included. It breaks off when the upstream
+/// says nothing for too long.
+pub struct Relayed {
+    body: AnswerBody,
+    idle: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+    waiting: bool,
+}
+
+impl Relayed {
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        match Pin::new(&mut self.body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.waiting = false;
+                Poll::Ready(Some(Ok(clean(frame))))
+            }
+            Poll::Ready(Some(Err(failure))) => {
+                reply::log(&failure);
+                Poll::Ready(Some(Err(failure)))
+            }
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Pending => {
+                ready!(self.poll_timer(cx));
+                let message = "the upstream sent nothing for too long";
+                let failure = Failure::upstream(GrpcCode::DeadlineExceeded, message);
+                reply::log(&failure);
+                Poll::Ready(Some(Err(failure)))
+            }
+        }
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let timer = match &mut self.timer {
+            Some(timer) => {
+                if !self.waiting {
+                    timer.as_mut().reset(after(Instant::now(), self.idle));
+                }
+                timer
+            }
+            none => none.insert(Box::pin(sleep_until(after(Instant::now(), self.idle)))),
+        };
+        self.waiting = true;
+        timer.as_mut().poll(cx)
+    }
+
+    pub(super) fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    pub(super) fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl fmt::Debug for Relayed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Relayed")
+            .field("body", &self.body)
+            .finish_non_exhaustive()
+    }
+}
+
+fn clean(frame: Frame<Bytes>) -> Frame<Bytes> {
+    match frame.into_trailers() {
+        Ok(mut trailers) => {
+            end_hop(&mut trailers);
+            for name in &NOT_IN_TRAILERS {
+                trailers.remove(name);
+            }
+            Frame::trailers(trailers)
+        }
+        Err(frame) => frame,
+    }
+}

@@ -1,0 +1,303 @@
+//! Request → gRPC message, gRPC message → reply. Long work is done in slices, with a turn for the
+//! worker's other tasks after each.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::request::Parts;
+use http::{HeaderValue, Response, StatusCode};
+use http_body::Body;
+use http_body_util::BodyExt;
+
+use crate::client_body::{ClientBody, too_large};
+use crate::codec::{
+    Codec, CodecLimits, DecodeError, EncodeError, EncodeErrorKind, Encoder, Printer, Progress,
+    Target,
+};
+use crate::config::model::Policy;
+use crate::failure::{Failure, GrpcCode};
+use crate::limits::{ByteLimit, Limits, PRINT_CHUNK_BYTES, WORK_SLICE_BYTES};
+use crate::protocol::rest::{self, MediaError, RawBody};
+use crate::transcode::frame::{self, PREFIX_BYTES};
+use crate::transcode::{BodyRule, MethodPlan, QueryPolicy, ResponseRule};
+
+use super::body::{Document, ReplyBody};
+use super::messages::Messages;
+use super::reply;
+
+/// Reads and encodes the request: one framed gRPC message. Dropping it stops reading.
+///
+/// # Errors
+/// 400, 413 or 415 with what is wrong with body, path or query.
+pub(super) async fn encode(
+    plan: &MethodPlan,
+    policy: &Policy,
+    limits: &Limits,
+    captures: &[&str],
+    head: &Parts,
+    body: ClientBody,
+) -> Result<Bytes, Failure> {
+    let mut wire = Vec::new();
+    match (plan.body_target(), plan.body) {
+        (Some(target), _) => {
+            wire = encode_json(plan, target, policy, limits, head, body).await?;
+        }
+        (None, BodyRule::RawWhole | BodyRule::RawField(_)) => {
+            check_media(rest::check_coding(head.headers.get(CONTENT_ENCODING)))?;
+            let data = collect(body, policy.body_bytes_max).await?;
+            let content_type = head.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok());
+            plan.bind_raw_body(content_type.unwrap_or_default(), &data, &mut wire);
+        }
+        (None, _) => refuse_content(body, policy.body_bytes_max).await?,
+    }
+    let query = QueryPolicy {
+        unknown: policy.unknown_query,
+        ignored: &policy.ignored_query_parameters,
+        parameters_max: limits.query_parameters_max,
+    };
+    plan.bind(captures, head.uri.query(), &query, &mut wire)?;
+    framed(wire, limits.message_bytes_max)
+}
+
+async fn encode_json(
+    plan: &MethodPlan,
+    target: Target,
+    policy: &Policy,
+    limits: &Limits,
+    head: &Parts,
+    body: ClientBody,
+) -> Result<Vec<u8>, Failure> {
+    if body.is_end_stream() {
+        return Ok(Vec::new());
+    }
+    check_media(rest::check_coding(head.headers.get(CONTENT_ENCODING)))?;
+    check_media(rest::check_json(head.headers.get(CONTENT_TYPE)))?;
+    let json = collect(body, policy.body_bytes_max).await?;
+    if json.is_empty() {
+        return Ok(Vec::new());
+    }
+    let codec = &*plan.codec;
+    let wire = Vec::with_capacity(json.len().min(WORK_SLICE_BYTES));
+    let mut job =
+        Encoder::new(codec, target, codec_limits(limits), wire).map_err(|e| of_body(&e))?;
+    while job
+        .step(codec, &json, WORK_SLICE_BYTES)
+        .map_err(|e| of_body(&e))?
+        == Progress::More
+    {
+        tokio::task::yield_now().await;
+    }
+    Ok(job.finish())
+}
+
+/// Puts the message into its frame: one buffer, so that it may be sent again.
+fn framed(mut wire: Vec<u8>, max: ByteLimit) -> Result<Bytes, Failure> {
+    let length = wire.len();
+    if length > max.bytes() {
+        let message = format!(
+            "the request makes a message of {length} bytes, the limit is {}",
+            max.bytes()
+        );
+        return Err(Failure::client(message).status(StatusCode::PAYLOAD_TOO_LARGE));
+    }
+    let prefix = frame::prefix(length)
+        .map_err(|e| Failure::client(e.to_string()).status(StatusCode::PAYLOAD_TOO_LARGE))?;
+    wire.reserve_exact(PREFIX_BYTES);
+    wire.splice(0..0, prefix);
+    Ok(wire.into())
+}
+
+/// The whole body, in the buffer that it came in when that is one.
+async fn collect(mut body: ClientBody, max: ByteLimit) -> Result<Bytes, Failure> {
+    let max = max.bytes();
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if announced > max {
+        return Err(too_large(max));
+    }
+    let mut first = Bytes::new();
+    let mut all = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else {
+            continue;
+        };
+        if data.len() > max.saturating_sub(first.len().max(all.len())) {
+            return Err(too_large(max));
+        }
+        if first.is_empty() && all.is_empty() {
+            first = data;
+            continue;
+        }
+        if all.is_empty() {
+            all.reserve(announced.max(first.len() + data.len()));
+            all.extend_from_slice(&std::mem::take(&mut first));
+        }
+        all.extend_from_slice(&data);
+    }
+    Ok(if all.is_empty() { first } else { all.into() })
+}
+
+/// A route without a body rule takes no content: dropping what a client sends would hide its
+/// mistake. An empty object says nothing either and is let through.
+async fn refuse_content(body: ClientBody, max: ByteLimit) -> Result<(), Failure> {
+    if body.is_end_stream() {
+        return Ok(());
+    }
+    let content = collect(body, max).await?;
+    match content.trim_ascii() {
+        b"" | b"{}" => Ok(()),
+        _ => Err(Failure::client("this route takes no request body")),
+    }
+}
+
+fn check_media(checked: Result<(), MediaError>) -> Result<(), Failure> {
+    checked.map_err(|e| Failure::client(e.to_string()).status(StatusCode::UNSUPPORTED_MEDIA_TYPE))
+}
+
+/// 400 or 413 for a JSON body, naming the field.
+fn of_body(error: &EncodeError) -> Failure {
+    match error.kind {
+        EncodeErrorKind::TooLarge => {
+            Failure::client(error.to_string()).status(StatusCode::PAYLOAD_TOO_LARGE)
+        }
+        EncodeErrorKind::Syntax => Failure::client(format!(
+            "the request body is not JSON: {error} (at byte {})",
+            error.offset
+        ))
+        .violation(error.path.clone(), error.what.clone()),
+        EncodeErrorKind::Value => {
+            Failure::client(error.to_string()).violation(error.path.clone(), error.what.clone())
+        }
+    }
+}
+
+pub(super) fn codec_limits(limits: &Limits) -> CodecLimits {
+    CodecLimits {
+        depth_max: limits.depth_max,
+        encoded_bytes_max: limits.message_bytes_max.bytes(),
+    }
+}
+
+/// Reads the answer of a unary call and begins the reply. Dropping it resets the upstream's stream.
+///
+/// # Errors
+/// The service's failure, or 502 for an answer that can't be one.
+pub(super) async fn decode(
+    plan: &MethodPlan,
+    policy: &Policy,
+    limits: &Limits,
+    mut messages: Messages,
+) -> Result<Response<ReplyBody>, Failure> {
+    let Some(wire) = messages.next().await? else {
+        return Err(broken_call("the service answered OK without a message"));
+    };
+    if messages.next().await?.is_some() {
+        return Err(broken_call("the service answered a unary call twice"));
+    }
+    let content = Content::of(plan);
+    let mut reply = match content {
+        Content::Raw { .. } => raw(content, &wire)?,
+        Content::Json(target) => print(&plan.codec, target, limits, wire).await?,
+    };
+    reply::carry_metadata(&mut reply, policy, messages.metadata());
+    Ok(reply)
+}
+
+/// What of a reply message goes to the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    Json(Target),
+    /// The data of the message, or of this field of it: a `google.api.HttpBody`.
+    Raw {
+        field: Option<u32>,
+    },
+}
+
+impl Content {
+    pub(super) fn of(plan: &MethodPlan) -> Self {
+        match plan.response {
+            ResponseRule::Whole => Self::Json(Target::Message(plan.output)),
+            ResponseRule::Field(at) => Self::Json(Target::Field(at)),
+            ResponseRule::RawWhole => Self::Raw { field: None },
+            ResponseRule::RawField(at) => {
+                let field = plan.codec.schema().field(at).map(|f| f.number);
+                Self::Raw { field }
+            }
+        }
+    }
+}
+
+fn raw(content: Content, wire: &Bytes) -> Result<Response<ReplyBody>, Failure> {
+    let body = raw_body(content, wire)?;
+    let mut reply = Response::new(ReplyBody::whole(body.data.clone()));
+    reply::describe_raw(&mut reply, &body);
+    Ok(reply)
+}
+
+/// The `HttpBody` of a reply that is, or holds, one.
+pub(super) fn raw_body(content: Content, wire: &Bytes) -> Result<RawBody, Failure> {
+    let parsed = match content {
+        Content::Raw {
+            field: Some(number),
+        } => RawBody::parse_field(wire, number),
+        Content::Raw { field: None } | Content::Json(_) => RawBody::parse(wire),
+    };
+    parsed.map_err(|e| broken_call("the service's answer can't be read").caused_by(e))
+}
+
+/// Prints the message. Its wire form is checked whole before anything is sent; a small document is
+/// sent as one buffer, the rest of a long one is printed as the client takes it.
+async fn print(
+    codec: &Arc<Codec>,
+    target: Target,
+    limits: &Limits,
+    wire: Bytes,
+) -> Result<Response<ReplyBody>, Failure> {
+    let mut printer =
+        Printer::new(codec, target, &wire, codec_limits(limits)).map_err(unprintable)?;
+    let mut json = Vec::with_capacity(printed_size(wire.len()));
+    let body = loop {
+        let progress = printer.step(codec, &wire, WORK_SLICE_BYTES, &mut json);
+        match progress.map_err(unprintable)? {
+            Progress::Done => break ReplyBody::whole(json.into()),
+            Progress::More if json.len() >= PRINT_CHUNK_BYTES => {
+                let codec = Arc::clone(codec);
+                break ReplyBody::Document(Box::new(Document::new(codec, wire, printer, json)));
+            }
+            Progress::More => tokio::task::yield_now().await,
+        }
+    };
+    let mut reply = Response::new(body);
+    reply
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(reply)
+}
+
+/// JSON is seldom more than thrice its wire form; a chunk is the most that is held.
+fn printed_size(wire: usize) -> usize {
+    wire.saturating_mul(3)
+        .saturating_add(64)
+        .min(PRINT_CHUNK_BYTES.saturating_add(1024))
+}
+
+pub(super) fn unprintable(error: DecodeError) -> Failure {
+    broken_call("the service's answer doesn't fit its description").caused_by(error)
+}
+
+/// 502: the service broke the rules of the call.
+fn broken_call(message: &'static str) -> Failure {
+    Failure::upstream(GrpcCode::Internal, message).status(StatusCode::BAD_GATEWAY)
+}
+
+/// One step of printing for [`Document`].
+pub(super) fn print_more(
+    codec: &Codec,
+    printer: &mut Printer,
+    wire: &[u8],
+    json: &mut Vec<u8>,
+) -> Result<Progress, Failure> {
+    printer
+        .step(codec, wire, WORK_SLICE_BYTES, json)
+        .map_err(unprintable)
+}

@@ -1,0 +1,158 @@
+//! Replies: what is put on every one, and how each failure becomes one.
+
+use bytes::Bytes;
+use http::header::{
+    ACCEPT, ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+
+use crate::codec::Codec;
+use crate::config::model::Policy;
+use crate::failure::{Blame, Failure, Speaker};
+use crate::live::{Live, Route, Target};
+use crate::protocol::rest::RawBody;
+use crate::transcode::error_body::error_body;
+use crate::transcode::metadata::to_response;
+use crate::transcode::{ErrorFormat, Inner};
+
+use super::body::ReplyBody;
+use super::request_id::X_REQUEST_ID;
+
+/// How a route tells clients of failures.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Voice<'v> {
+    pub policy: &'v Policy,
+    /// Prints a service's details.
+    pub codec: &'v Codec,
+}
+
+impl<'v> Voice<'v> {
+    pub(super) fn of(route: &'v Route, live: &'v Live) -> Self {
+        let codec = match &route.target {
+            Target::Rpc(plan) => &plan.codec,
+            Target::Proxy => &live.codec,
+        };
+        Self {
+            policy: &route.policy,
+            codec,
+        }
+    }
+
+    /// Where there is no route.
+    pub(super) fn of_all(live: &'v Live) -> Self {
+        Self {
+            policy: &live.defaults,
+            codec: &live.codec,
+        }
+    }
+}
+
+/// The reply to a request that failed. `accept` is the client's wish for the shape of the body.
+pub(super) fn refuse(
+    voice: Voice<'_>,
+    accept: Option<&HeaderValue>,
+    failure: &Failure,
+) -> Response<ReplyBody> {
+    log(failure);
+    let format: ErrorFormat = voice.policy.errors.accepted(accept);
+    let (content_type, body) = error_body(failure, format, inner(voice.policy), Some(voice.codec));
+    let status = failure.http_status();
+    let mut reply = Response::new(ReplyBody::whole(body));
+    *reply.status_mut() = status;
+    if let Some(metadata) = &failure.metadata {
+        carry_metadata(&mut reply, voice.policy, [&**metadata]);
+    }
+    let headers = reply.headers_mut();
+    headers.insert(CONTENT_TYPE, content_type);
+    if let Some(allow) = &failure.allow {
+        headers.insert(ALLOW, allow.clone());
+    }
+    if let Some(seconds) = failure.retry_after_seconds {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    // RFC 9110 §15.5.2 wants a challenge with each 401; the service's own is kept when it has one.
+    if status == StatusCode::UNAUTHORIZED && !headers.contains_key(WWW_AUTHENTICATE) {
+        let challenge = failure
+            .metadata
+            .as_ref()
+            .and_then(|m| m.get(WWW_AUTHENTICATE));
+        let bearer = HeaderValue::from_static("Bearer");
+        headers.insert(WWW_AUTHENTICATE, challenge.cloned().unwrap_or(bearer));
+    }
+    reply
+}
+
+/// Clients' mistakes are theirs; the rest is for the operator.
+pub(super) fn log(failure: &Failure) {
+    let source = std::error::Error::source(failure).map(ToString::to_string);
+    let source = source.as_deref().unwrap_or_default();
+    let message = &*failure.message;
+    let code = failure.code.name();
+    match (failure.blame, failure.speaker) {
+        (Blame::Client, _) => tracing::debug!(code, message, source, "request refused"),
+        (Blame::Upstream, Speaker::Gateway) => {
+            tracing::warn!(code, message, source, "upstream failed");
+        }
+        (Blame::Upstream, Speaker::Service) => {
+            tracing::info!(code, message, source, "service failed");
+        }
+        (Blame::Gateway, _) => tracing::warn!(code, message, source, "gateway failed"),
+    }
+}
+
+/// What clients of this route are told of inner faults.
+pub(super) fn inner(policy: &Policy) -> Inner {
+    match policy.hide_internal {
+        true => Inner::Hide,
+        false => Inner::Show,
+    }
+}
+
+/// Puts on what of the service's metadata the route lets through.
+pub(super) fn carry_metadata<'m>(
+    reply: &mut Response<ReplyBody>,
+    policy: &Policy,
+    metadata: impl IntoIterator<Item = &'m HeaderMap>,
+) {
+    if policy.to_response.is_empty() {
+        return;
+    }
+    let allow = |name: &HeaderName| policy.to_response.iter().any(|p| p.matches(name));
+    for map in metadata {
+        to_response(map, allow, reply.headers_mut());
+    }
+}
+
+/// A body whose type the service chose is not to be taken for another.
+pub(super) fn describe_raw(reply: &mut Response<ReplyBody>, body: &RawBody) {
+    let headers = reply.headers_mut();
+    headers.insert(CONTENT_TYPE, body.media_type());
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+}
+
+/// The last touch: the request's id, and no content for `HEAD`.
+pub(super) fn finish(
+    mut reply: Response<ReplyBody>,
+    method: &Method,
+    id: HeaderValue,
+) -> Response<ReplyBody> {
+    reply.headers_mut().insert(X_REQUEST_ID, id);
+    if method == Method::HEAD {
+        // An upstream's answer to HEAD has the length that it wants to have.
+        if let ReplyBody::Whole(content) = reply.body() {
+            let length = content.as_ref().map_or(0, Bytes::len);
+            reply
+                .headers_mut()
+                .insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        *reply.body_mut() = ReplyBody::empty();
+    }
+    reply
+}
+
+/// What the client would like errors to look like.
+pub(super) fn accept(head: &Parts) -> Option<&HeaderValue> {
+    head.headers.get(ACCEPT)
+}

@@ -1,0 +1,406 @@
+//! A server stream as a reply: JSON documents in a frame, or raw pieces.
+//!
+//! What the upstream has sent goes out together, so a burst costs one write; a single message never
+//! waits for the next. Messages are only read as fast as the client takes them.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Response, StatusCode};
+use tokio::time::{Instant, Sleep};
+
+use crate::codec::{Codec, CodecLimits, Printer, Progress};
+use crate::config::model::Policy;
+use crate::failure::{Failure, GrpcCode};
+use crate::limits::{Limits, PRINT_CHUNK_BYTES, WORK_SLICE_BYTES};
+use crate::live::Route;
+use crate::protocol::rest::RawBody;
+use crate::protocol::stream::{Framer, StreamFormat};
+use crate::transcode::MethodPlan;
+use crate::transcode::error_body::status_json;
+
+use super::body::ReplyBody;
+use super::deadline::{Deadline, after};
+use super::messages::Messages;
+use super::pump::{Content, codec_limits, raw_body, unprintable};
+use super::reply::{self, inner};
+
+/// What the client gets of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    Json(StreamFormat),
+    /// `google.api.HttpBody`: the pieces themselves.
+    Raw,
+}
+
+impl Shape {
+    /// # Errors
+    /// 406 for a client that takes nothing that a stream can be.
+    pub(super) fn choose(plan: &MethodPlan, headers: &HeaderMap) -> Result<Self, Failure> {
+        match Content::of(plan) {
+            Content::Raw { .. } => Ok(Self::Raw),
+            Content::Json(_) => StreamFormat::negotiate(headers)
+                .map(Self::Json)
+                .map_err(|e| Failure::client(e.to_string()).status(StatusCode::NOT_ACCEPTABLE)),
+        }
+    }
+}
+
+/// What of a route a stream needs until its end: parts of the generation that it began in.
+#[derive(Debug)]
+pub(super) struct Rule {
+    pub codec: Arc<Codec>,
+    pub content: Content,
+    pub limits: CodecLimits,
+    pub policy: Arc<Policy>,
+}
+
+impl Rule {
+    pub(super) fn of(plan: &MethodPlan, route: &Route, limits: &Limits) -> Self {
+        Self {
+            codec: Arc::clone(&plan.codec),
+            content: Content::of(plan),
+            limits: codec_limits(limits),
+            policy: Arc::clone(&route.policy),
+        }
+    }
+
+    fn printer(&self, wire: &Bytes) -> Result<Printer, Failure> {
+        let Content::Json(target) = self.content else {
+            return Err(Failure::gateway(
+                GrpcCode::Internal,
+                "a raw stream can't be printed",
+            ));
+        };
+        Printer::new(&self.codec, target, wire, self.limits).map_err(unprintable)
+    }
+
+    fn raw_body(&self, wire: &Bytes) -> Result<RawBody, Failure> {
+        raw_body(self.content, wire)
+    }
+}
+
+/// Waits for the first message (or the end) and begins the reply with it. Dropping it resets the
+/// upstream's stream.
+///
+/// # Errors
+/// Whatever goes wrong up to there has a reply of its own.
+pub(super) async fn begin(
+    rule: Rule,
+    shape: Shape,
+    deadline: &Deadline,
+    messages: Messages,
+) -> Result<Response<ReplyBody>, Failure> {
+    let waits = Waits::new(rule.policy.stream_idle, deadline.of_stream());
+    let mut reply = Response::new(ReplyBody::empty());
+    reply::carry_metadata(&mut reply, &rule.policy, messages.metadata());
+    match shape {
+        Shape::Json(format) => {
+            let mut stream = MessageStream::new(rule, format, waits, messages);
+            let first = std::future::poll_fn(|cx| stream.poll_written(cx)).await?;
+            reply
+                .headers_mut()
+                .insert(CONTENT_TYPE, format.content_type());
+            *reply.body_mut() = if stream.phase == Phase::Over {
+                ReplyBody::whole(first)
+            } else {
+                stream.first = Some(first);
+                ReplyBody::Messages(Box::new(stream))
+            };
+        }
+        Shape::Raw => {
+            let mut stream = RawStream::new(rule, waits, messages);
+            if let Some(wire) = stream.messages.next().await? {
+                let body = stream.rule.raw_body(&wire)?;
+                reply::describe_raw(&mut reply, &body);
+                stream.first = Some(body.data);
+                *reply.body_mut() = ReplyBody::Raw(Box::new(stream));
+            }
+        }
+    }
+    Ok(reply)
+}
+
+/// How long a stream may be silent, and until when it may last.
+#[derive(Debug)]
+struct Waits {
+    idle: Duration,
+    end: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+    waiting: bool,
+}
+
+impl Waits {
+    fn new(idle: Duration, end: Option<Instant>) -> Self {
+        Self {
+            idle,
+            end,
+            timer: None,
+            waiting: false,
+        }
+    }
+
+    /// Something came. Fails when the stream has lasted long enough all the same.
+    fn note(&mut self) -> Result<(), Failure> {
+        self.waiting = false;
+        match self.end.is_some_and(|end| end <= Instant::now()) {
+            true => Err(self.late()),
+            false => Ok(()),
+        }
+    }
+
+    /// Nothing came: waits until it has been too long.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
+        if !self.waiting {
+            let silent = after(Instant::now(), self.idle);
+            let until = self.end.map_or(silent, |end| end.min(silent));
+            match &mut self.timer {
+                Some(timer) => timer.as_mut().reset(until),
+                None => self.timer = Some(Box::pin(tokio::time::sleep_until(until))),
+            }
+            self.waiting = true;
+        }
+        match &mut self.timer {
+            Some(timer) => {
+                ready!(timer.as_mut().poll(cx));
+                Poll::Ready(self.late())
+            }
+            None => Poll::Pending,
+        }
+    }
+
+    fn late(&self) -> Failure {
+        let message = match self.end.is_some_and(|end| end <= Instant::now()) {
+            true => "the stream has lasted as long as it may",
+            false => "the service sent nothing for too long",
+        };
+        Failure::upstream(GrpcCode::DeadlineExceeded, message)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// Others have their turn before more work is done.
+    Resting,
+    /// All has been written.
+    Over,
+}
+
+/// A stream of JSON documents. Ends visibly, whatever happens.
+#[derive(Debug)]
+pub struct MessageStream {
+    rule: Rule,
+    waits: Waits,
+    /// Gone at the end, so that the upstream's stream is.
+    messages: Option<Messages>,
+    framer: Framer,
+    job: Option<(Bytes, Printer)>,
+    out: Vec<u8>,
+    first: Option<Bytes>,
+    phase: Phase,
+}
+
+impl MessageStream {
+    fn new(rule: Rule, format: StreamFormat, waits: Waits, messages: Messages) -> Self {
+        Self {
+            rule,
+            waits,
+            messages: Some(messages),
+            framer: Framer::new(format),
+            job: None,
+            out: Vec::new(),
+            first: None,
+            phase: Phase::Open,
+        }
+    }
+
+    /// The next piece of the reply; `None` at its end. A failure is the stream's last element.
+    pub(super) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(first));
+        }
+        if self.phase == Phase::Over {
+            return Poll::Ready(None);
+        }
+        let chunk = match ready!(self.poll_written(cx)) {
+            Ok(chunk) => chunk,
+            Err(failure) => {
+                self.fail(&failure);
+                self.take()
+            }
+        };
+        Poll::Ready(Some(chunk).filter(|c| !c.is_empty()))
+    }
+
+    /// What can be written now, at most about a chunk; waits when that is nothing.
+    ///
+    /// # Errors
+    /// The stream failed, and nothing is in the buffer.
+    fn poll_written(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Failure>> {
+        if self.phase == Phase::Resting {
+            self.phase = Phase::Open;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        loop {
+            let progress = match self.print() {
+                Ok(progress) => progress,
+                Err(failure) => return self.failed(failure),
+            };
+            if self.out.len() >= PRINT_CHUNK_BYTES {
+                self.phase = Phase::Resting;
+                return Poll::Ready(Ok(self.take()));
+            }
+            if progress == Progress::More {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            match self.poll_message(cx) {
+                Poll::Ready(Ok(true)) => {}
+                Poll::Ready(Ok(false)) => {
+                    self.framer.finish(&mut self.out);
+                    self.end();
+                    return Poll::Ready(Ok(self.take()));
+                }
+                Poll::Ready(Err(failure)) => return self.failed(failure),
+                Poll::Pending if !self.out.is_empty() => return Poll::Ready(Ok(self.take())),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Makes the next message the one to print. `false` at the end of the stream.
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Failure>> {
+        let Some(messages) = &mut self.messages else {
+            return Poll::Ready(Ok(false));
+        };
+        match messages.poll_next(cx) {
+            Poll::Ready(Ok(Some(wire))) => {
+                self.waits.note()?;
+                let printer = self.rule.printer(&wire)?;
+                self.job = Some((wire, printer));
+                Poll::Ready(Ok(true))
+            }
+            Poll::Ready(Ok(None)) => Poll::Ready(Ok(false)),
+            Poll::Ready(Err(failure)) => Poll::Ready(Err(failure)),
+            Poll::Pending => self.waits.poll(cx).map(Err),
+        }
+    }
+
+    /// Goes on with the message at hand. A message that can't be printed leaves nothing behind.
+    fn print(&mut self) -> Result<Progress, Failure> {
+        let Some((wire, printer)) = &mut self.job else {
+            return Ok(Progress::Done);
+        };
+        let codec = &self.rule.codec;
+        let open = self.framer.open(&mut self.out);
+        match printer.step(codec, wire, WORK_SLICE_BYTES, &mut self.out) {
+            Ok(Progress::More) => {
+                self.framer.piece(open, &mut self.out);
+                Ok(Progress::More)
+            }
+            Ok(Progress::Done) => {
+                self.framer.close(open, &mut self.out);
+                self.job = None;
+                Ok(Progress::Done)
+            }
+            Err(error) => {
+                self.framer.revoke(open, &mut self.out);
+                self.job = None;
+                Err(unprintable(error))
+            }
+        }
+    }
+
+    /// A failure with documents before it is written after them; before the first it is the caller's.
+    fn failed(&mut self, failure: Failure) -> Poll<Result<Bytes, Failure>> {
+        if self.out.is_empty() {
+            return Poll::Ready(Err(failure));
+        }
+        self.fail(&failure);
+        Poll::Ready(Ok(self.take()))
+    }
+
+    fn fail(&mut self, failure: &Failure) {
+        reply::log(failure);
+        let codec = Some(&*self.rule.codec);
+        let mut status = Vec::with_capacity(128);
+        status_json(failure, inner(&self.rule.policy), codec, &mut status);
+        self.framer.fail(&status, &mut self.out);
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.phase = Phase::Over;
+        self.messages = None;
+        self.job = None;
+    }
+
+    fn take(&mut self) -> Bytes {
+        std::mem::take(&mut self.out).into()
+    }
+}
+
+/// A stream of raw pieces. A failure breaks it off.
+#[derive(Debug)]
+pub struct RawStream {
+    rule: Rule,
+    waits: Waits,
+    messages: Messages,
+    first: Option<Bytes>,
+    over: bool,
+}
+
+impl RawStream {
+    fn new(rule: Rule, waits: Waits, messages: Messages) -> Self {
+        Self {
+            rule,
+            waits,
+            messages,
+            first: None,
+            over: false,
+        }
+    }
+
+    pub(super) fn poll_chunk(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Failure>>> {
+        if let Some(first) = self.first.take().filter(|f| !f.is_empty()) {
+            return Poll::Ready(Some(Ok(first)));
+        }
+        if self.over {
+            return Poll::Ready(None);
+        }
+        let piece = ready!(self.poll_piece(cx));
+        if let Err(failure) = &piece {
+            reply::log(failure);
+        }
+        self.over = !matches!(piece, Ok(Some(_)));
+        Poll::Ready(piece.transpose())
+    }
+
+    /// The next piece that isn't empty.
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Failure>> {
+        loop {
+            let wire = match self.messages.poll_next(cx) {
+                Poll::Ready(wire) => wire?,
+                Poll::Pending => return self.waits.poll(cx).map(Err),
+            };
+            let Some(wire) = wire else {
+                return Poll::Ready(Ok(None));
+            };
+            self.waits.note()?;
+            let data = self.rule.raw_body(&wire)?.data;
+            if !data.is_empty() {
+                return Poll::Ready(Ok(Some(data)));
+            }
+        }
+    }
+}
