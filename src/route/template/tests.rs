@@ -218,7 +218,7 @@ proptest! {
 fn literal() -> impl Strategy<Value = String> {
     prop_oneof![
         "[a-z0-9_~-]{1,6}",
-        "[a-zé:@+=]{0,4}x",
+        "x[a-zé:@+=]{0,4}x",
         "(%[2-7][0-9A-D]|%C3%A9|b){1,3}x",
     ]
 }
