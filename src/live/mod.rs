@@ -4,7 +4,7 @@ mod build;
 mod mount;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::Arc;
 

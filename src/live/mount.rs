@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::config::model::{Config, Glob, Matcher, Place, Route, SelectorRule, UpstreamProtocol};
+use crate::config::model::{Config, Glob, Matcher, Place, Route, SelectorRule};
 use crate::schema::{HttpRule, Method, MethodRef, Schema, Service};
 use crate::transcode::nearest;
 
@@ -47,12 +47,6 @@ impl<'a> Mounts<'a> {
         let selected = found.selectors(schema, rules);
         let mut mounted = HashMap::new();
         for route in &config.routes {
-            if matches!(
-                route.matcher,
-                Matcher::Services { .. } | Matcher::Rpc { .. }
-            ) {
-                found.check_upstream(config, route);
-            }
             match &route.matcher {
                 Matcher::Services { globs } => {
                     for service in found.expand(schema, globs) {
@@ -86,21 +80,6 @@ impl<'a> Mounts<'a> {
             message: message.into(),
             help,
         });
-    }
-
-    fn check_upstream(&mut self, config: &Config, route: &Route) {
-        let upstream = config.upstreams.get(route.upstream.0 as usize);
-        if let Some(upstream) = upstream.filter(|u| u.protocol == UpstreamProtocol::Http1) {
-            let message = format!(
-                "upstream {:?} speaks HTTP/1.1, and gRPC needs HTTP/2",
-                upstream.name
-            );
-            self.error(
-                &route.place,
-                message,
-                Some("leave its `protocol` out".into()),
-            );
-        }
     }
 
     /// Selector rules by method: the last one for a method wins.

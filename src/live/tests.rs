@@ -1,1 +1,338 @@
+use std::path::Path;
+use std::sync::Arc;
 
+use super::*;
+use crate::config::{self, Syntax};
+use crate::route::{Lookup, RawPath};
+use crate::schema::{HttpPattern, HttpRule, SchemaBuilder, compile};
+
+pub(crate) const PROTO: &str = r#"syntax = "proto3";
+package shop.v1;
+import "google/api/annotations.proto";
+
+service Games {
+  rpc GetGame(GetGameRequest) returns (Game) {
+    option (google.api.http) = {
+      get: "/v1/games/{game_id}"
+      additional_bindings { get: "/v1/shelves/{shelf}/games/{game_id}" }
+    };
+  }
+  rpc CreateGame(CreateGameRequest) returns (Game) {
+    option (google.api.http) = { post: "/v1/games" body: "game" };
+  }
+  rpc Watch(GetGameRequest) returns (stream Game) {
+    option (google.api.http) = { get: "/v1/games/{game_id}:watch" };
+  }
+  rpc Upload(stream Game) returns (Game) {
+    option (google.api.http) = { post: "/v1/games:upload" body: "*" };
+  }
+  rpc Hidden(Game) returns (Game);
+}
+service Shelves {
+  rpc GetShelf(GetGameRequest) returns (Game) {
+    option (google.api.http) = { get: "/v1/shelves/{shelf}" };
+  }
+}
+message GetGameRequest {
+  string game_id = 1;
+  string shelf = 2;
+  repeated string tags = 3;
+  int32 page_size = 4;
+  map<string, string> labels = 5;
+}
+message CreateGameRequest { Game game = 1; string request_id = 2; }
+message Game { string game_id = 1; string title = 2; int64 plays = 3; }
+"#;
+
+pub(crate) const CONFIG: &str = r#"descriptors: [{ file: games.binpb }]
+listeners: [{ address: "127.0.0.1:8080" }]
+upstreams:
+  games: { endpoints: ["127.0.0.1:50051"] }
+  site: { endpoints: ["127.0.0.1:3000"], protocol: http1 }
+routes:
+"#;
+
+pub(crate) fn schema(text: &str) -> Arc<Schema> {
+    let set =
+        compile(&[("games.proto".to_owned(), text.to_owned())]).unwrap_or_else(|e| panic!("{e:?}"));
+    let mut builder = SchemaBuilder::new();
+    builder.add_set("protos test", &set).unwrap();
+    Arc::new(builder.build().unwrap_or_else(|e| panic!("{e:?}")))
+}
+
+/// A generation of [`PROTO`] with these routes (YAML items).
+pub(crate) fn live_with(routes: &str, rules: &[SelectorRule]) -> Result<Live, Vec<BuildError>> {
+    let text = format!("{CONFIG}{routes}");
+    let loaded = config::parse("transom.yaml", &text, Syntax::Yaml, Path::new(""), &|_| {
+        None
+    })
+    .unwrap_or_else(|r| panic!("{r:?}"));
+    Live::build(&loaded.config, schema(PROTO), rules)
+}
+
+pub(crate) fn live(routes: &str) -> Live {
+    live_with(routes, &[]).unwrap_or_else(|e| panic!("{e:?}"))
+}
+
+const ALL: &str = "  - { services: [\"shop.v1.*\"], upstream: games }\n";
+
+/// What takes the request: `Service/Method`, `proxy`, or the status.
+fn target(live: &Live, method: &str, path: &str) -> String {
+    let path = RawPath::parse(path).unwrap();
+    match live.table.lookup("", &method.parse().unwrap(), &path) {
+        Lookup::Matched(found) => match &live.route(found.route).unwrap().target {
+            Target::Rpc(plan) => format!("{}/{}", plan.service, plan.method),
+            Target::Proxy => "proxy".to_owned(),
+        },
+        Lookup::MethodNotAllowed { .. } => "405".to_owned(),
+        Lookup::NotFound => "404".to_owned(),
+    }
+}
+
+fn errors(routes: &str, rules: &[SelectorRule]) -> String {
+    let errors = live_with(routes, rules).unwrap_err();
+    let line = |e: &BuildError| match &e.help {
+        Some(help) => format!("{e} [{help}]\n"),
+        None => format!("{e}\n"),
+    };
+    errors.iter().map(line).collect()
+}
+
+fn selector(selector: &str, text: &str) -> SelectorRule {
+    let (method, template) = text.split_once(' ').unwrap();
+    SelectorRule {
+        selector: selector.into(),
+        rule: HttpRule {
+            pattern: HttpPattern {
+                method: method.into(),
+                template: template.into(),
+            },
+            body: "".into(),
+            response_body: "".into(),
+            additional_bindings: Vec::new(),
+        },
+        place: "api.yaml:4:5".into(),
+    }
+}
+
+#[test]
+fn annotations_and_their_additional_bindings_are_mounted() {
+    let live = live(ALL);
+    assert_eq!(target(&live, "GET", "/v1/games/7"), "shop.v1.Games/GetGame");
+    assert_eq!(
+        target(&live, "GET", "/v1/shelves/a/games/7"),
+        "shop.v1.Games/GetGame"
+    );
+    assert_eq!(
+        target(&live, "POST", "/v1/games"),
+        "shop.v1.Games/CreateGame"
+    );
+    assert_eq!(
+        target(&live, "GET", "/v1/games/7:watch"),
+        "shop.v1.Games/Watch"
+    );
+    assert_eq!(
+        target(&live, "GET", "/v1/shelves/a"),
+        "shop.v1.Shelves/GetShelf"
+    );
+    assert_eq!(target(&live, "DELETE", "/v1/games/7"), "405");
+    assert_eq!(target(&live, "GET", "/v1/x"), "404");
+    assert_eq!(live.routes.len(), 5);
+    let place = &live.routes[0].place;
+    assert!(place.starts_with("games.proto:6:"), "{place}");
+}
+
+#[test]
+fn what_is_not_served_is_noted() {
+    let notes = live(ALL).notes;
+    let shown: Vec<_> = notes
+        .iter()
+        .map(|n| format!("{} {} {}", n.method, n.rule, n.message))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "shop.v1.Games/Hidden  has no HTTP rule",
+            "shop.v1.Games/Upload POST /v1/games:upload client streaming is not served over REST yet",
+        ]
+    );
+}
+
+#[test]
+fn globs_span_dots_and_choose_services() {
+    let one = live("  - { services: [\"shop.v1.Sh*\"], upstream: games }\n");
+    assert_eq!(one.routes.len(), 1);
+    let twice = live("  - { services: [\"*\", shop.v1.Games], upstream: games }\n");
+    assert_eq!(twice.routes.len(), 5);
+    for (pattern, name, expected) in [
+        ("*", "a.b.C", true),
+        ("a.*", "a.b.C", true),
+        ("a.*", "ab.C", false),
+        ("a.b.C", "a.b.C", true),
+        ("a.b.C", "a.b.CD", false),
+        ("*.C", "a.b.C", true),
+        ("a*b*c", "abc", true),
+        ("a*b*c", "aXbXc", true),
+        ("a*b*c", "acb", false),
+        ("a*a", "a", false),
+        ("", "a", false),
+    ] {
+        assert_eq!(
+            mount::matches_glob(pattern, name),
+            expected,
+            "{pattern} {name}"
+        );
+    }
+}
+
+#[test]
+fn a_glob_without_a_service_is_an_error_with_help() {
+    assert_eq!(
+        errors(
+            "  - { services: [\"shp.v1.*\", \"grpc.*\"], upstream: games }\n",
+            &[]
+        ),
+        "transom.yaml:7:18: no service matches \"shp.v1.*\" [did you mean \"shop.v1.*\"?]\n\
+         transom.yaml:7:30: no service matches \"grpc.*\"\n"
+    );
+}
+
+#[test]
+fn config_rules_mount_methods_by_name() {
+    let live = live(
+        "  - { post: \"/v2/games/{game_id}\", rpc: shop.v1.Games/Hidden, body: \"*\", upstream: games }\n",
+    );
+    assert_eq!(target(&live, "POST", "/v2/games/7"), "shop.v1.Games/Hidden");
+    assert!(live.notes.is_empty());
+}
+
+#[test]
+fn unknown_rpcs_and_faulty_rules_are_all_told() {
+    let routes = "  - { get: /a, rpc: shop.v1.Games/GetGames, upstream: games }\n  \
+                  - { get: /b, rpc: shop.v1.Gmes/GetGame, upstream: games }\n  \
+                  - { get: \"/c/{gme_id}\", rpc: shop.v1.Games/GetGame, upstream: games }\n  \
+                  - { post: /d, rpc: shop.v1.Games/CreateGame, body: gam, upstream: games }\n";
+    assert_eq!(
+        errors(routes, &[]),
+        "transom.yaml:7:7: service shop.v1.Games has no method \"GetGames\" [did you mean \"GetGame\"?]\n\
+         transom.yaml:8:7: no descriptor has a service \"shop.v1.Gmes\" [did you mean \"shop.v1.Games\"?]\n\
+         transom.yaml:9:12: GET /c/{gme_id} of shop.v1.Games/GetGame: path variable {gme_id}: \
+         shop.v1.GetGameRequest has no field \"gme_id\" [did you mean \"game_id\"?]\n\
+         transom.yaml:10:7: POST /d of shop.v1.Games/CreateGame: body: \
+         shop.v1.CreateGameRequest has no field \"gam\" [did you mean \"game\"?]\n"
+    );
+}
+
+#[test]
+fn selectors_replace_annotations_and_the_last_wins() {
+    let rules = [
+        selector("shop.v1.Games.GetGame", "GET /old/{game_id}"),
+        selector("shop.v1.Games.GetGame", "GET /new/{game_id}"),
+        selector("shop.v1.Games.Hidden", "GET /hidden"),
+    ];
+    let live = live_with(ALL, &rules).unwrap();
+    assert_eq!(target(&live, "GET", "/new/7"), "shop.v1.Games/GetGame");
+    assert_eq!(target(&live, "GET", "/hidden"), "shop.v1.Games/Hidden");
+    for gone in ["/old/7", "/v1/games/7", "/v1/shelves/a/games/7"] {
+        assert_eq!(target(&live, "GET", gone), "404", "{gone}");
+    }
+    let place = live
+        .routes
+        .iter()
+        .find(|r| &*r.rule == "GET /new/{game_id}")
+        .unwrap();
+    assert_eq!(&*place.place, "api.yaml:4:5");
+}
+
+#[test]
+fn selectors_of_nothing_are_errors() {
+    assert_eq!(
+        errors(
+            ALL,
+            &[
+                selector("shop.v1.Games.GetGme", "GET /x"),
+                selector("x", "GET /y")
+            ]
+        ),
+        "api.yaml:4:5: selector: service shop.v1.Games has no method \"GetGme\" \
+         [did you mean \"GetGame\"?]\n\
+         api.yaml:4:5: selector: \"x\" is not a full method name\n"
+    );
+}
+
+#[test]
+fn a_config_rule_of_an_annotations_shape_needs_override() {
+    let routes = |extra: &str| {
+        format!(
+            "{ALL}  - {{ get: \"/v1/games/{{game_id}}\", rpc: shop.v1.Games/Hidden, upstream: games{extra} }}\n"
+        )
+    };
+    let told = errors(&routes(""), &[]);
+    assert_eq!(
+        told,
+        "transom.yaml:8:12: GET /v1/games/* of shop.v1.Games/Hidden matches the same requests as the \
+         rule of shop.v1.Games/GetGame at games.proto:6:3 [`override: true` on the config's route puts \
+         it in the annotation's place]\n"
+    );
+    let live = live(&routes(", override: true"));
+    assert_eq!(target(&live, "GET", "/v1/games/7"), "shop.v1.Games/Hidden");
+    assert_eq!(
+        target(&live, "GET", "/v1/shelves/a/games/7"),
+        "shop.v1.Games/GetGame"
+    );
+    assert_eq!(live.routes.len(), 5);
+    let note = live
+        .notes
+        .iter()
+        .find(|n| &*n.method == "shop.v1.Games/GetGame")
+        .unwrap();
+    assert_eq!(&*note.message, "overridden at transom.yaml:8:12");
+}
+
+#[test]
+fn two_config_rules_of_one_shape_are_an_error_even_with_override() {
+    let one = "  - { get: \"/a/{game_id}\", rpc: shop.v1.Games/GetGame, upstream: games, override: true }\n";
+    let told = errors(&format!("{one}{one}"), &[]);
+    assert!(
+        told.contains("transom.yaml:7:12") && told.contains("transom.yaml:8:12"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_service_mounted_twice_is_told_once() {
+    let told = errors(
+        &format!("{ALL}  - {{ services: [shop.v1.Shelves], upstream: games }}\n"),
+        &[],
+    );
+    assert_eq!(
+        told,
+        "transom.yaml:8:7: service shop.v1.Shelves is mounted already, at transom.yaml:7:7 \
+         [name it in one route, or give the routes different `hosts`]\n"
+    );
+}
+
+#[test]
+fn routes_with_the_same_json_options_share_a_codec() {
+    let live = live(&format!(
+        "{ALL}  - {{ get: /a, rpc: shop.v1.Games/Hidden, upstream: games, json: {{ pretty: true }} }}\n"
+    ));
+    let codec = |rule: &str| {
+        let route = live.routes.iter().find(|r| &*r.rule == rule).unwrap();
+        let Target::Rpc(plan) = &route.target else {
+            panic!()
+        };
+        Arc::as_ptr(&plan.codec)
+    };
+    assert_eq!(codec("POST /v1/games"), Arc::as_ptr(&live.codec));
+    assert_ne!(codec("GET /a"), Arc::as_ptr(&live.codec));
+}
+
+#[test]
+fn path_routes_stand_beside_rules() {
+    let live = live(&format!("{ALL}  - {{ prefix: /, upstream: site }}\n"));
+    assert_eq!(target(&live, "GET", "/index.html"), "proxy");
+    assert_eq!(target(&live, "GET", "/v1/games/7"), "shop.v1.Games/GetGame");
+    let route = live.routes.last().unwrap();
+    assert_eq!(&*route.rule, "prefix /");
+}

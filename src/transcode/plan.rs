@@ -511,3 +511,6 @@ fn takes_path_text(schema: &Schema, message: MessageId) -> bool {
         | None => false,
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -278,3 +278,6 @@ fn has_text_form(schema: &Schema, message: MessageId) -> bool {
         ) => true,
     }
 }
+
+#[cfg(test)]
+mod tests;
