@@ -1,0 +1,531 @@
+//! Schema and options compiled into per-message tables: everything that the hot loops would
+//! otherwise look up, test or format for each field of each request.
+//!
+//! Invariant: tables, their fields and enums have the indices of the [`Schema`] they came from.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+
+use super::JsonOptions;
+use super::wire;
+use crate::schema::{
+    Cardinality, Enum, EnumId, Field, FieldRef, Kind, Message, MessageId, Presence, Schema,
+    WellKnown,
+};
+
+type Names<V> = HashMap<Box<[u8]>, V, FixedState>;
+
+/// No oneof.
+pub(super) const NONE: u16 = u16::MAX;
+
+#[derive(Debug)]
+pub(super) struct Tables {
+    messages: Box<[MessageTable]>,
+    enums: Box<[EnumTable]>,
+}
+
+#[derive(Debug)]
+pub(super) struct MessageTable {
+    pub full_name: Arc<str>,
+    pub form: Form,
+    pub fields: Box<[FieldTable]>,
+    pub message_set: bool,
+    pub oneofs: usize,
+    names: Names<u32>,
+    /// Index + 1 by number, for the low numbers.
+    dense: Box<[u32]>,
+}
+
+/// What a message looks like in JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Object,
+    Any,
+    Duration,
+    FieldMask,
+    ListValue,
+    Struct,
+    Timestamp,
+    Value,
+    /// A wrapper: the bare value of its one field.
+    Wrapper,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    Singular,
+    Repeated,
+    /// Repeated and written packed. Both forms are read for either.
+    Packed,
+    Map(MessageId),
+}
+
+#[derive(Debug)]
+pub(super) struct FieldTable {
+    pub number: u32,
+    pub kind: Kind,
+    pub shape: Shape,
+    /// Singular without presence: its default value is not written.
+    pub implicit: bool,
+    pub oneof: u16,
+    pub delimited: bool,
+    /// A `google.protobuf.Value` or `NullValue`, for which `null` is a value.
+    pub null_is_value: bool,
+    pub utf8: bool,
+    /// An item of a MessageSet: `group 1 { type_id = 2; message = 3 }`.
+    pub set_item: bool,
+    /// Tag of one element, unpacked.
+    pub tag: Tag,
+    /// Tag of the packed record.
+    pub packed_tag: Tag,
+    pub json_name: Box<[u8]>,
+    /// `"gameId":` as printed.
+    pub key: Box<[u8]>,
+    /// Printed when the field is absent; empty: not printed then.
+    pub absent: Box<[u8]>,
+}
+
+/// An encoded tag.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tag {
+    bytes: [u8; 5],
+    len: u8,
+}
+
+impl Tag {
+    fn new(number: u32, kind: u8) -> Self {
+        let mut text = Vec::with_capacity(5);
+        wire::put_tag(&mut text, number, kind);
+        let mut bytes = [0; 5];
+        for (to, from) in bytes.iter_mut().zip(&text) {
+            *to = *from;
+        }
+        Self {
+            bytes,
+            len: text.len() as u8,
+        }
+    }
+
+    #[inline]
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
+        if self.len == 1 {
+            out.push(self.bytes[0]);
+        } else {
+            out.extend_from_slice(self.bytes.get(..self.len as usize).unwrap_or(&[]));
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct EnumTable {
+    pub full_name: Box<str>,
+    pub closed: bool,
+    /// `google.protobuf.NullValue`.
+    pub null: bool,
+    names: Names<i32>,
+    /// Names in lower case, when the options ask for it.
+    lower: Option<Names<i32>>,
+    /// Printed form by number: `"PUZZLE"`, `null`, or digits.
+    low: Box<[Option<Box<[u8]>>]>,
+    high: HashMap<i32, Box<[u8]>, FixedState>,
+}
+
+impl Tables {
+    pub(super) fn build(schema: &Schema, options: &JsonOptions) -> Self {
+        let enums: Box<[EnumTable]> = schema
+            .enums
+            .iter()
+            .map(|e| enum_table(e, options))
+            .collect();
+        let source = Source {
+            schema,
+            enums: &enums,
+            options,
+        };
+        let messages = schema.messages().iter().map(|m| source.message(m)).collect();
+        Self { messages, enums }
+    }
+
+    #[inline]
+    pub(super) fn message(&self, id: MessageId) -> Option<&MessageTable> {
+        self.messages.get(id.0 as usize)
+    }
+
+    #[inline]
+    pub(super) fn field(&self, at: FieldRef) -> Option<&FieldTable> {
+        self.message(at.message)?.fields.get(at.field.0 as usize)
+    }
+
+    #[inline]
+    pub(super) fn enumeration(&self, id: EnumId) -> Option<&EnumTable> {
+        self.enums.get(id.0 as usize)
+    }
+
+    /// Key and value fields of a map entry.
+    #[inline]
+    pub(super) fn entry(&self, id: MessageId) -> Option<(&FieldTable, &FieldTable)> {
+        match &*self.message(id)?.fields {
+            [key, value] => Some((key, value)),
+            _ => None,
+        }
+    }
+}
+
+impl MessageTable {
+    /// Looks a JSON key up, trying the field at `guess` first.
+    #[inline]
+    pub(super) fn by_name(&self, key: &[u8], guess: u32) -> Option<u32> {
+        if let Some(field) = self.fields.get(guess as usize)
+            && *field.json_name == *key
+        {
+            return Some(guess);
+        }
+        self.names.get(key).copied()
+    }
+
+    #[inline]
+    pub(super) fn by_number(&self, number: u32) -> Option<u32> {
+        if let Some(&at) = self.dense.get(number as usize) {
+            return at.checked_sub(1);
+        }
+        let at = self
+            .fields
+            .binary_search_by_key(&number, |f| f.number)
+            .ok()?;
+        u32::try_from(at).ok()
+    }
+}
+
+impl FieldTable {
+    /// Whether elements can be packed.
+    #[inline]
+    pub(super) fn packable(&self) -> bool {
+        wire_type(self.kind, self.delimited) != wire::LEN
+            && !matches!(self.kind, Kind::Message(_))
+    }
+
+    #[inline]
+    pub(super) fn wire_type(&self) -> u8 {
+        wire_type(self.kind, self.delimited)
+    }
+
+    #[inline]
+    pub(super) fn is_repeated(&self) -> bool {
+        !matches!(self.shape, Shape::Singular)
+    }
+}
+
+impl EnumTable {
+    /// The number of a name, or `None` for an unknown one.
+    pub(super) fn number(&self, name: &[u8]) -> Option<i32> {
+        if let Some(&n) = self.names.get(name) {
+            return Some(n);
+        }
+        let lower = self.lower.as_ref()?;
+        lower.get(&*name.to_ascii_lowercase()).copied()
+    }
+
+    /// The printed form of a number, `None` when no value has it.
+    #[inline]
+    pub(super) fn literal(&self, number: i32) -> Option<&[u8]> {
+        if let Some(slot) = usize::try_from(number).ok().and_then(|n| self.low.get(n)) {
+            return slot.as_deref();
+        }
+        self.high.get(&number).map(|l| &**l)
+    }
+}
+
+fn wire_type(kind: Kind, delimited: bool) -> u8 {
+    match kind {
+        Kind::Message(_) if delimited => wire::GROUP,
+        Kind::Message(_) | Kind::String | Kind::Bytes => wire::LEN,
+        Kind::Double | Kind::Fixed64 | Kind::Sfixed64 => wire::FIXED64,
+        Kind::Float | Kind::Fixed32 | Kind::Sfixed32 => wire::FIXED32,
+        _ => wire::VARINT,
+    }
+}
+
+/// What message tables are compiled from.
+struct Source<'s> {
+    schema: &'s Schema,
+    enums: &'s [EnumTable],
+    options: &'s JsonOptions,
+}
+
+impl Source<'_> {
+    fn message(&self, message: &Message) -> MessageTable {
+        let fields: Box<[FieldTable]> = message
+            .fields
+            .iter()
+            .map(|f| self.field(message, f))
+            .collect();
+        let mut names: Names<u32> = Names::default();
+        for (at, field) in (0u32..).zip(message.fields.iter()) {
+            names.insert(field.json_name.as_bytes().into(), at);
+        }
+        // A proto name never takes a key from another field's JSON name.
+        for (at, field) in (0u32..).zip(message.fields.iter()) {
+            if !field.extension {
+                names.entry(field.name.as_bytes().into()).or_insert(at);
+            }
+        }
+        let dense_len = (fields.len() * 4 + 16).min(4096) as u32;
+        let low = fields.iter().map(|f| f.number).filter(|&n| n < dense_len);
+        let mut dense = vec![0u32; low.max().map_or(0, |n| n as usize + 1)];
+        for (at, field) in (1u32..).zip(fields.iter()) {
+            if let Some(slot) = dense.get_mut(field.number as usize) {
+                *slot = at;
+            }
+        }
+        MessageTable {
+            full_name: message.full_name.clone(),
+            form: form(message),
+            message_set: message.message_set,
+            oneofs: message.oneofs.len(),
+            names,
+            dense: dense.into(),
+            fields,
+        }
+    }
+
+    fn field(&self, message: &Message, field: &Field) -> FieldTable {
+        let (shape, implicit) = match field.cardinality {
+            Cardinality::Singular(p) => (Shape::Singular, p == Presence::Implicit),
+            Cardinality::Repeated { packed: true } => (Shape::Packed, false),
+            Cardinality::Repeated { packed: false } => (Shape::Repeated, false),
+            Cardinality::Map { entry, .. } => (Shape::Map(entry), false),
+        };
+        let is_message = matches!(field.kind, Kind::Message(_));
+        let implicit = implicit && !is_message && field.oneof.is_none();
+        let null_is_value = match field.kind {
+            Kind::Message(id) => self.schema.message(id).map(form) == Some(Form::Value),
+            Kind::Enum(id) => self.enums.get(id.0 as usize).is_some_and(|e| e.null),
+            _ => false,
+        };
+        let name: &str = if self.options.proto_names && !field.extension {
+            &field.name
+        } else {
+            &field.json_name
+        };
+        let mut key = Vec::with_capacity(name.len() + 4);
+        super::scalar::put_json_string(&mut key, name.as_bytes());
+        key.extend_from_slice(if self.options.pretty { b": " } else { b":" });
+        let delimited = field.delimited && !matches!(shape, Shape::Map(_));
+        let element_type = match shape {
+            Shape::Map(_) => wire::LEN,
+            _ => wire_type(field.kind, delimited),
+        };
+        FieldTable {
+            number: field.number,
+            kind: field.kind,
+            shape,
+            implicit,
+            oneof: field.oneof.unwrap_or(NONE),
+            delimited,
+            null_is_value,
+            utf8: field.utf8_validated,
+            set_item: message.message_set && field.extension && is_message,
+            tag: Tag::new(field.number, element_type),
+            packed_tag: Tag::new(field.number, wire::LEN),
+            json_name: field.json_name.as_bytes().into(),
+            key: key.into(),
+            absent: self.absent(field, shape, implicit).into(),
+        }
+    }
+
+    /// What stands for an absent field under `emit_defaults`.
+    fn absent(&self, field: &Field, shape: Shape, implicit: bool) -> &[u8] {
+        if !self.options.emit_defaults || field.extension {
+            return b"";
+        }
+        match shape {
+            Shape::Map(_) => b"{}",
+            Shape::Repeated | Shape::Packed => b"[]",
+            Shape::Singular if !implicit => b"",
+            Shape::Singular => self.zero(field.kind),
+        }
+    }
+
+    /// How the zero of a kind is printed.
+    fn zero(&self, kind: Kind) -> &[u8] {
+        match kind {
+            Kind::Bool => b"false",
+            Kind::String | Kind::Bytes => b"\"\"",
+            Kind::Fixed64 | Kind::Int64 | Kind::Sfixed64 | Kind::Sint64 | Kind::Uint64
+                if !self.options.int64_as_numbers =>
+            {
+                b"\"0\""
+            }
+            Kind::Enum(id) => {
+                let table = self.enums.get(id.0 as usize);
+                table.and_then(|e| e.literal(0)).unwrap_or(b"0")
+            }
+            Kind::Message(_) => b"null",
+            _ => b"0",
+        }
+    }
+}
+
+/// The JSON form. A message that only bears a well-known name but not its fields is an object.
+fn form(message: &Message) -> Form {
+    let Some(known) = message.well_known else {
+        return Form::Object;
+    };
+    let has = |number: u32, test: &dyn Fn(&Field) -> bool| {
+        message
+            .field_by_number(number)
+            .and_then(|i| message.fields.get(i.0 as usize))
+            .is_some_and(test)
+    };
+    let one = |kind: Kind| move |f: &Field| f.kind == kind && is_singular(f);
+    let many = |kind: Kind| move |f: &Field| f.kind == kind && !is_singular(f);
+    let is_message = |f: &Field| matches!(f.kind, Kind::Message(_));
+    let wrapper = |kind: Kind| has(1, &one(kind)) && message.fields.len() == 1;
+    let (fits, form) = match known {
+        WellKnown::Any => (
+            has(1, &one(Kind::String)) && has(2, &one(Kind::Bytes)),
+            Form::Any,
+        ),
+        WellKnown::Duration | WellKnown::Timestamp => (
+            has(1, &one(Kind::Int64)) && has(2, &one(Kind::Int32)) && message.fields.len() == 2,
+            if known == WellKnown::Duration {
+                Form::Duration
+            } else {
+                Form::Timestamp
+            },
+        ),
+        WellKnown::FieldMask => (has(1, &many(Kind::String)), Form::FieldMask),
+        WellKnown::ListValue => (has(1, &|f| is_message(f) && !is_singular(f)), Form::ListValue),
+        WellKnown::Struct => (
+            has(1, &|f| matches!(f.cardinality, Cardinality::Map { .. })),
+            Form::Struct,
+        ),
+        WellKnown::Value => (
+            message.fields.len() == 6
+                && has(1, &|f| matches!(f.kind, Kind::Enum(_)))
+                && has(2, &one(Kind::Double))
+                && has(3, &one(Kind::String))
+                && has(4, &one(Kind::Bool))
+                && has(5, &is_message)
+                && has(6, &is_message),
+            Form::Value,
+        ),
+        WellKnown::BoolValue => (wrapper(Kind::Bool), Form::Wrapper),
+        WellKnown::BytesValue => (wrapper(Kind::Bytes), Form::Wrapper),
+        WellKnown::DoubleValue => (wrapper(Kind::Double), Form::Wrapper),
+        WellKnown::FloatValue => (wrapper(Kind::Float), Form::Wrapper),
+        WellKnown::Int32Value => (wrapper(Kind::Int32), Form::Wrapper),
+        WellKnown::Int64Value => (wrapper(Kind::Int64), Form::Wrapper),
+        WellKnown::StringValue => (wrapper(Kind::String), Form::Wrapper),
+        WellKnown::UInt32Value => (wrapper(Kind::Uint32), Form::Wrapper),
+        WellKnown::UInt64Value => (wrapper(Kind::Uint64), Form::Wrapper),
+        WellKnown::Empty | WellKnown::HttpBody => (true, Form::Object),
+    };
+    if fits { form } else { Form::Object }
+}
+
+fn is_singular(field: &Field) -> bool {
+    matches!(field.cardinality, Cardinality::Singular(_))
+}
+
+fn enum_table(source: &Enum, options: &JsonOptions) -> EnumTable {
+    let null = &*source.full_name == "google.protobuf.NullValue";
+    let prefix = options
+        .strip_enum_prefix
+        .then(|| screaming_snake(simple_name(&source.full_name)) + "_");
+    let stripped = |name: &str| -> Option<Box<str>> {
+        let rest = name.strip_prefix(prefix.as_deref()?)?;
+        let ok = rest.starts_with(|c: char| c.is_ascii_alphabetic());
+        ok.then(|| rest.into())
+    };
+    let mut names: Names<i32> = Names::default();
+    for value in &source.values {
+        names.insert(value.name.as_bytes().into(), value.number);
+    }
+    for value in &source.values {
+        if let Some(short) = stripped(&value.name) {
+            names.entry(short.as_bytes().into()).or_insert(value.number);
+        }
+    }
+    let lower = options.case_insensitive_enums.then(|| {
+        let mut lower: Names<i32> = Names::default();
+        for value in &source.values {
+            for name in [Some(value.name.clone()), stripped(&value.name)] {
+                let Some(name) = name else { continue };
+                lower
+                    .entry(name.to_ascii_lowercase().into_bytes().into())
+                    .or_insert(value.number);
+            }
+        }
+        lower
+    });
+    let mut low: Vec<Option<Box<[u8]>>> = Vec::new();
+    let mut high: HashMap<i32, Box<[u8]>, FixedState> = HashMap::default();
+    for value in &source.values {
+        // A short name that another value owns is not used.
+        let short = stripped(&value.name)
+            .filter(|s| names.get(s.as_bytes()) == Some(&value.number))
+            .unwrap_or_else(|| value.name.clone());
+        let text = literal(&short, value.number, null, options);
+        match usize::try_from(value.number) {
+            Ok(n) if n < 1024 => {
+                if low.len() <= n {
+                    low.resize(n + 1, None);
+                }
+                // With aliases the first of equal numbers is the one to print.
+                if let Some(slot @ None) = low.get_mut(n) {
+                    *slot = Some(text);
+                }
+            }
+            _ => {
+                high.entry(value.number).or_insert(text);
+            }
+        }
+    }
+    EnumTable {
+        full_name: (&*source.full_name).into(),
+        closed: source.closed,
+        null,
+        names,
+        lower,
+        low: low.into(),
+        high,
+    }
+}
+
+fn literal(
+    name: &str,
+    number: i32,
+    null: bool,
+    options: &JsonOptions,
+) -> Box<[u8]> {
+    let mut out = Vec::with_capacity(name.len() + 2);
+    if null {
+        out.extend_from_slice(b"null");
+    } else if options.enums_as_numbers {
+        out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    } else {
+        super::scalar::put_json_string(&mut out, name.as_bytes());
+    }
+    out.into()
+}
+
+fn simple_name(full: &str) -> &str {
+    full.rsplit('.').next().unwrap_or(full)
+}
+
+/// `GameGenre` → `GAME_GENRE`.
+fn screaming_snake(name: &str) -> String {
+    let mut out = String::with_capacity(name.len() + 4);
+    let mut previous = '_';
+    for c in name.chars() {
+        if c.is_ascii_uppercase() && (previous.is_ascii_lowercase() || previous.is_ascii_digit()) {
+            out.push('_');
+        }
+        out.push(c.to_ascii_uppercase());
+        previous = c;
+    }
+    out
+}
