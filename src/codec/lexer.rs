@@ -99,9 +99,9 @@ fn wide_plain_end(text: &[u8], pos: usize) -> usize {
     let rest = text.get(pos..).unwrap_or(&[]);
     let mut at = pos;
     for chunk in rest.chunks_exact(32) {
-        let hit = chunk
-            .iter()
-            .fold(0u8, |acc, &b| acc | u8::from(b < 0x20) | u8::from(b == b'"') | u8::from(b == b'\\'));
+        let hit = chunk.iter().fold(0u8, |acc, &b| {
+            acc | u8::from(b < 0x20) | u8::from(b == b'"') | u8::from(b == b'\\')
+        });
         if hit != 0 {
             break;
         }
@@ -210,9 +210,9 @@ fn unicode_escape(raw: &[u8], at: usize, out: &mut Vec<u8>) -> Result<usize, usi
 
 fn hex4(raw: &[u8], at: usize) -> Option<u32> {
     let digits = raw.get(at..at + 4)?;
-    digits.iter().try_fold(0u32, |acc, &b| {
-        Some(acc << 4 | char::from(b).to_digit(16)?)
-    })
+    digits
+        .iter()
+        .try_fold(0u32, |acc, &b| Some(acc << 4 | char::from(b).to_digit(16)?))
 }
 
 #[cfg(test)]
@@ -255,10 +255,22 @@ mod tests {
     fn escapes_and_surrogates() {
         let ok = |raw: &str| {
             let mut out = Vec::new();
-            unescape(raw.as_bytes(), 0, usize::MAX, &mut out).map(|_| String::from_utf8(out).unwrap())
+            unescape(raw.as_bytes(), 0, usize::MAX, &mut out)
+                .map(|_| String::from_utf8(out).unwrap())
         };
-        assert_eq!(ok(r#"a\n\/\"\\\u00e9\ud83d\ude00b"#).unwrap(), "a\n/\"\\é😀b");
-        for bad in [r"\x", r"\u12", r"\ud83d", r"\ud83dx", r"\ud83d\u0041", r"\ude00", "a\\"] {
+        assert_eq!(
+            ok(r#"a\n\/\"\\\u00e9\ud83d\ude00b"#).unwrap(),
+            "a\n/\"\\é😀b"
+        );
+        for bad in [
+            r"\x",
+            r"\u12",
+            r"\ud83d",
+            r"\ud83dx",
+            r"\ud83d\u0041",
+            r"\ude00",
+            "a\\",
+        ] {
             assert!(ok(bad).is_err(), "{bad}");
         }
     }

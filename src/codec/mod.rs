@@ -2,8 +2,11 @@
 //! of [`JsonOptions`]. No tree of values either way; work is done in slices with resumable state.
 
 mod json_in;
+mod json_out;
 mod lexer;
+mod normalise;
 mod offsets;
+mod record;
 mod scalar;
 mod tables;
 mod text;
@@ -13,6 +16,7 @@ mod wire;
 use std::sync::Arc;
 
 pub use self::json_in::Encoder;
+pub use self::json_out::Printer;
 use self::tables::Tables;
 
 use crate::schema::{FieldRef, MessageId, Schema};
@@ -183,42 +187,5 @@ impl Codec {
         wire: &mut Vec<u8>,
     ) -> Result<(), EncodeError> {
         text::put_entry(self, field, key, value, wire)
-    }
-}
-
-/// Wire → JSON in slices: validated first, then printed in chunks.
-#[derive(Debug)]
-pub struct Printer {}
-
-impl Printer {
-    /// Starts a document. `wire` is a whole message of the target's message type; for a
-    /// [`Target::Field`] only that field of it is printed (its default, or `null`, when absent).
-    ///
-    /// # Errors
-    /// The target is not of this codec's schema.
-    pub fn new(
-        codec: &Codec,
-        target: Target,
-        wire: &[u8],
-        limits: CodecLimits,
-    ) -> Result<Self, DecodeError> {
-        let _ = (codec, target, wire, limits);
-        Ok(Self {})
-    }
-
-    /// Goes on for about `budget` bytes of work, appending to `json`. Malformed wire is reported
-    /// before the first byte is written. `wire` is the same at each call.
-    ///
-    /// # Errors
-    /// See [`DecodeError`].
-    pub fn step(
-        &mut self,
-        codec: &Codec,
-        wire: &[u8],
-        budget: usize,
-        json: &mut Vec<u8>,
-    ) -> Result<Progress, DecodeError> {
-        let _ = (codec, wire, budget, json);
-        Ok(Progress::Done)
     }
 }

@@ -62,7 +62,9 @@ impl Offsets {
 /// Finds `at`'s place from its hash on; `true` if an equal key holds one before it.
 fn probe(slots: &mut [u32], hash: u64, at: u32, same: impl Fn(u32) -> bool) -> bool {
     let start = ((hash & 0xffff_ffff) * slots.len() as u64 >> 32) as usize;
-    let (before, from) = slots.split_at_mut_checked(start).unwrap_or((&mut [], &mut []));
+    let (before, from) = slots
+        .split_at_mut_checked(start)
+        .unwrap_or((&mut [], &mut []));
     for slot in from.iter_mut().chain(before) {
         match slot.checked_sub(1) {
             None => {
@@ -95,7 +97,11 @@ mod tests {
 
     #[test]
     fn agrees_with_a_hash_set() {
-        let keys = Numbers((0..20_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 18) as u16).collect());
+        let keys = Numbers(
+            (0..20_000u32)
+                .map(|i| (i.wrapping_mul(2_654_435_761) >> 18) as u16)
+                .collect(),
+        );
         let mut set = Offsets::default();
         let mut oracle = std::collections::HashSet::new();
         for (at, key) in keys.0.iter().enumerate() {

@@ -32,7 +32,10 @@ pub(super) struct MessageTable {
     pub form: Form,
     pub fields: Box<[FieldTable]>,
     pub message_set: bool,
+    pub map_entry: bool,
     pub oneofs: usize,
+    /// Whether any field is printed when it is absent.
+    pub has_absent: bool,
     names: Names<u32>,
     /// Index + 1 by number, for the low numbers.
     dense: Box<[u32]>,
@@ -71,6 +74,14 @@ pub(super) struct FieldTable {
     pub implicit: bool,
     pub oneof: u16,
     pub delimited: bool,
+    /// Of one element.
+    pub wire_type: u8,
+    /// Whether elements can be packed.
+    pub packable: bool,
+    /// A 64-bit integer that is printed as a string.
+    pub quoted: bool,
+    /// A closed enum: its unknown numbers are unknown fields.
+    pub closed: bool,
     /// A `google.protobuf.Value` or `NullValue`, for which `null` is a value.
     pub null_is_value: bool,
     pub utf8: bool,
@@ -85,6 +96,8 @@ pub(super) struct FieldTable {
     pub key: Box<[u8]>,
     /// Printed when the field is absent; empty: not printed then.
     pub absent: Box<[u8]>,
+    /// How one zero value is printed.
+    pub zero: Box<[u8]>,
 }
 
 /// An encoded tag.
@@ -144,7 +157,11 @@ impl Tables {
             enums: &enums,
             options,
         };
-        let messages = schema.messages().iter().map(|m| source.message(m)).collect();
+        let messages = schema
+            .messages()
+            .iter()
+            .map(|m| source.message(m))
+            .collect();
         Self { messages, enums }
     }
 
@@ -198,25 +215,6 @@ impl MessageTable {
     }
 }
 
-impl FieldTable {
-    /// Whether elements can be packed.
-    #[inline]
-    pub(super) fn packable(&self) -> bool {
-        wire_type(self.kind, self.delimited) != wire::LEN
-            && !matches!(self.kind, Kind::Message(_))
-    }
-
-    #[inline]
-    pub(super) fn wire_type(&self) -> u8 {
-        wire_type(self.kind, self.delimited)
-    }
-
-    #[inline]
-    pub(super) fn is_repeated(&self) -> bool {
-        !matches!(self.shape, Shape::Singular)
-    }
-}
-
 impl EnumTable {
     /// The number of a name, or `None` for an unknown one.
     pub(super) fn number(&self, name: &[u8]) -> Option<i32> {
@@ -235,6 +233,13 @@ impl EnumTable {
         }
         self.high.get(&number).map(|l| &**l)
     }
+}
+
+fn is_64_bit(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Fixed64 | Kind::Int64 | Kind::Sfixed64 | Kind::Sint64 | Kind::Uint64
+    )
 }
 
 fn wire_type(kind: Kind, delimited: bool) -> u8 {
@@ -283,7 +288,9 @@ impl Source<'_> {
             full_name: message.full_name.clone(),
             form: form(message),
             message_set: message.message_set,
+            map_entry: message.map_entry,
             oneofs: message.oneofs.len(),
+            has_absent: fields.iter().any(|f| !f.absent.is_empty()),
             names,
             dense: dense.into(),
             fields,
@@ -332,6 +339,14 @@ impl Source<'_> {
             json_name: field.json_name.as_bytes().into(),
             key: key.into(),
             absent: self.absent(field, shape, implicit).into(),
+            zero: self.zero(field.kind).into(),
+            wire_type: element_type,
+            packable: element_type != wire::LEN && !is_message,
+            quoted: is_64_bit(field.kind) && !self.options.int64_as_numbers,
+            closed: match field.kind {
+                Kind::Enum(id) => self.enums.get(id.0 as usize).is_some_and(|e| e.closed),
+                _ => false,
+            },
         }
     }
 
@@ -353,11 +368,7 @@ impl Source<'_> {
         match kind {
             Kind::Bool => b"false",
             Kind::String | Kind::Bytes => b"\"\"",
-            Kind::Fixed64 | Kind::Int64 | Kind::Sfixed64 | Kind::Sint64 | Kind::Uint64
-                if !self.options.int64_as_numbers =>
-            {
-                b"\"0\""
-            }
+            _ if is_64_bit(kind) && !self.options.int64_as_numbers => b"\"0\"",
             Kind::Enum(id) => {
                 let table = self.enums.get(id.0 as usize);
                 table.and_then(|e| e.literal(0)).unwrap_or(b"0")
@@ -397,7 +408,10 @@ fn form(message: &Message) -> Form {
             },
         ),
         WellKnown::FieldMask => (has(1, &many(Kind::String)), Form::FieldMask),
-        WellKnown::ListValue => (has(1, &|f| is_message(f) && !is_singular(f)), Form::ListValue),
+        WellKnown::ListValue => (
+            has(1, &|f| is_message(f) && !is_singular(f)),
+            Form::ListValue,
+        ),
         WellKnown::Struct => (
             has(1, &|f| matches!(f.cardinality, Cardinality::Map { .. })),
             Form::Struct,
@@ -495,12 +509,7 @@ fn enum_table(source: &Enum, options: &JsonOptions) -> EnumTable {
     }
 }
 
-fn literal(
-    name: &str,
-    number: i32,
-    null: bool,
-    options: &JsonOptions,
-) -> Box<[u8]> {
+fn literal(name: &str, number: i32, null: bool, options: &JsonOptions) -> Box<[u8]> {
     let mut out = Vec::with_capacity(name.len() + 2);
     if null {
         out.extend_from_slice(b"null");

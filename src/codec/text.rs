@@ -1,12 +1,12 @@
 //! Path and query values: one text to one field record, without JSON around it.
 
-use super::json_in::value::{self, Put};
 use super::json_in::Encoder;
+use super::json_in::value::{self, Put};
 use super::lexer;
 use super::scalar::{self, NumberError};
 use super::tables::{FieldTable, Form, Shape};
-use super::{well_known, wire};
 use super::{Codec, CodecLimits, EncodeError, EncodeErrorKind, Progress};
+use super::{well_known, wire};
 use crate::schema::{EnumId, FieldRef, Kind, MessageId};
 
 /// JSON text in a query (Struct, Value, ListValue, Any).
@@ -126,16 +126,17 @@ fn put_number(field: &FieldTable, text: &[u8], out: &mut Vec<u8>) -> Result<()> 
             _ => {}
         }
     }
-    let whole = text.len() <= scalar::NUMBER_BYTES_MAX
-        && lexer::number_end(text, 0) == Some(text.len());
+    let whole =
+        text.len() <= scalar::NUMBER_BYTES_MAX && lexer::number_end(text, 0) == Some(text.len());
     if !whole {
         return Err(expected(name, text));
     }
     value::put_number(out, text, field, Put::Element).map_err(|why| match why {
         NumberError::Malformed => expected(name, text),
-        NumberError::OutOfRange => {
-            refused(format!("{} is out of range for {name}", scalar::shown(text)))
-        }
+        NumberError::OutOfRange => refused(format!(
+            "{} is out of range for {name}",
+            scalar::shown(text)
+        )),
     })
 }
 

@@ -256,7 +256,11 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * of_year + 2) / 153;
     let day = of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let month = if shifted < 10 {
+        shifted + 3
+    } else {
+        shifted - 9
+    };
     let year = era * 400 + year_of_era + i64::from(month <= 2);
     (year, month, day)
 }
@@ -337,12 +341,19 @@ mod tests {
             ("1970-01-01T00:00:00Z", 0, 0),
             ("2024-02-29T23:59:59.500Z", 1_709_251_199, 500_000_000),
             ("0001-01-01T00:00:00Z", -62_135_596_800, 0),
-            ("9999-12-31T23:59:59.999999999Z", 253_402_300_799, 999_999_999),
+            (
+                "9999-12-31T23:59:59.999999999Z",
+                253_402_300_799,
+                999_999_999,
+            ),
             ("1969-12-31T23:59:59.000001Z", -1, 1000),
             ("1900-03-01T00:00:00Z", -2_203_891_200, 0),
         ] {
             assert_eq!(stamp(seconds, nanos), text);
-            assert_eq!(parse_timestamp(text.as_bytes()), Some(Instant { seconds, nanos }));
+            assert_eq!(
+                parse_timestamp(text.as_bytes()),
+                Some(Instant { seconds, nanos })
+            );
         }
         let with_offset = parse_timestamp(b"1970-01-01T08:00:00.1+08:00").unwrap();
         assert_eq!((with_offset.seconds, with_offset.nanos), (0, 100_000_000));
@@ -393,10 +404,23 @@ mod tests {
             assert_eq!(parse_duration(text.as_bytes()), Some(at));
             assert!(duration_in_range(at));
         }
-        for bad in ["1", "s", "1.s", ".5s", "+1s", "1 s", "315576000001s", "1.0000000000s", "--1s"] {
+        for bad in [
+            "1",
+            "s",
+            "1.s",
+            ".5s",
+            "+1s",
+            "1 s",
+            "315576000001s",
+            "1.0000000000s",
+            "--1s",
+        ] {
             assert_eq!(parse_duration(bad.as_bytes()), None, "{bad}");
         }
-        assert!(!duration_in_range(Instant { seconds: 1, nanos: -1 }));
+        assert!(!duration_in_range(Instant {
+            seconds: 1,
+            nanos: -1
+        }));
     }
 
     #[test]
@@ -406,7 +430,13 @@ mod tests {
         assert_eq!(out, b"\x0a\x07game_id\x0a\x0btitle.en_us");
         assert!(!put_mask_wire(b"game_id", &mut Vec::new()));
         assert!(!put_mask_wire(b"a,,b", &mut Vec::new()));
-        for (path, ok) in [("a_b.c", true), ("a_3", false), ("aB", false), ("a__b", false), ("a_", false)] {
+        for (path, ok) in [
+            ("a_b.c", true),
+            ("a_3", false),
+            ("aB", false),
+            ("a__b", false),
+            ("a_", false),
+        ] {
             assert_eq!(mask_path_round_trips(path.as_bytes()), ok, "{path}");
         }
         let mut out = Vec::new();

@@ -71,13 +71,7 @@ pub(super) fn length(wire: &[u8], pos: &mut usize, end: usize) -> Option<usize> 
 }
 
 /// Skips the value after a tag. For a group, up to and with its end tag.
-pub(super) fn skip(
-    wire: &[u8],
-    pos: &mut usize,
-    end: usize,
-    number: u32,
-    kind: u8,
-) -> Option<()> {
+pub(super) fn skip(wire: &[u8], pos: &mut usize, end: usize, number: u32, kind: u8) -> Option<()> {
     match kind {
         GROUP => skip_group(wire, pos, end, number)?,
         _ => skip_flat(wire, pos, end, kind)?,

@@ -137,7 +137,11 @@ impl Encoder {
     #[inline]
     fn by_name(&self, table: &MessageTable, key: &[u8], last: u32, any: bool) -> Option<u32> {
         // Clients send fields in order: the one after the last is tried before any hashing.
-        let guess = if self.top.index == 0 { 0 } else { last.wrapping_add(1) };
+        let guess = if self.top.index == 0 {
+            0
+        } else {
+            last.wrapping_add(1)
+        };
         match table.by_name(key, guess) {
             None if any && key == b"@type" => Some(TYPE),
             found => found,
@@ -256,7 +260,11 @@ impl Encoder {
                 field.packed_tag.put(&mut self.wire);
                 self.open_length(1);
             }
-            let base = if packed { self.top.slots_base + 1 } else { self.top.slots_base };
+            let base = if packed {
+                self.top.slots_base + 1
+            } else {
+                self.top.slots_base
+            };
             if !field.null_is_value && self.peek(cx) == Some(b'n') {
                 return Err(self.value_error("null is not allowed in an array"));
             }
@@ -337,7 +345,10 @@ impl Encoder {
             return Ok(false);
         };
         self.top.key = key;
-        let keys = self.top.keys.get_or_insert_with(|| Box::new(Keys::default()));
+        let keys = self
+            .top
+            .keys
+            .get_or_insert_with(|| Box::new(Keys::default()));
         if keys.insert(cx.json, key, numeric) {
             return Err(self.value_error("given twice"));
         }

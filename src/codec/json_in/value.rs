@@ -142,13 +142,7 @@ impl Encoder {
 
     /// Writes a number given as text of JSON's grammar.
     #[inline]
-    fn put_number(
-        &mut self,
-        _: &Cx<'_>,
-        text: &[u8],
-        field: &FieldTable,
-        put: Put,
-    ) -> Result<()> {
+    fn put_number(&mut self, _: &Cx<'_>, text: &[u8], field: &FieldTable, put: Put) -> Result<()> {
         match put_number(&mut self.wire, text, field, put) {
             Ok(()) => Ok(()),
             Err(why) => Err(self.not_number(text, field, why)),
@@ -264,7 +258,11 @@ impl Encoder {
             form => return self.string_form(cx, field, form, b, base),
         };
         if b != open {
-            let expected = if open == b'{' { "an object" } else { "an array" };
+            let expected = if open == b'{' {
+                "an object"
+            } else {
+                "an array"
+            };
             return Err(self.unexpected(cx, expected));
         }
         self.open_optional(field);
@@ -342,9 +340,7 @@ impl Encoder {
             _ if rest.starts_with(b"false") => "false".into(),
             _ if rest.starts_with(b"null") => "null".into(),
             _ => match lexer::number_end(rest.get(..40.min(rest.len())).unwrap_or(&[]), 0) {
-                Some(end) => {
-                    String::from_utf8_lossy(rest.get(..end).unwrap_or(&[])).into_owned()
-                }
+                Some(end) => String::from_utf8_lossy(rest.get(..end).unwrap_or(&[])).into_owned(),
                 None => return self.syntax("expected a value"),
             },
         };

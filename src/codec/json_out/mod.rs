@@ -1,0 +1,146 @@
+//! Wire → JSON: validate, bring into the usual shape if need be, then print, all in slices.
+//!
+//! Nothing is printed before all of the wire has been found good, so a document is never cut short
+//! by bad wire. The printer itself trusts the shape and still can't panic: what it can't read ends
+//! the message.
+
+mod forms;
+mod print;
+mod validate;
+
+use self::print::Print;
+use self::validate::Validator;
+use super::tables::Tables;
+use super::{Codec, CodecLimits, DecodeError, Progress, Target};
+use crate::codec::normalise::Normaliser;
+use crate::schema::{EnumId, MessageId};
+
+type Result<T> = std::result::Result<T, DecodeError>;
+
+/// What every step needs and none changes.
+#[derive(Clone, Copy)]
+pub(super) struct Cx<'a> {
+    pub codec: &'a Codec,
+    pub tables: &'a Tables,
+    pub wire: &'a [u8],
+}
+
+impl Cx<'_> {
+    /// Whether the enum has a value of this number, which the wire has as a varint.
+    #[inline]
+    fn knows(&self, id: EnumId, raw: u64) -> bool {
+        let table = self.tables.enumeration(id);
+        table.is_some_and(|e| e.literal(raw as i32).is_some())
+    }
+}
+
+/// Wire → JSON in slices: validated first, then printed in chunks.
+#[derive(Debug)]
+pub struct Printer {
+    target: Target,
+    message: MessageId,
+    limits: CodecLimits,
+    stage: Stage,
+    /// The wire in the usual shape, when it wasn't.
+    normal: Option<Vec<u8>>,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Validate(Validator),
+    Normalise(Normaliser),
+    Print(Print),
+    Done,
+}
+
+impl Printer {
+    /// Starts a document. `wire` is a whole message of the target's message type; for a
+    /// [`Target::Field`] only that field of it is printed (its default, or `null`, when absent).
+    ///
+    /// # Errors
+    /// The target is not of this codec's schema.
+    pub fn new(
+        codec: &Codec,
+        target: Target,
+        wire: &[u8],
+        limits: CodecLimits,
+    ) -> std::result::Result<Self, DecodeError> {
+        let (message, known) = match target {
+            Target::Message(id) => (id, codec.tables.message(id).is_some()),
+            Target::Field(at) => (at.message, codec.tables.field(at).is_some()),
+        };
+        if !known {
+            return Err(refused("the target is not of this schema"));
+        }
+        if u32::try_from(wire.len()).is_err() {
+            return Err(refused("the message is larger than 4 GiB"));
+        }
+        Ok(Self {
+            target,
+            message,
+            limits,
+            stage: Stage::Validate(Validator::new(message, wire, limits)),
+            normal: None,
+        })
+    }
+
+    /// Goes on for about `budget` bytes of work, appending to `json`. Malformed wire is reported
+    /// before the first byte is written. `wire` is the same at each call.
+    ///
+    /// # Errors
+    /// See [`DecodeError`].
+    pub fn step(
+        &mut self,
+        codec: &Codec,
+        wire: &[u8],
+        budget: usize,
+        json: &mut Vec<u8>,
+    ) -> std::result::Result<Progress, DecodeError> {
+        let budget = budget.max(1);
+        let cx = Cx {
+            codec,
+            tables: &codec.tables,
+            wire: self.normal.as_deref().unwrap_or(wire),
+        };
+        let next = match &mut self.stage {
+            Stage::Validate(job) => {
+                if !job.step(&cx, budget)? {
+                    return Ok(Progress::More);
+                }
+                if job.ordered() || self.normal.is_some() {
+                    Stage::Print(Print::new(&cx, self.target))
+                } else {
+                    Stage::Normalise(Normaliser::for_print(self.message, wire.len()))
+                }
+            }
+            Stage::Normalise(job) => {
+                if !job.step(codec, wire, budget) {
+                    return Ok(Progress::More);
+                }
+                let normal = job.take();
+                let again = Validator::new(self.message, &normal, self.limits);
+                self.normal = Some(normal);
+                Stage::Validate(again)
+            }
+            Stage::Print(job) => {
+                if !job.step(&cx, budget, json) {
+                    return Ok(Progress::More);
+                }
+                Stage::Done
+            }
+            Stage::Done => Stage::Done,
+        };
+        self.stage = next;
+        Ok(match self.stage {
+            Stage::Done => Progress::Done,
+            _ => Progress::More,
+        })
+    }
+}
+
+fn refused(what: &str) -> DecodeError {
+    DecodeError {
+        path: String::new(),
+        what: what.into(),
+    }
+}

@@ -1,0 +1,137 @@
+//! One record of a message at a time, matched with the field it belongs to.
+//!
+//! All that reads messages (validation, printing, normalising) reads them through here, so they agree
+//! on what is a field and what is unknown: a record of the wrong wire type is unknown, as in every
+//! protobuf parser.
+
+use super::tables::{FieldTable, MessageTable, Shape};
+use super::wire;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    Varint(u64),
+    Fixed32(u32),
+    Fixed64(u64),
+    Bytes {
+        start: usize,
+        end: usize,
+    },
+    /// A known group: its content begins here; where it ends is not known yet.
+    Group {
+        start: usize,
+    },
+    /// An unknown record, skipped.
+    Skipped,
+    /// The end of the group that this message is, with its number.
+    EndGroup(u32),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Record {
+    /// Index in the message's table; `None`: unknown.
+    pub field: Option<u32>,
+    pub content: Content,
+}
+
+/// Reads the record at `pos`, which lies before `end`; `None` if it is malformed.
+#[inline]
+pub(super) fn next(
+    table: &MessageTable,
+    wire: &[u8],
+    pos: &mut usize,
+    end: usize,
+) -> Option<Record> {
+    let (number, kind) = wire::tag(wire, pos)?;
+    if kind == wire::END_GROUP {
+        return (*pos <= end).then_some(Record {
+            field: None,
+            content: Content::EndGroup(number),
+        });
+    }
+    if table.message_set && number == 1 && kind == wire::GROUP {
+        return set_item(table, wire, pos, end);
+    }
+    let field = table.by_number(number);
+    let known = field
+        .and_then(|at| table.fields.get(at as usize))
+        .is_some_and(|f| accepts(f, kind));
+    if !known {
+        wire::skip(wire, pos, end, number, kind)?;
+        return Some(Record {
+            field: None,
+            content: Content::Skipped,
+        });
+    }
+    let content = match kind {
+        wire::VARINT => Content::Varint(wire::varint(wire, pos)?),
+        wire::FIXED32 => Content::Fixed32(wire::fixed32(wire, pos)?),
+        wire::FIXED64 => Content::Fixed64(wire::fixed64(wire, pos)?),
+        wire::LEN => {
+            let len = wire::length(wire, pos, end)?;
+            let start = *pos;
+            *pos += len;
+            Content::Bytes { start, end: *pos }
+        }
+        _ => Content::Group { start: *pos },
+    };
+    (*pos <= end).then_some(Record { field, content })
+}
+
+/// Whether a record of this wire type is one of the field: packed and unpacked are both read.
+#[inline]
+fn accepts(field: &FieldTable, kind: u8) -> bool {
+    match field.shape {
+        Shape::Map(_) => kind == wire::LEN,
+        Shape::Singular => kind == field.wire_type,
+        Shape::Repeated | Shape::Packed => {
+            kind == field.wire_type || (kind == wire::LEN && field.packable)
+        }
+    }
+}
+
+/// `group 1 { type_id = 2; message = 3 }` of a MessageSet, in either order.
+fn set_item(table: &MessageTable, wire: &[u8], pos: &mut usize, end: usize) -> Option<Record> {
+    let (mut number, mut content) = (0u32, None);
+    loop {
+        if *pos >= end {
+            return None;
+        }
+        match wire::tag(wire, pos)? {
+            (1, wire::END_GROUP) => break,
+            (2, wire::VARINT) => number = u32::try_from(wire::varint(wire, pos)?).ok()?,
+            (3, wire::LEN) => {
+                let len = wire::length(wire, pos, end)?;
+                content = Some(Content::Bytes {
+                    start: *pos,
+                    end: *pos + len,
+                });
+                *pos += len;
+            }
+            (number, kind) => wire::skip(wire, pos, end, number, kind)?,
+        }
+    }
+    let field = table
+        .by_number(number)
+        .filter(|&at| table.fields.get(at as usize).is_some_and(|f| f.set_item));
+    Some(match (field, content) {
+        (Some(_), Some(content)) => Record { field, content },
+        _ => Record {
+            field: None,
+            content: Content::Skipped,
+        },
+    })
+}
+
+/// The range of the content of the group that begins at `start`, and where its end tag ends.
+pub(super) fn group_end(
+    wire: &[u8],
+    start: usize,
+    end: usize,
+    number: u32,
+) -> Option<(usize, usize)> {
+    let mut pos = start;
+    wire::skip(wire, &mut pos, end, number, wire::GROUP)?;
+    // The end tag ends where the group does, and no shorter suffix is a tag of its own.
+    let tag_len = wire::varint_len(u64::from(number) << 3 | 4);
+    Some((pos.checked_sub(tag_len)?, pos))
+}
