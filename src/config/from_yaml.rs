@@ -287,7 +287,17 @@ fn syntax_error(source: &Source, at: usize, info: &str) -> Diagnostic {
             )
             .label("use spaces");
     }
-    source.error(span, format!("invalid YAML: {info}"))
+    let help = match info {
+        i if i.contains("quoted scalar") => Some("is a closing quote missing?"),
+        i if i.contains("flow") => Some("is a closing bracket or a comma missing?"),
+        i if i.contains("block mapping") || i.contains("block collection") => {
+            Some("keys that belong together start in the same column")
+        }
+        _ => None,
+    };
+    source
+        .error(span, format!("invalid YAML: {info}"))
+        .maybe_help(help.map(Into::into))
 }
 
 fn size(node: &Node) -> usize {

@@ -660,3 +660,44 @@ pub static TIMEOUTS: Section = Section {
     ]],
     exactly_one: &[],
 };
+
+/// `http` of a `google.api.Service`; the rest of such a file is Google's and isn't read.
+pub static SERVICE_HTTP: Section = Section {
+    name: "service_http",
+    about: "HTTP rules of a google.api.Service.",
+    groups: &[&[
+        key(
+            "rules",
+            Shape::List(&Shape::Section(&SELECTOR_RULE)),
+            "HTTP rules by selector.",
+        )
+        .required(),
+        key(
+            "fully_decode_reserved_expansion",
+            Shape::Bool,
+            "Whether `%2F` in a multi-segment variable is decoded; only `false` is known here.",
+        ),
+    ]],
+    exactly_one: &[],
+};
+
+/// One of its rules.
+pub static SELECTOR_RULE: Section = Section {
+    name: "selector_rule",
+    about: "The HTTP rule of one method.",
+    groups: &[
+        &[key(
+            "selector",
+            Shape::Text,
+            "The method: `gamehub.v1.Catalogue.GetGame`.",
+        )
+        .required()],
+        RULE,
+        &[key(
+            "additional_bindings",
+            Shape::List(&Shape::Section(&BINDING)),
+            "More HTTP rules for the same method.",
+        )],
+    ],
+    exactly_one: RULE_MATCHERS,
+};

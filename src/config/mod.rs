@@ -13,6 +13,7 @@ pub mod keys;
 pub mod model;
 mod raw;
 mod resolve;
+pub mod rules;
 mod scalar;
 pub mod schema;
 mod source;
@@ -186,7 +187,7 @@ impl Config {
     pub fn for_upstream(endpoint: &str, listen: SocketAddr) -> Result<Self, Report> {
         let place: model::Place = "--upstream".into();
         let endpoint = scalar::endpoint(endpoint).map_err(|trouble| {
-            let wrong = Diagnostic::error(trouble.message).maybe_help(trouble.help);
+            let wrong = Diagnostic::error(trouble.message).maybe_help(trouble.help.map(Into::into));
             Report::of(wrong.at("--upstream"))
         })?;
         let policy = Arc::new(Policy::default());

@@ -2,6 +2,7 @@
 //!
 //! Every reader reports what is wrong and gives `None`, so that resolving goes on to the next fault.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::time::Duration;
@@ -12,6 +13,9 @@ use super::model::Place;
 use super::scalar::{self, Trouble};
 use super::source::{Source, Span};
 use super::tree::{ERRORS_MAX, Entry, Kind, Node, Value, integer};
+
+/// Known keys that are listed even when there is a near one.
+const SHORT_LIST: usize = 8;
 
 /// The file that is read and what has been found wrong with it.
 pub struct Reader<'s> {
@@ -120,9 +124,11 @@ impl<'r, 'n> Section<'r, 'n> {
                     .error(entry.key_span, format!("unknown key `{}`", entry.key))
                     .key(path);
                 unknown.label = near.map(|n| format!("did you mean `{n}`?"));
+                // A long list says nothing that a near name doesn't say better.
                 let known: Vec<_> = self.keys.keys().map(|k| k.name).collect();
-                self.reader
-                    .push(unknown.help(format!("the keys here are {}", known.join(", "))));
+                let list = near.is_none() || known.len() <= SHORT_LIST;
+                let help = list.then(|| format!("the keys here are {}", known.join(", ")));
+                self.reader.push(unknown.maybe_help(help));
             } else if entry.value.is_null() {
                 self.reader.error(
                     entry.key_span,
@@ -352,9 +358,17 @@ impl<'r, 'n> Field<'r, 'n> {
         }
     }
 
-    /// Reports a trouble, at its own bytes where the file has the text as it is.
-    pub fn trouble(&self, text: &str, trouble: Trouble) {
-        let mut wrong = self.fail(trouble.message).maybe_help(trouble.help);
+    /// Reports a trouble, at its own bytes where the file has the text as it is. What quotes a value
+    /// that came from the environment isn't shown.
+    fn trouble(&self, text: &str, trouble: Trouble) {
+        let expanded = matches!(&self.node.value, Value::Scalar(s) if s.expanded);
+        let shown = |words: &Cow<'static, str>| !expanded || matches!(words, Cow::Borrowed(_));
+        let message = match shown(&trouble.message) {
+            true => trouble.message.into_owned(),
+            false => "the value of this variable can't stand here".to_owned(),
+        };
+        let help = trouble.help.filter(shown).map(Cow::into_owned);
+        let mut wrong = self.fail(message).maybe_help(help);
         if let Some(at) = trouble.at {
             let written = self.reader.source.slice(self.node.span);
             if let Some(found) = written.find(text) {

@@ -1,6 +1,7 @@
 //! Texts of single values: durations, sizes, addresses, endpoints, names. Each says what is wrong and
-//! what would be right; none repeats the text, which may hold a secret.
+//! what would be right. Words that quote the text are owned ones: it may hold a secret.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::time::Duration;
@@ -13,15 +14,16 @@ use super::model::{Endpoint, HeaderPattern};
 /// What is wrong with a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
-    /// Goes on from "expected …" or stands alone.
-    pub message: String,
-    pub help: Option<String>,
+    /// Borrowed unless it quotes the text.
+    pub message: Cow<'static, str>,
+    /// Borrowed unless it quotes the text.
+    pub help: Option<Cow<'static, str>>,
     /// The bytes at fault, when not all are.
     pub at: Option<Range<usize>>,
 }
 
 impl Trouble {
-    pub fn new(message: impl Into<String>) -> Self {
+    pub fn new(message: impl Into<Cow<'static, str>>) -> Self {
         Self {
             message: message.into(),
             help: None,
@@ -29,7 +31,7 @@ impl Trouble {
         }
     }
 
-    pub fn help(mut self, help: impl Into<String>) -> Self {
+    pub fn help(mut self, help: impl Into<Cow<'static, str>>) -> Self {
         self.help = Some(help.into());
         self
     }
@@ -143,25 +145,11 @@ pub fn address(text: &str) -> Result<SocketAddr, Trouble> {
 pub fn endpoint(text: &str) -> Result<Endpoint, Trouble> {
     const FORMS: &str =
         "endpoints are written `dns:host:port`, `host:port`, `10.0.0.7:3000` or `[fd00::7]:3000`";
-    let wrong = |message: &str| Trouble::new(message).help(FORMS);
-    if let Some((scheme, rest)) = text.split_once("://") {
-        let at = 0..scheme.len() + 3;
-        let rest = rest.trim_matches('/');
-        return Err(match scheme {
-            "http" | "https" | "grpc" | "dns" => Trouble::new("an endpoint has no scheme")
-                .help(format!(
-                    "leave `{scheme}://` off; `protocol` says what is spoken"
-                ))
-                .at(at),
-            _ => wrong("expected an endpoint"),
-        })
-        .or_else(|trouble: Trouble| {
-            if rest.is_empty() {
-                Err(wrong("expected an endpoint"))
-            } else {
-                Err(trouble)
-            }
-        });
+    let wrong = |message: &'static str| Trouble::new(message).help(FORMS);
+    if let Some((scheme, _)) = text.split_once("://") {
+        return Err(Trouble::new("an endpoint has no scheme")
+            .help("leave it off; `protocol` says what is spoken")
+            .at(0..scheme.len() + 3));
     }
     let (named, text) = match text.strip_prefix("dns:") {
         Some(rest) => (true, rest),
@@ -214,7 +202,7 @@ fn is_host_name(host: &str) -> bool {
 
 /// A host that a route is limited to.
 pub fn host(text: &str) -> Result<crate::route::HostPattern, Trouble> {
-    let wrong = |message: &str| {
+    let wrong = |message: &'static str| {
         Trouble::new(message)
             .help("hosts are written `api.example.com` or `*.example.com`, without a port")
     };
@@ -324,6 +312,19 @@ pub fn rpc(text: &str) -> Result<(&str, &str), Trouble> {
         return Err(wrong());
     }
     Ok((service, method))
+}
+
+/// `gamehub.v1.Moderation.Report`.
+pub fn selector(text: &str) -> Result<(), Trouble> {
+    if text.contains('.') && text.split('.').all(is_identifier) {
+        return Ok(());
+    }
+    let wrong = Trouble::new("expected the full name of a method");
+    Err(wrong.help(if text.contains('/') {
+        "a selector is written `package.Service.Method`, with a dot"
+    } else {
+        "a selector is written `package.Service.Method`, one method each"
+    }))
 }
 
 /// A literal path to match.

@@ -157,7 +157,7 @@ fn as_gitlab(d: &Diagnostic) -> Value {
     json!({
         "description": description,
         "check_name": "transom check",
-        "fingerprint": fingerprint(&[file, &description]),
+        "fingerprint": fingerprint(&[file, d.key.as_deref().unwrap_or(""), &description]),
         "severity": severity,
         "location": {"path": file, "lines": {"begin": line}},
     })

@@ -4,12 +4,14 @@
 mod policy;
 mod routes;
 
+pub use routes::rule;
+
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::diagnostic::{Diagnostic, Related, Report};
+use super::diagnostic::{Diagnostic, Related, Report, Severity};
 use super::keys::FILE;
 use super::model::{
     Config, DescriptorSource, Endpoint, Listener, Place, Policy, Upstream, UpstreamId,
@@ -25,8 +27,14 @@ use crate::limits::{ByteLimit, Limits, Timeouts};
 pub fn resolve(source: &Source, root: &Node, folder: &Path) -> (Option<Config>, Report) {
     let reader = Reader::new(source);
     let config = file(&reader, root, folder);
-    let report = reader.finish();
-    (config.filter(|_| !report.has_errors()), report)
+    let mut report = reader.finish();
+    if report.has_errors() {
+        // What looks unused may only be misspelt where it is used.
+        let errors = |d: &Diagnostic| d.severity == Severity::Error;
+        report.diagnostics.retain(errors);
+        return (None, report);
+    }
+    (config, report)
 }
 
 fn file(reader: &Reader<'_>, root: &Node, folder: &Path) -> Option<Config> {
@@ -203,7 +211,7 @@ impl<'r> Upstreams<'r> {
             let message = format!("no route uses upstream `{}`", upstream.name);
             let diagnostic = self.reader.source.error(*span, message);
             self.reader.push(Diagnostic {
-                severity: super::diagnostic::Severity::Warning,
+                severity: Severity::Warning,
                 key: Some(format!("upstreams.{}", upstream.name)),
                 ..diagnostic
             });

@@ -149,7 +149,7 @@ fn rpc(section: &Section<'_, '_>) -> Option<Matcher> {
 }
 
 /// The HTTP rule of a route or an additional binding, and the place of its template.
-fn rule(section: &Section<'_, '_>) -> Option<(HttpRule, super::Place)> {
+pub fn rule(section: &Section<'_, '_>) -> Option<(HttpRule, super::Place)> {
     let named = |name, star| {
         let field = section.field(name);
         let text = field.and_then(|f| f.parse(|t| scalar::field(t, star).map(|()| t)));
