@@ -1,17 +1,177 @@
-//! `transom demo`: an embedded gRPC service with the gateway in front.
+//! `transom demo`: an embedded gRPC service with the gateway in front, and curl lines to paste.
+//!
+//! Nothing is faked: the service listens on a socket of its own, the gateway asks its reflection and
+//! runs with `config/demo.yaml`, as it would for anyone's service.
 
+use std::fmt::Write;
 use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
 
-use super::Outcome;
+use anyhow::Context;
+
+use super::{Outcome, print};
+use crate::app::{App, Running};
+use crate::config::diagnostic::{Diagnostic, Report};
+use crate::config::model::{Config, DescriptorSource};
+use crate::config::{self, Syntax};
+use crate::control::reflection;
+use crate::demo::{self, GrpcServer};
+use crate::drain::Signals;
+use crate::live::Live;
+use crate::schema::{Schema, SchemaBuilder};
+
+const CONFIG: &str = include_str!("../../config/demo.yaml");
 
 /// Where to listen.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Where the gateway listens
+    /// Where the gateway listens; port 0 takes any free one
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
 }
 
-pub fn run(_: Args) -> Outcome {
-    anyhow::bail!("`demo` is not built yet")
+pub fn run(args: Args) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let mut signals = Signals::install()?;
+        let service = demo::start(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+        let gateway = start(args.listen, &service).await?;
+        let address = gateway.addresses().first().copied();
+        let address = address.context("the demo's config has no listener")?;
+        let program = std::env::args().next();
+        let program = program.as_deref().unwrap_or("transom");
+        print(&banner(address, service.address(), program))?;
+        signals.next().await;
+        gateway.shutdown().await;
+        drop(service);
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+async fn start(listen: SocketAddr, service: &GrpcServer) -> anyhow::Result<Running> {
+    let config = config(listen, service.address())?;
+    let schema = schema(&config).await?;
+    let live = Live::build(&config, Arc::new(schema), &[]).map_err(|errors| {
+        let diagnostics = errors
+            .into_iter()
+            .map(|e| Diagnostic::error(e.message).at(&e.place).maybe_help(e.help));
+        Report {
+            diagnostics: diagnostics.collect(),
+        }
+    })?;
+    App::start(&config, live)
+        .context("the gateway doesn't start (--listen IP:PORT takes another address)")
+}
+
+fn config(listen: SocketAddr, service: SocketAddr) -> Result<Config, Report> {
+    let environment = |name: &str| match name {
+        "LISTEN" => Some(listen.to_string()),
+        "GAMES" => Some(service.to_string()),
+        _ => None,
+    };
+    let name = "config/demo.yaml";
+    config::parse(name, CONFIG, Syntax::Yaml, Path::new(""), &environment).map(|l| l.config)
+}
+
+async fn schema(config: &Config) -> anyhow::Result<Schema> {
+    let mut builder = SchemaBuilder::new();
+    for source in &config.descriptors {
+        let DescriptorSource::Reflection { upstream, .. } = source else {
+            continue;
+        };
+        let upstream = config.upstreams.get(upstream.0 as usize);
+        let upstream = upstream.context("the demo's config has no such upstream")?;
+        let reflected = reflection::fetch(upstream, &reflection::Budget::default()).await?;
+        builder.add_set(
+            &format!("reflection of upstream \"{}\"", upstream.name),
+            &reflected.descriptors,
+        )?;
+    }
+    builder.build().map_err(|errors| {
+        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        anyhow::anyhow!(lines.join("\n"))
+    })
+}
+
+/// Something to paste: what it shows, and the command with `@` for the gateway's URL.
+const LINES: &[(&str, &str)] = &[
+    ("one game", "curl @/v1/games/1"),
+    (
+        "a list: repeated tags, a number, a nested message (the page), a time",
+        "curl '@/v1/games?tags=water&tags=singleplayer&min_rating=4&page.size=2&released_after=2022-01-01T00:00:00Z'",
+    ),
+    (
+        "a name of many segments: GET /v1/{name=studios/*/games/**}",
+        "curl @/v1/studios/kiln/games/adventure/the-long-stair",
+    ),
+    (
+        "create",
+        r#"curl --json '{"title": "Glass Garden", "genre": "GENRE_PUZZLE", "tags": ["garden"], "typicalSession": "600s"}' @/v1/games"#,
+    ),
+    (
+        "change two fields; a FieldMask says which",
+        r#"curl -X PATCH --json '{"tagline": "Mind the gap", "playersMax": 16}' '@/v1/games/4?update_mask=tagline,playersMax'"#,
+    ),
+    ("a custom verb", "curl --json '{}' @/v1/games/25:publish"),
+    ("remove (try it twice)", "curl -i -X DELETE @/v1/games/24"),
+    (
+        "an error of the service, with typed details",
+        "curl -i @/v1/games/404",
+    ),
+    (
+        "every bad field at once",
+        r#"curl --json '{"title": "", "tags": ["Not a tag"]}' @/v1/games"#,
+    ),
+    (
+        "live scores, one JSON line each, as they come",
+        "curl -N -H 'Accept: application/x-ndjson' '@/v1/games/6/scores:watch?count=5&interval=0.4s'",
+    ),
+    (
+        "the same, and the feed breaks half way: the error is the last line",
+        "curl -N -H 'Accept: application/x-ndjson' '@/v1/games/6/scores:watch?count=5&interval=0s&fail_after=2'",
+    ),
+    (
+        "a picture, as bytes",
+        "curl -o thumbnail.svg @/v1/games/9/thumbnail",
+    ),
+    (
+        "and up again, for another game",
+        "curl -T thumbnail.svg -H 'Content-Type: image/svg+xml' @/v1/games/1/thumbnail",
+    ),
+    (
+        "a method without annotation: its route is in the gateway's config",
+        r#"curl --json '{"reason": "CHEATING", "comment": "player eli never loses"}' @/v1/games/5/reports"#,
+    ),
+];
+
+fn banner(gateway: SocketAddr, service: SocketAddr, program: &str) -> String {
+    let url = format!("http://{gateway}");
+    let mut text = format!(
+        "\
+Transom demo: {url}
+A catalogue of web games, served in gRPC on {service}; the gateway has its descriptors by reflection.
+
+Paste any of these:
+"
+    );
+    for (what, line) in LINES {
+        let line = line.replace('@', &url);
+        // Writing to a String can't fail.
+        _ = write!(text, "\n  # {what}\n  {line}\n");
+    }
+    _ = write!(
+        text,
+        "
+  # which rule takes a request, and what is bound to what
+  {program} explain --upstream {service} GET '{url}/v1/games?tags=water&min_rating=4'
+
+Your own service: {program} run --upstream HOST:PORT
+Stop with Ctrl-C.
+"
+    );
+    text
 }

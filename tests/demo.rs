@@ -1,0 +1,223 @@
+//! `transom demo`: every line that it prints is run, as a reader would paste it.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::{Value, json};
+
+/// The running command. Killed with the handle.
+struct Demo {
+    process: Child,
+    /// What a line shows, and the line.
+    lines: Vec<(String, String)>,
+}
+
+impl Demo {
+    fn start() -> Self {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_transom"))
+            .args(["demo", "--listen", "127.0.0.1:0"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let stdout = BufReader::new(process.stdout.take().expect("it is piped"));
+        let mut lines = Vec::new();
+        let mut what = None;
+        let mut banner = String::new();
+        for line in stdout.lines() {
+            let line = line.expect("text");
+            banner.push_str(&line);
+            banner.push('\n');
+            if line.starts_with("Stop with") {
+                return Self { process, lines };
+            }
+            match (line.strip_prefix("  # "), line.strip_prefix("  ")) {
+                (Some(comment), _) => what = Some(comment.to_owned()),
+                (None, Some(command)) => {
+                    lines.push((what.take().expect("a comment first"), command.to_owned()));
+                }
+                _ => {}
+            }
+        }
+        _ = process.kill();
+        panic!("the demo ended after\n{banner}");
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        _ = self.process.kill();
+        _ = self.process.wait();
+    }
+}
+
+/// What the command gave: status (of curl's transfer) and body.
+fn paste(command: &str, folder: &Path) -> (u16, String) {
+    // The reader's line, with only curl's chatter off and the status added.
+    let script = format!("curl() {{ command curl -sS -w '\\n%{{http_code}}' \"$@\"; }}\n{command}");
+    let output = run(&script, folder);
+    let (body, status) = output.rsplit_once('\n').expect("a last line");
+    (status.parse().expect("a status"), body.to_owned())
+}
+
+fn run(script: &str, folder: &Path) -> String {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = Command::new("sh")
+        .args(["-c", script])
+        .current_dir(folder)
+        .output()
+        .expect("sh");
+    let stderr = String::from_utf8_lossy(&stderr);
+    assert!(status.success(), "{script}\n{stderr}");
+    String::from_utf8(stdout).expect("text")
+}
+
+fn json(text: &str) -> Value {
+    // `curl -i` prints headers first.
+    let body = text.rsplit("\r\n\r\n").next().unwrap_or_default();
+    serde_json::from_str(body).unwrap_or_else(|e| panic!("{e}: {text}"))
+}
+
+fn json_lines(text: &str) -> Vec<Value> {
+    text.lines().map(json).collect()
+}
+
+fn field_violations(body: &Value) -> Vec<&str> {
+    let details = body["details"].as_array().expect("details").iter();
+    details
+        .filter_map(|d| d["fieldViolations"].as_array())
+        .flatten()
+        .filter_map(|v| v["field"].as_str())
+        .collect()
+}
+
+/// Checks one line's answer; `false` when the test doesn't know the line.
+fn check(what: &str, status: u16, body: &str) -> bool {
+    match what
+        .split([':', ';', ',', '('])
+        .next()
+        .unwrap_or(what)
+        .trim()
+    {
+        "one game" => {
+            let game = json(body);
+            assert_eq!((status, &game["title"]), (200, &json!("Tidal")));
+            assert_eq!(game["playCount"], json!("9417220"), "64 bits are strings");
+            assert_eq!(
+                game["awards"][0]["@type"],
+                "type.googleapis.com/gamehub.v1.Award"
+            );
+        }
+        "a list" => {
+            let list = json(body);
+            let titles: Vec<_> = list["games"].as_array().unwrap().iter().collect();
+            assert_eq!((status, titles.len()), (200, 2), "{body}");
+            assert_eq!(titles[0]["title"], "Tidal");
+            assert_eq!(list["totalSize"], 2);
+        }
+        "a name of many segments" => {
+            assert_eq!(
+                (status, &json(body)["title"]),
+                (200, &json!("The Long Stair"))
+            );
+        }
+        "create" => {
+            let game = json(body);
+            assert_eq!((status, &game["id"]), (200, &json!("25")));
+            assert_eq!(game["typicalSession"], "600s");
+        }
+        "change two fields" => {
+            let game = json(body);
+            assert_eq!((status, &game["tagline"]), (200, &json!("Mind the gap")));
+            assert_eq!(game["playersMax"], 16);
+            assert_eq!(game["title"], "Ice Circuit", "what isn't in the mask stays");
+        }
+        "a custom verb" => {
+            assert_eq!((status, &json(body)["state"]), (200, &json!("PUBLISHED")));
+        }
+        "remove" => assert_eq!((status, json(body)), (200, json!({}))),
+        "an error of the service" => {
+            let error = json(body);
+            assert_eq!((status, &error["code"]), (404, &json!(5)));
+            assert_eq!(error["details"][0]["reason"], "GAME_NOT_FOUND");
+            assert_eq!(error["details"][1]["locale"], "en");
+        }
+        "every bad field at once" => {
+            let error = json(body);
+            assert_eq!(status, 400);
+            let fields = ["game.title", "game.genre", "game.tags[0]"];
+            assert_eq!(field_violations(&error), fields, "{body}");
+        }
+        "live scores" => {
+            let scores = json_lines(body);
+            assert_eq!((status, scores.len()), (200, 5), "{body}");
+            assert_eq!(scores[4]["sequence"], 5);
+        }
+        "the same" => {
+            let scores = json_lines(body);
+            assert_eq!((status, scores.len()), (200, 3), "{body}");
+            assert_eq!(scores[1]["sequence"], 2);
+            assert_eq!(scores[2]["error"]["code"], 14);
+        }
+        // curl wrote it to a file, which the next line reads.
+        "a picture" => assert_eq!((status, body), (200, "")),
+        "and up again" => {
+            let kept = json(body);
+            assert_eq!(
+                (status, &kept["contentType"]),
+                (200, &json!("image/svg+xml"))
+            );
+        }
+        "a method without annotation" => {
+            assert_eq!((status, &json(body)["reportId"]), (200, &json!("1")));
+        }
+        _ => return false,
+    }
+    true
+}
+
+#[test]
+fn every_printed_line_works() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut demo = Demo::start();
+    let mut curls = 0;
+    for (what, line) in &demo.lines {
+        if line.starts_with("curl") {
+            let (status, body) = paste(line, folder.path());
+            println!("{line}\n{status} {body}\n");
+            assert!(check(what, status, &body), "no check for \"{what}\"");
+            curls += 1;
+        } else {
+            let told = run(line, folder.path());
+            println!("{line}\n{told}\n");
+            assert!(told.contains("gamehub.v1.Catalogue/ListGames"), "{told}");
+        }
+    }
+    assert_eq!(curls, 14);
+    assert_eq!(demo.lines.len(), 15);
+    let picture = std::fs::read_to_string(folder.path().join("thumbnail.svg")).unwrap();
+    assert!(picture.contains("The Long Stair"), "{picture}");
+
+    // It stops in order when told to.
+    run(&format!("kill -TERM {}", demo.process.id()), folder.path());
+    assert!(demo.process.wait().unwrap().success());
+}
+
+#[test]
+fn an_address_in_use_is_told_with_the_way_out() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = Command::new(env!("CARGO_BIN_EXE_transom"))
+        .args(["demo", "--listen", &address])
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(
+        told.contains(&address) && told.contains("--listen"),
+        "{told}"
+    );
+}
