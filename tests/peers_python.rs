@@ -4,28 +4,67 @@
 #[path = "support/peer.rs"]
 mod peer;
 
-use peer::Peer;
-use transom::config::model::{Endpoint, Upstream, UpstreamProtocol};
-use transom::control::reflection::{Budget, Reflected, fetch};
+use std::net::SocketAddr;
+use std::process::Command;
+use std::sync::Arc;
 
-async fn reflect(peer: &Peer) -> Reflected {
-    let upstream = Upstream {
-        name: "games".into(),
-        endpoints: vec![Endpoint {
-            host: "127.0.0.1".into(),
-            port: peer.port(),
-        }],
-        protocol: UpstreamProtocol::Http2,
-        place: "test".into(),
-    };
-    let reflected = fetch(&upstream, &Budget::default()).await;
+use peer::Peer;
+use serde_json::{Value, json};
+use transom::app::{App, Running};
+use transom::config::model::Config;
+use transom::control::reflection::{Budget, Reflected, fetch};
+use transom::live::Live;
+use transom::schema::{Schema, SchemaBuilder};
+
+/// What `transom run --upstream 127.0.0.1:PORT` serves, on a free port.
+fn config(peer: &Peer) -> Config {
+    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    let config = Config::for_upstream(&format!("127.0.0.1:{}", peer.port()), listen);
+    config.expect("an endpoint")
+}
+
+async fn reflect(config: &Config) -> Reflected {
+    let reflected = fetch(&config.upstreams[0], &Budget::default()).await;
     reflected.expect("the peer's descriptors")
+}
+
+fn schema(reflected: &Reflected) -> Schema {
+    let mut builder = SchemaBuilder::new();
+    let added = builder.add_set("reflection of the peer", &reflected.descriptors);
+    added.expect("a descriptor set");
+    builder.build().expect("a schema")
+}
+
+async fn gateway(peer: &Peer) -> Running {
+    let config = config(peer);
+    let schema = schema(&reflect(&config).await);
+    let live = Live::build(&config, Arc::new(schema), &[]).expect("routes");
+    App::start(&config, live).expect("the gateway starts")
+}
+
+/// Status and body of what curl gets.
+fn curl(gateway: &Running, arguments: &[&str], path: &str) -> (u16, String) {
+    let output = Command::new("curl")
+        .args(["-sS", "-w", "\n%{http_code}"])
+        .args(arguments)
+        .arg(format!("http://{}{path}", gateway.addresses()[0]))
+        .output()
+        .expect("curl");
+    assert!(output.status.success(), "{path}: {output:?}");
+    let text = String::from_utf8(output.stdout).expect("text");
+    let (body, status) = text.rsplit_once('\n').expect("a last line");
+    (status.parse().expect("a status"), body.to_owned())
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
 #[tokio::test]
 async fn a_python_server_describes_itself() {
     let peer = Peer::python();
-    let reflected = reflect(&peer).await;
+    let config = config(&peer);
+    let reflected = reflect(&config).await;
     assert_eq!(
         reflected.services,
         [
@@ -35,5 +74,104 @@ async fn a_python_server_describes_itself() {
         ]
     );
     assert_eq!(reflected.missing, []);
-    assert_eq!(reflect(&peer).await, reflected, "the same bytes each time");
+    assert_eq!(
+        reflect(&config).await,
+        reflected,
+        "the same bytes each time"
+    );
+
+    let schema = schema(&reflected);
+    let get = schema.find_method("gamehub.v1.Catalogue", "GetGame");
+    let rule = get.expect("GetGame").method.http.clone().expect("its rule");
+    assert_eq!(&*rule.pattern.template, "/v1/games/{game_id}");
+}
+
+#[tokio::test]
+async fn its_routes_are_served_from_reflection_alone() {
+    let peer = Peer::python();
+    let gateway = gateway(&peer).await;
+
+    let (status, body) = curl(&gateway, &[], "/v1/games/1");
+    let game = json(&body);
+    assert_eq!((status, &game["title"]), (200, &json!("Origami")), "{body}");
+    assert_eq!(game["localizedTitles"], json!({"ja": "折り紙"}));
+    assert_eq!(game["playCount"], "18446744073709551615");
+    assert_eq!(game["playsByCountry"], json!({"DE": "9007199254740993"}));
+    assert_eq!(game["minimumAge"], 0, "a wrapper of zero is there");
+    assert_eq!(game["tagline"], "");
+    assert_eq!(game["releasedAt"], "2024-03-01T09:30:00Z");
+    assert_eq!(game["metadata"]["levels"], json!([1, 2.5, null, true]));
+    assert_eq!(game["awards"][0]["title"], "Folded best");
+
+    let (status, body) = curl(&gateway, &[], "/v1/games?tags=water&genre=GENRE_RACING");
+    let list = json(&body);
+    assert_eq!((status, &list["totalSize"]), (200, &json!(1)), "{body}");
+    assert_eq!(list["games"][0]["download"]["sha256"], "AAH+/w==");
+
+    let (status, body) = curl(&gateway, &[], "/v1/games/77");
+    let error = json(&body);
+    assert_eq!((status, &error["code"]), (404, &json!(5)), "{body}");
+    assert_eq!(error["details"][0]["reason"], "GAME_NOT_FOUND");
+
+    // In the descriptors, but not in the server.
+    let (status, body) = curl(&gateway, &[], "/v1/tags");
+    assert_eq!((status, &json(&body)["code"]), (501, &json!(12)), "{body}");
+}
+
+#[tokio::test]
+async fn its_streams_come_line_by_line_and_say_how_they_failed() {
+    let peer = Peer::python();
+    let gateway = gateway(&peer).await;
+    let lines = ["-H", "Accept: application/x-ndjson"];
+    let (status, body) = curl(&gateway, &lines, "/v1/games/1/scores:watch?count=3");
+    let points: Vec<_> = body.lines().map(|l| json(l)["points"].clone()).collect();
+    assert_eq!(
+        (status, points),
+        (200, vec![json!("10"), json!("20"), json!("30")])
+    );
+
+    let (status, body) = curl(&gateway, &lines, "/v1/games/1/scores:watch?fail_after=1");
+    let lines: Vec<_> = body.lines().map(json).collect();
+    assert_eq!((status, lines.len()), (200, 2), "{body}");
+    assert_eq!(lines[1]["error"]["code"], 14);
+    assert_eq!(lines[1]["error"]["details"][0]["retryDelay"], "2s");
+}
+
+#[tokio::test]
+async fn an_edition_means_what_it_says() {
+    let peer = Peer::python();
+    let gateway = gateway(&peer).await;
+
+    // Explicit presence: a level of 0 is a level; the reply's own 0 is printed, an unset one isn't.
+    let path = "/v1/lobbies/north?level=0&outfit.hat=bowler&outfit.colour=-7&friends=3&friends=4";
+    let (status, body) = curl(&gateway, &[], path);
+    let reply = json(&body);
+    assert_eq!(status, 200, "{body}");
+    assert_eq!(reply["levelGiven"], true);
+    assert_eq!(reply["seat"], 0);
+    assert_eq!(
+        reply["asked"],
+        json!({
+            "lobby": "north", "level": 0, "friends": [3, 4],
+            "outfit": {"hat": "bowler", "colour": "-7"},
+        })
+    );
+
+    let (status, body) = curl(
+        &gateway,
+        &[
+            "--json",
+            r#"{"mood": "LOUD", "blocked": [1, 2], "nickname": ""}"#,
+        ],
+        "/v1/lobbies/south:enter",
+    );
+    let reply = json(&body);
+    assert_eq!(status, 200, "{body}");
+    assert_eq!(
+        reply["levelGiven"],
+        Value::Null,
+        "implicit presence: false isn't printed"
+    );
+    let asked = json!({"lobby": "south", "mood": "LOUD", "blocked": [1, 2]});
+    assert_eq!(reply["asked"], asked);
 }
