@@ -1,6 +1,7 @@
 //! The schema from outside: compile, link, merge, and what is refused.
 
 mod basic;
+mod editions;
 
 use super::{Field, Message, Schema, SchemaBuilder, SchemaError, compile};
 
