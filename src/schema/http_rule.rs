@@ -46,6 +46,13 @@ fn one(rule: &HttpRuleDescriptor, place: &str, faults: &mut Vec<String>) -> Opti
         faults.push(format!("{place} has a custom pattern without a kind"));
         return None;
     }
+    // It is compared with request methods and printed; anything else would never match and may forge.
+    if method != "*" && http::Method::from_bytes(method.as_bytes()).is_err() {
+        faults.push(format!(
+            "{place} has a custom pattern whose kind is no HTTP method"
+        ));
+        return None;
+    }
     if template.is_empty() {
         faults.push(format!("{place} has an empty path"));
         return None;

@@ -2,6 +2,7 @@
 
 mod basic;
 mod editions;
+mod hostile;
 
 use super::{Field, Message, Schema, SchemaBuilder, SchemaError, compile};
 
