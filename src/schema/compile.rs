@@ -55,6 +55,8 @@ pub fn compile(files: &[(String, String)]) -> Result<Vec<u8>, Vec<SchemaError>> 
     let mut roots: Vec<&str> = Vec::with_capacity(files.len());
     for (path, text) in files {
         let name = canonical(path);
+        // Editors on Windows leave one; protoc skips it too.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         if builtin::is_protobuf(name) {
             continue;
         }

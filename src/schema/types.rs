@@ -15,6 +15,14 @@ pub struct EnumId(pub(crate) u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FieldIndex(pub(crate) u32);
 
+impl FieldIndex {
+    /// The same as an index into [`Message::fields`].
+    #[must_use]
+    pub const fn position(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// One field of one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FieldRef {
@@ -68,6 +76,12 @@ impl Schema {
     #[must_use]
     pub fn find_message(&self, full_name: &str) -> Option<MessageId> {
         self.messages_by_name.get(full_name).copied()
+    }
+
+    /// An enum by its full name.
+    #[must_use]
+    pub fn find_enum(&self, full_name: &str) -> Option<EnumId> {
+        self.enums_by_name.get(full_name).copied()
     }
 
     /// An extension by its full name (`pkg.ext`), without brackets.

@@ -3,6 +3,9 @@
 mod basic;
 mod editions;
 mod hostile;
+mod merge;
+mod mutation;
+mod texts;
 
 use super::{Field, Message, Schema, SchemaBuilder, SchemaError, compile};
 
