@@ -1,0 +1,19 @@
+//! Path templates: any text is a template or an error with a place; a template's normal form means
+//! the same.
+
+use transom::route::PathTemplate;
+
+pub fn check(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    match PathTemplate::parse(text) {
+        Ok(template) => {
+            let normal = template.to_string();
+            let again = PathTemplate::parse(&normal).expect("the normal form is a template");
+            assert_eq!(again, template);
+            assert_eq!(again.to_string(), normal);
+        }
+        Err(error) => assert!(text.is_char_boundary(error.offset), "{error}"),
+    }
+}
