@@ -93,16 +93,11 @@ impl Listing {
             writeln!(out, "\nnot served:")?;
         }
         for one in &self.unserved {
-            let rule = if one.rule.is_empty() {
-                "no rule"
-            } else {
-                &one.rule
+            let rule = match one.rule.is_empty() {
+                true => String::new(),
+                false => format!(" {}:", one.rule),
             };
-            writeln!(
-                out,
-                "  {}  {}  {} ({})",
-                one.method, rule, one.why, one.place
-            )?;
+            writeln!(out, "  {}:{rule} {} ({})", one.method, one.why, one.place)?;
         }
         Ok(())
     }
@@ -173,3 +168,6 @@ fn unserved(note: &Note) -> Unserved {
         place: note.place.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ use crate::codec::EncodeError;
 use crate::failure::{Failure, FieldViolation};
 use crate::limits::VIOLATIONS_MAX;
 use crate::route::decode_capture;
-use crate::schema::{Cardinality, FieldRef, Kind, MessageId, Schema, WellKnown};
+use crate::schema::{FieldRef, Kind, MessageId, Schema, WellKnown};
 
 use super::plan::{MethodPlan, PathBinding, Relation, relation, well_known};
 use super::query::{Chain, Many, QueryFault, QueryField};
@@ -323,14 +323,7 @@ fn append(
     };
     match key {
         None => plan.codec.encode_text(*leaf, text, wire)?,
-        Some(key) => {
-            for (number, text) in [(1, key), (2, text)] {
-                if let Some(part) = entry_field(schema, *leaf, number) {
-                    plan.codec.encode_text(part, text, wire)?;
-                }
-            }
-            wrap(schema, *leaf, start, wire);
-        }
+        Some(key) => plan.codec.encode_map_text(*leaf, key, text, wire)?,
     }
     for field in above.iter().rev() {
         wrap(schema, *field, start, wire);
@@ -338,25 +331,12 @@ fn append(
     Ok(())
 }
 
-/// Key (1) or value (2) of a map field's entries.
-fn entry_field(schema: &Schema, map: FieldRef, number: u32) -> Option<FieldRef> {
-    let Cardinality::Map { entry, .. } = schema.field(map)?.cardinality else {
-        return None;
-    };
-    let field = schema.message(entry)?.field_by_number(number)?;
-    Some(FieldRef {
-        message: entry,
-        field,
-    })
-}
-
-/// Makes what was written from `start` on the content of this message field (or map entry).
+/// Makes what was written from `start` on the content of this message field.
 fn wrap(schema: &Schema, field: FieldRef, start: usize, wire: &mut Vec<u8>) {
     let Some(field) = schema.field(field) else {
         return;
     };
-    let delimiting = match field.delimited && !matches!(field.cardinality, Cardinality::Map { .. })
-    {
+    let delimiting = match field.delimited {
         true => Delimiting::Group,
         false => Delimiting::Length,
     };
@@ -397,3 +377,6 @@ fn refusal(violations: Vec<FieldViolation>) -> Failure {
     failure.violations = violations;
     failure
 }
+
+#[cfg(test)]
+mod tests;
