@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
+use std::io::ErrorKind;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -195,8 +196,10 @@ fn reset_by_client(error: &hyper::Error) -> bool {
         if let Some(h2) = cause.downcast_ref::<h2::Error>() {
             return h2.is_reset() && h2.is_remote() || h2.is_io();
         }
-        if cause.is::<std::io::Error>() {
-            return true;
+        if let Some(io) = cause.downcast_ref::<std::io::Error>() {
+            // hyper's word for bytes that are no chunk.
+            let framing = [ErrorKind::InvalidInput, ErrorKind::InvalidData];
+            return !framing.contains(&io.kind());
         }
         source = cause.source();
     }

@@ -1,39 +1,436 @@
-//! Client connections over real sockets: protocols, limits, timeouts.
+//! Client connections over real sockets: protocols, timeouts, limits, draining.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::sync::Arc;
+mod support;
 
-use transom::app::App;
-use transom::config::model::{Config, Listener, Policy};
-use transom::limits::{Limits, Timeouts};
-use transom::live::Live;
-use transom::schema::Schema;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use support::client::{Http1, Http2, whole};
+use support::edge::{Edge, ReplyBody};
+use support::soon;
+use transom::limits::{ByteLimit, Limits, Timeouts};
+use transom::listener;
+
+/// Soon enough for a test to wait for, and far from the limits that must not end it.
+const SHORT: Duration = Duration::from_millis(200);
+const LONG: Duration = Duration::from_secs(600);
+
+/// Every timeout out of the way; a test shortens the one it is about.
+fn patient() -> Timeouts {
+    Timeouts {
+        headers: LONG,
+        keep_alive: LONG,
+        body_idle: LONG,
+        write_idle: LONG,
+        ping_interval: LONG,
+        ..Timeouts::default()
+    }
+}
+
+fn edge(timeouts: Timeouts) -> Edge {
+    Edge::start(Limits::default(), timeouts)
+}
 
 #[tokio::test]
-async fn smoke() {
-    let config = Config {
-        listeners: vec![Listener {
-            address: "127.0.0.1:0".parse().unwrap(),
-            place: "test".into(),
-        }],
-        descriptors: vec![],
-        upstreams: vec![],
-        routes: vec![],
-        defaults: Arc::new(Policy::default()),
-        limits: Limits::default(),
-        timeouts: Timeouts::default(),
-        workers: std::num::NonZeroUsize::new(2),
-        trusted_proxies: vec![],
+async fn both_protocols_are_served_on_one_port() {
+    let edge = edge(patient());
+    let mut http1 = Http1::connect(edge.address).await;
+    let mut http2 = Http2::connect(edge.address).await;
+    for _ in 0..3 {
+        let reply = http1.get("/a?b=c").await;
+        assert!(reply.text().starts_with("GET /a?b=c HTTP/1.1\n"));
+        let reply = http2.get("/a?b=c").await;
+        let line = "GET http://test/a?b=c HTTP/2.0\n";
+        assert!(reply.text().starts_with(line), "{}", reply.text());
+    }
+}
+
+#[tokio::test]
+async fn a_silent_connection_is_closed_at_the_header_timeout() {
+    let edge = edge(Timeouts {
+        headers: SHORT,
+        ..patient()
+    });
+    let silent = Http1::connect(edge.address).await;
+    assert!(silent.closed().await.is_empty());
+    let mut partial = Http1::connect(edge.address).await;
+    partial.send("PRI * HT").await;
+    assert!(partial.closed().await.is_empty());
+    assert_eq!(edge.finish().await.slow_heads, 2);
+}
+
+#[tokio::test]
+async fn dripping_headers_does_not_move_the_header_timeout() {
+    let edge = edge(Timeouts {
+        headers: SHORT,
+        ..patient()
+    });
+    let mut slow = Http1::connect(edge.address).await;
+    slow.send("GET / HTTP/1.1\r\nHost: test\r\n").await;
+    let drip = async {
+        use tokio::io::AsyncWriteExt;
+        while slow.stream.write_all(b"X-Drip: 1\r\n").await.is_ok() {
+            tokio::task::yield_now().await;
+            // As slow as a drip is; the test ends by the server's close.
+            tokio::time::sleep(SHORT / 20).await;
+        }
     };
-    let live = Live::build(&config, Arc::new(Schema::default()), &[]).unwrap();
-    let running = App::start(&config, live).unwrap();
-    let mut client = TcpStream::connect(running.addresses()[0]).unwrap();
-    client
-        .write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    soon("the server's patience to end", drip).await;
+    assert_eq!(edge.finish().await.slow_heads, 1);
+}
+
+#[tokio::test]
+async fn keep_alive_outlives_the_header_timeout() {
+    let edge = edge(Timeouts {
+        headers: SHORT,
+        ..patient()
+    });
+    let mut idle = Http1::connect(edge.address).await;
+    idle.get("/").await;
+    let mut second = Http1::connect(edge.address).await;
+    second.get("/").await;
+    // The header timeout runs for a kept-alive connection from the first byte of its next request.
+    second.send("GET / HT").await;
+    assert!(second.closed().await.is_empty());
+    assert_eq!(idle.get("/still").await.status, 200);
+    let counts = edge.finish().await;
+    assert_eq!((counts.slow_heads, counts.idle_closed), (1, 0));
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_at_the_keep_alive_timeout() {
+    let edge = edge(Timeouts {
+        keep_alive: SHORT,
+        ..patient()
+    });
+    let mut http1 = Http1::connect(edge.address).await;
+    http1.get("/").await;
+    assert!(http1.closed().await.is_empty());
+    let mut http2 = Http2::connect(edge.address).await;
+    http2.get("/").await;
+    let ended = soon("GOAWAY", http2.ended).await.unwrap();
+    assert!(ended.is_ok(), "a goodbye, not an error: {ended:?}");
+}
+
+#[tokio::test]
+async fn a_request_being_answered_is_not_idle() {
+    let mut edge = edge(Timeouts {
+        headers: SHORT,
+        keep_alive: SHORT,
+        ..patient()
+    });
+    let mut busy = Http1::connect(edge.address).await;
+    busy.send("GET /ask HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    let asked = edge.arrived().await;
+    // Its limits pass on another connection meanwhile.
+    assert!(Http1::connect(edge.address).await.closed().await.is_empty());
+    let answer = Response::new(ReplyBody::Whole(Some("at last".into())));
+    asked.reply.send(answer).unwrap();
+    assert_eq!(busy.reply().await.unwrap().text(), "at last");
+}
+
+#[tokio::test]
+async fn a_body_that_stops_coming_is_408() {
+    let edge = edge(Timeouts {
+        body_idle: SHORT,
+        ..patient()
+    });
+    for rest in [
+        "Content-Length: 10\r\n\r\nabc",
+        "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+    ] {
+        let mut client = Http1::connect(edge.address).await;
+        client
+            .send(format!("POST / HTTP/1.1\r\nHost: test\r\n{rest}"))
+            .await;
+        assert_eq!(client.reply().await.unwrap().status, 408);
+        assert!(client.closed().await.is_empty(), "then it is closed");
+    }
+    let mut http2 = Http2::connect(edge.address).await;
+    assert_eq!(http2.get("/fine").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_body_in_broken_chunks_is_400() {
+    let mut edge = edge(patient());
+    let head = "POST /ask HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for (rest, status) in [("zz\r\nabc\r\n", 400), ("5\r\nabcdeXX", 400)] {
+        let mut client = Http1::connect(edge.address).await;
+        client.send(format!("{head}{rest}")).await;
+        assert_eq!(edge.arrived().await.body, Err(status), "{rest:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_cut_off() {
+    let mut edge = edge(Timeouts {
+        write_idle: SHORT,
+        ..patient()
+    });
+    let mut deaf = Http1::connect(edge.address).await;
+    deaf.send("GET /ask HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    let asked = edge.arrived().await;
+    let flood = Response::new(ReplyBody::Flood(256 * 1024 * 1024));
+    asked.reply.send(flood).unwrap();
+    assert_eq!(edge.finish().await.stalled, 1);
+}
+
+#[tokio::test]
+async fn a_slow_reader_that_reads_is_served() {
+    let mut edge = edge(Timeouts {
+        write_idle: LONG,
+        ..patient()
+    });
+    let mut client = Http1::connect(edge.address).await;
+    client.send("GET /ask HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    let asked = edge.arrived().await;
+    let flood = Response::new(ReplyBody::Flood(8 * 1024 * 1024));
+    asked.reply.send(flood).unwrap();
+    let reply = client.reply().await.unwrap();
+    assert_eq!(reply.body.len(), 8 * 1024 * 1024);
+}
+
+#[tokio::test]
+async fn connections_of_one_address_are_limited_and_the_limit_recovers() {
+    let limits = Limits {
+        connections_per_ip_max: 2,
+        ..Limits::default()
+    };
+    let edge = Edge::start(limits, patient());
+    let mut first = Http1::connect(edge.address).await;
+    first.get("/").await;
+    let mut second = Http1::connect(edge.address).await;
+    second.get("/").await;
+    let third = Http1::connect(edge.address).await;
+    assert!(third.closed().await.is_empty());
+    assert_eq!((edge.gate.open(), edge.gate.refused()), (2, 1));
+    drop(first);
+    let again = async {
+        loop {
+            let mut client = Http1::connect(edge.address).await;
+            client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n").await;
+            if client.reply().await.is_some() {
+                break;
+            }
+        }
+    };
+    soon("a place", again).await;
+    assert_eq!(second.get("/").await.status, 200);
+}
+
+#[tokio::test]
+async fn sizes_are_limited() {
+    let limits = Limits {
+        header_bytes_max: ByteLimit::kib(8),
+        uri_bytes_max: ByteLimit::kib(2),
+        headers_max: 100,
+        ..Limits::default()
+    };
+    let edge = Edge::start(limits, patient());
+    let long = "x".repeat(3 * 1024);
+    let large = "x".repeat(9 * 1024);
+    let many = "a: b\r\n".repeat(101);
+    for (request, status) in [
+        (format!("GET /{long} HTTP/1.1\r\nHost: t\r\n\r\n"), 414),
+        (
+            format!("GET / HTTP/1.1\r\nHost: t\r\na: {large}\r\n\r\n"),
+            431,
+        ),
+        (format!("GET / HTTP/1.1\r\nHost: t\r\n{many}\r\n"), 431),
+    ] {
+        let mut client = Http1::connect(edge.address).await;
+        client.send(&request).await;
+        assert_eq!(client.reply().await.unwrap().status, status);
+        client.closed().await;
+    }
+    let mut http2 = Http2::connect(edge.address).await;
+    assert_eq!(http2.get(&format!("/{long}")).await.status, 414);
+    let mut request = Request::get("http://test/").body(Full::default()).unwrap();
+    for n in 0..120 {
+        let name: http::HeaderName = format!("x-{n}").parse().unwrap();
+        request.headers_mut().insert(name, "v".parse().unwrap());
+    }
+    assert_eq!(whole(http2.send(request).await.unwrap()).await.status, 431);
+}
+
+#[tokio::test]
+async fn a_panic_ends_one_exchange_and_nothing_else() {
+    let edge = edge(patient());
+    let mut fine = Http1::connect(edge.address).await;
+    fine.get("/").await;
+    let mut doomed = Http1::connect(edge.address).await;
+    doomed
+        .send("GET /panic HTTP/1.1\r\nHost: test\r\n\r\n")
+        .await;
+    assert!(doomed.reply().await.is_none());
+    let mut http2 = Http2::connect(edge.address).await;
+    let request = Request::get("http://test/panic")
+        .body(Full::default())
         .unwrap();
-    let mut text = String::new();
-    client.read_to_string(&mut text).unwrap();
-    assert!(text.starts_with("HTTP/1.1 "), "{text}");
-    running.shutdown().await;
+    assert!(http2.send(request).await.is_err());
+    assert_eq!(http2.get("/other-stream").await.status, 200);
+    assert_eq!(fine.get("/").await.status, 200);
+    drop((fine, http2));
+    assert_eq!(edge.finish().await.panics, 2);
+}
+
+#[tokio::test]
+async fn a_drain_finishes_what_is_under_way_and_closes_what_is_not() {
+    let mut edge = edge(patient());
+    let mut idle = Http1::connect(edge.address).await;
+    idle.get("/").await;
+    let mut idle2 = Http2::connect(edge.address).await;
+    idle2.get("/").await;
+    let silent = Http1::connect(edge.address).await;
+    let mut busy = Http1::connect(edge.address).await;
+    busy.send("GET /ask/1 HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    let asked1 = edge.arrived().await;
+    let mut busy2 = Http2::connect(edge.address).await;
+    let request = Request::get("http://test/ask/2")
+        .body(Full::<Bytes>::default())
+        .unwrap();
+    let answer2 = busy2.send.send_request(request);
+    let asked2 = edge.arrived().await;
+
+    edge.drain();
+    assert!(idle.closed().await.is_empty());
+    soon("GOAWAY", idle2.ended).await.unwrap().unwrap();
+    assert!(silent.closed().await.is_empty());
+
+    let done = || Response::new(ReplyBody::Whole(Some("done".into())));
+    asked1.reply.send(done()).unwrap();
+    let reply = busy.reply().await.unwrap();
+    assert_eq!(reply.text(), "done");
+    assert_eq!(reply.header("connection"), Some("close"));
+    assert!(busy.closed().await.is_empty());
+    asked2.reply.send(done()).unwrap();
+    let answer = soon("the answer", answer2).await.unwrap();
+    assert_eq!(whole(answer).await.text(), "done");
+    soon("the end", busy2.ended).await.unwrap().unwrap();
+    edge.finish().await;
+}
+
+#[tokio::test]
+async fn a_reply_under_way_is_cancelled_when_the_client_leaves() {
+    let mut edge = edge(patient());
+    let mut client = Http1::connect(edge.address).await;
+    client.send("GET /ask HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    let mut asked = edge.arrived().await;
+    drop(client);
+    soon("the exchange to be dropped", asked.reply.closed()).await;
+
+    let mut client = Http2::connect(edge.address).await;
+    let request = Request::get("http://test/ask")
+        .body(Full::<Bytes>::default())
+        .unwrap();
+    let answer = tokio::spawn(client.send.send_request(request));
+    let mut asked = edge.arrived().await;
+    answer.abort();
+    soon("the exchange to be dropped", asked.reply.closed()).await;
+}
+
+#[tokio::test]
+async fn pieces_of_a_reply_come_as_they_are_made() {
+    let mut edge = edge(patient());
+    let mut client = Http2::connect(edge.address).await;
+    let request = Request::get("http://test/ask")
+        .body(Full::<Bytes>::default())
+        .unwrap();
+    let answer = client.send.send_request(request);
+    let asked = edge.arrived().await;
+    let (pieces, body) = tokio::sync::mpsc::unbounded_channel();
+    let reply = Response::new(ReplyBody::Pieces(body));
+    asked.reply.send(reply).unwrap();
+    let mut body = soon("the head", answer).await.unwrap().into_body();
+    for piece in ["one", "two"] {
+        pieces.send(piece.into()).unwrap();
+        let frame = soon("a piece", body.frame()).await.unwrap().unwrap();
+        assert_eq!(frame.into_data().unwrap(), piece);
+    }
+}
+
+#[test]
+fn an_address_in_use_is_said_to_be() {
+    let any = "127.0.0.1:0".parse().unwrap();
+    let first = listener::bind(any, 3).unwrap();
+    assert_eq!(first.sockets.len(), 3);
+    assert_ne!(first.address.port(), 0);
+    let error = listener::bind(first.address, 1).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("can't listen on {}: the address is in use", first.address)
+    );
+    drop(first);
+    listener::bind(error.address, 2).unwrap();
+}
+
+/// Set for the process that runs out of files.
+const STARVED: &str = "TRANSOM_TEST_STARVED";
+const FILES: u64 = 48;
+const CLIENTS: usize = 100;
+
+#[test]
+fn running_out_of_files_pauses_accepting_and_ends() {
+    if std::env::var_os(STARVED).is_some() {
+        return starve();
+    }
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["running_out_of_files_pauses_accepting_and_ends", "--exact"])
+        .arg("--nocapture")
+        .env(STARVED, "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
+    let address = said(&mut out, "address ").parse().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let mut clients = Vec::new();
+        for _ in 0..CLIENTS {
+            let mut client = Http1::connect(address).await;
+            client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n").await;
+            clients.push(client);
+        }
+        // The first ones have a file and keep it; each that leaves makes room for one of the rest.
+        for mut client in clients {
+            let reply = client.reply().await.expect("each is served in the end");
+            assert_eq!(reply.status, 200);
+        }
+    });
+    drop(child.stdin.take());
+    let pauses: u64 = said(&mut out, "pauses ").parse().unwrap();
+    assert!(pauses > 0, "the limit of files was reached");
+    assert!(child.wait().unwrap().success());
+}
+
+/// The rest of the next line that has `mark`.
+fn said(out: &mut impl std::io::BufRead, mark: &str) -> String {
+    loop {
+        let mut line = String::new();
+        assert_ne!(out.read_line(&mut line).unwrap(), 0, "no {mark:?}");
+        if let Some((_, rest)) = line.split_once(mark) {
+            return rest.trim().to_owned();
+        }
+    }
+}
+
+fn starve() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = Rlimit {
+        current: Some(FILES),
+        maximum: getrlimit(Resource::Nofile).maximum,
+    };
+    setrlimit(Resource::Nofile, limit).unwrap();
+    let edge = edge(patient());
+    println!("address {}", edge.address);
+    std::io::read_to_string(std::io::stdin()).unwrap();
+    let counts = support::on_a_worker(edge.finish());
+    println!("pauses {}", counts.accept_pauses);
 }

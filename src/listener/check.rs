@@ -3,8 +3,9 @@
 //! since the next reader may be a load balancer in front of us.
 //!
 //! Settled by hyper before this is asked, and taken as settled: framing (with both Content-Length and
-//! Transfer-Encoding it reads chunks; that is refused here), bare LF as line end (RFC 9112 §2.2 allows
-//! it), fragments in targets (cut off). What goes upstream is framed anew in any case.
+//! Transfer-Encoding it drops the length, reads chunks and closes afterwards; equal lengths become
+//! one), bare LF as line end (RFC 9112 §2.2 allows it), fragments in targets (cut off). What goes
+//! upstream is framed anew in any case. `tests/strict.rs` states each.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;

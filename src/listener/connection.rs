@@ -176,8 +176,8 @@ struct Driver<C> {
     bounds: Rc<Bounds>,
     counters: Rc<Counters>,
     timer: Pin<Box<Sleep>>,
-    /// Told to finish; when it was for idleness, the time to stop waiting for it.
     finishing: bool,
+    /// Told to finish with nothing to do: the time to stop waiting for the client's part.
     until: Option<Instant>,
 }
 
@@ -198,13 +198,14 @@ impl<C: Served> Driver<C> {
         if !self.finishing {
             self.finishing = true;
             self.connection.as_mut().finish();
+            self.timer.as_mut().reset(Instant::now());
         }
     }
 
     /// Looks at the clock; whether the connection is to be closed at once.
     fn is_over(&mut self) -> bool {
         let now = Instant::now();
-        let wait = match self.pulse.verdict(now, &self.bounds.timeouts) {
+        let mut wait = match self.pulse.verdict(now, &self.bounds.timeouts) {
             Verdict::WaitUntil(at) => at,
             Verdict::SlowHead => {
                 count(&self.counters.slow_heads);
@@ -215,14 +216,25 @@ impl<C: Served> Driver<C> {
                 return true;
             }
             Verdict::Idle => {
-                if !C::SAYS_GOODBYE || self.until.is_some_and(|until| until <= now) {
+                if !self.finishing {
                     count(&self.counters.idle_closed);
+                }
+                if !C::SAYS_GOODBYE {
                     return true;
                 }
                 self.finish();
-                *self.until.get_or_insert(now + CLOSE_GRACE)
+                now + CLOSE_GRACE
             }
         };
+        if !self.finishing || self.pulse.is_busy() {
+            self.until = None;
+        } else {
+            let until = *self.until.get_or_insert(now + CLOSE_GRACE);
+            if until <= now {
+                return true;
+            }
+            wait = wait.min(until);
+        }
         self.timer.as_mut().reset(wait);
         false
     }

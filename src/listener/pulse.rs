@@ -96,6 +96,10 @@ impl Pulse {
         InFlight(Rc::clone(self))
     }
 
+    pub(super) fn is_busy(&self) -> bool {
+        self.in_flight.get() > 0
+    }
+
     /// Asks the driver to end the connection when its exchanges are done.
     pub(super) fn close(&self) {
         self.closing.set(true);

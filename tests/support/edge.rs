@@ -218,9 +218,11 @@ impl Edge {
     }
 
     /// Drains, waits for the end, and gives the counts.
-    pub fn finish(mut self) -> Counts {
+    pub async fn finish(mut self) -> Counts {
         self.drain();
         let thread = self.thread.take().expect("still running");
-        thread.join().expect("the edge doesn't panic")
+        tokio::task::spawn_blocking(|| thread.join().expect("the edge doesn't panic"))
+            .await
+            .expect("joined")
     }
 }
