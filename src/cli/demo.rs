@@ -116,7 +116,10 @@ const LINES: &[(&str, &str)] = &[
         "change two fields; a FieldMask says which",
         r#"curl -X PATCH --json '{"tagline": "Mind the gap", "playersMax": 16}' '@/v1/games/4?update_mask=tagline,playersMax'"#,
     ),
-    ("a custom verb", "curl --json '{}' @/v1/games/25:publish"),
+    (
+        "a custom verb (publishes what you created)",
+        "curl --json '{}' @/v1/games/25:publish",
+    ),
     ("remove (try it twice)", "curl -i -X DELETE @/v1/games/24"),
     (
         "an error of the service, with typed details",
@@ -166,9 +169,6 @@ Paste any of these:
     _ = write!(
         text,
         "
-  # which rule takes a request, and what is bound to what
-  {program} explain --upstream {service} GET '{url}/v1/games?tags=water&min_rating=4'
-
 Your own service: {program} run --upstream HOST:PORT
 Stop with Ctrl-C.
 "

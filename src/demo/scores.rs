@@ -100,13 +100,9 @@ fn lost(sequence: u32) -> Status {
         .into()
 }
 
-/// The score with this number. The points come from a bit mixer over game and number.
+/// The score with this number: its player and points come from mixed bits of game and number.
 fn score(game: i64, sequence: u32) -> Score {
-    let mut bits = game.cast_unsigned().rotate_left(32) ^ u64::from(sequence);
-    for _ in 0..2 {
-        bits = (bits ^ (bits >> 31)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-    let bits = bits >> 16;
+    let bits = mix(mix(game.cast_unsigned()) ^ u64::from(sequence));
     let player = usize::try_from(bits % 12).ok().and_then(|n| PLAYERS.get(n));
     Score {
         game_id: game,
@@ -119,4 +115,12 @@ fn score(game: i64, sequence: u32) -> Score {
         }),
         personal_best: (bits >> 4).is_multiple_of(5),
     }
+}
+
+/// The finaliser of splitmix64.
+fn mix(seed: u64) -> u64 {
+    let mut bits = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
 }
