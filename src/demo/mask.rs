@@ -205,3 +205,82 @@ fn copy_download(field: Option<&str>, from: &Game, to: &mut Game) -> bool {
     to.delivery = Some(Delivery::Download(target));
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use prost_types::{Struct, Value, value::Kind};
+
+    use super::*;
+
+    fn browser(url: &str, width: i32) -> Option<Delivery> {
+        Some(Delivery::Browser(BrowserDelivery {
+            url: url.into(),
+            width,
+            height: 1,
+        }))
+    }
+
+    fn changed(game: &Game, wanted: &Game, paths: &[&str]) -> Game {
+        let mut game = game.clone();
+        let mask = FieldMask {
+            paths: paths.iter().map(|&p| p.to_owned()).collect(),
+        };
+        update(&mut game, wanted, Some(&mask)).unwrap();
+        game
+    }
+
+    #[test]
+    fn a_member_of_a_oneof_clears_itself_and_no_other() {
+        let game = Game {
+            delivery: browser("https://a", 5),
+            ..Game::default()
+        };
+        let nothing = Game::default();
+        assert_eq!(changed(&game, &nothing, &["download"]), game);
+        assert_eq!(changed(&game, &nothing, &["browser"]).delivery, None);
+        let other = Game {
+            delivery: browser("https://b", 9),
+            ..Game::default()
+        };
+        let part = changed(&game, &other, &["browser.width"]);
+        assert_eq!(part.delivery, browser("https://a", 9));
+        let switched = changed(&game, &other, &["download.url"]);
+        assert!(matches!(switched.delivery, Some(Delivery::Download(_))));
+    }
+
+    #[test]
+    fn one_key_of_the_metadata_is_set_or_removed() {
+        let of = |pairs: &[(&str, f64)]| Game {
+            metadata: Some(Struct {
+                fields: pairs
+                    .iter()
+                    .map(|&(key, number)| {
+                        let kind = Some(Kind::NumberValue(number));
+                        (key.to_owned(), Value { kind })
+                    })
+                    .collect(),
+            }),
+            ..Game::default()
+        };
+        let game = of(&[("a", 1.0), ("b", 2.0)]);
+        let wanted = of(&[("a", 7.0)]);
+        let paths = ["metadata.a", "metadata.b"];
+        assert_eq!(changed(&game, &wanted, &paths), of(&[("a", 7.0)]));
+        assert_eq!(changed(&game, &wanted, &["metadata"]), wanted);
+    }
+
+    #[test]
+    fn a_star_is_all_that_a_client_may_change() {
+        let game = Game {
+            id: 4,
+            title: "old".into(),
+            rating: 3.0,
+            ..Game::default()
+        };
+        let kept = Game {
+            title: String::new(),
+            ..game.clone()
+        };
+        assert_eq!(changed(&game, &Game::default(), &["*"]), kept);
+    }
+}
