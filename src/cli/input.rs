@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::config::model::Config;
 use crate::config::{self, Loaded};
+use crate::control::sources::Reflection;
 
 /// The command was called wrongly.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +65,19 @@ pub struct DescriptorArgs {
     /// Ask the upstreams of `reflection` sources
     #[arg(long, conflicts_with = "descriptors")]
     pub online: bool,
+}
+
+impl DescriptorArgs {
+    /// How a command that only looks reads `reflection` sources. Where the only source is the
+    /// upstream on the command line, it is asked.
+    #[must_use]
+    pub fn reflection(&self, config: &ConfigArgs) -> Reflection {
+        match &self.descriptors {
+            Some(file) => Reflection::Instead(file.clone()),
+            None if self.online || config.upstream.is_some() => Reflection::Ask,
+            None => Reflection::LeaveOut,
+        }
+    }
 }
 
 /// Variables of the process; one that is no Unicode counts as unset.

@@ -1,18 +1,47 @@
 //! The arguments of `transom routes` and `transom explain`, which look at a generation and serve nothing.
 
-use super::{ConfigArgs, DescriptorArgs, Outcome};
+use std::io::Read;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::ValueEnum;
+
+use super::explain::{Question, explain as answer};
+use super::routes::{Listing, Which};
+use super::{ConfigArgs, DescriptorArgs, Outcome, Usage, print};
+use crate::control::sources::{self, Loaded};
+
+/// A body on the command line or in a file; more than a gateway takes by default.
+const BODY_BYTES_MAX: u64 = 64 << 20;
 
 /// Which config.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  transom routes                             the routes of ./transom.yaml
+  transom routes --upstream localhost:50051  what a service's reflection would give
+  transom routes --all --format json         methods without a rule too, for programs")]
 pub struct RoutesArgs {
     #[command(flatten)]
     pub config: ConfigArgs,
     #[command(flatten)]
     pub descriptors: DescriptorArgs,
+    /// List methods of mounted services that have no HTTP rule, too
+    #[arg(long)]
+    pub all: bool,
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Form,
 }
 
 /// Which request.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  transom explain GET '/v1/games/7?tags=a'
+  transom explain POST /v1/games --body '{\"title\": \"Pong\"}'
+  transom explain POST /v1/games --body @game.json
+  transom explain GET https://api.example.com/v1/games")]
 pub struct ExplainArgs {
     /// HTTP method
     #[arg(value_name = "METHOD")]
@@ -24,12 +53,103 @@ pub struct ExplainArgs {
     pub config: ConfigArgs,
     #[command(flatten)]
     pub descriptors: DescriptorArgs,
+    /// The request body; `@FILE` reads it from a file, `@-` from stdin
+    #[arg(long, value_name = "TEXT")]
+    pub body: Option<String>,
+    /// The request's host, for routes of one
+    #[arg(long, value_name = "HOST")]
+    pub host: Option<String>,
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Form,
 }
 
-pub fn routes(_: RoutesArgs) -> Outcome {
-    anyhow::bail!("`routes` is not built yet")
+/// Who reads the answer.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum Form {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
 }
 
-pub fn explain(_: ExplainArgs) -> Outcome {
-    anyhow::bail!("`explain` is not built yet")
+pub fn routes(args: RoutesArgs) -> Outcome {
+    let loaded = load(&args.config, &args.descriptors)?;
+    let which = match args.all {
+        true => Which::All,
+        false => Which::Ruled,
+    };
+    let listing = Listing::of(&loaded.live, which);
+    show(&listing, args.format, |out| listing.print(out))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn explain(args: ExplainArgs) -> Outcome {
+    let question = Question {
+        method: args
+            .method
+            .parse()
+            .map_err(|_| Usage(format!("{:?} is not an HTTP method", args.method)))?,
+        url: args
+            .url
+            .parse()
+            .map_err(|e| Usage(format!("{:?} is not a URL: {e}", args.url)))?,
+        host: args.host,
+        body: args.body.as_deref().map(body).transpose()?,
+    };
+    let loaded = load(&args.config, &args.descriptors)?;
+    let answer = answer(&loaded.live, &question);
+    show(&answer, args.format, |out| answer.print(out))?;
+    Ok(match answer.status {
+        None => ExitCode::SUCCESS,
+        Some(_) => ExitCode::from(super::WRONG_INPUT),
+    })
+}
+
+fn show(
+    answer: &impl serde::Serialize,
+    form: Form,
+    text: impl Fn(&mut Vec<u8>) -> std::io::Result<()>,
+) -> anyhow::Result<()> {
+    let mut out = Vec::new();
+    match form {
+        Form::Text => text(&mut out)?,
+        Form::Json => {
+            serde_json::to_writer_pretty(&mut out, answer)?;
+            out.push(b'\n');
+        }
+    }
+    print(&String::from_utf8_lossy(&out))
+}
+
+/// The generation that the arguments mean; warnings go to stderr.
+fn load(config: &ConfigArgs, descriptors: &DescriptorArgs) -> anyhow::Result<Loaded> {
+    let config_loaded = config.load(None)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let reflection = descriptors.reflection(config);
+    let loaded = runtime.block_on(sources::load(&config_loaded.config, &reflection))?;
+    let mut warnings = config_loaded.warnings;
+    warnings.extend(loaded.warnings.clone());
+    if !warnings.is_empty() {
+        eprint!("{}", warnings.render(super::stderr_format()));
+    }
+    Ok(loaded)
+}
+
+fn body(argument: &str) -> anyhow::Result<Vec<u8>> {
+    let Some(file) = argument.strip_prefix('@') else {
+        return Ok(argument.as_bytes().to_vec());
+    };
+    let mut bytes = Vec::new();
+    match file {
+        "-" => std::io::stdin()
+            .take(BODY_BYTES_MAX)
+            .read_to_end(&mut bytes),
+        file => std::fs::File::open(Path::new(file))
+            .and_then(|f| f.take(BODY_BYTES_MAX).read_to_end(&mut bytes)),
+    }
+    .with_context(|| format!("can't read the body from {file}"))?;
+    Ok(bytes)
 }

@@ -9,7 +9,8 @@ pub(crate) mod tests;
 use std::sync::Arc;
 
 use crate::codec::Codec;
-use crate::config::model::{Config, Place, Policy, SelectorRule, Upstream, UpstreamId};
+use crate::config::diagnostic::Diagnostic;
+use crate::config::model::{Config, Matcher, Place, Policy, SelectorRule, Upstream, UpstreamId};
 use crate::limits::{Limits, Timeouts};
 use crate::route::{HostPattern, RouteId, Table};
 use crate::schema::Schema;
@@ -75,6 +76,31 @@ pub struct BuildError {
     pub message: String,
     /// What to do about it.
     pub help: Option<String>,
+}
+
+impl BuildError {
+    /// As a finding among others.
+    #[must_use]
+    pub fn diagnostic(&self) -> Diagnostic {
+        let told = Diagnostic::error(self.message.clone());
+        told.at(&self.place).maybe_help(self.help.clone())
+    }
+}
+
+impl Matcher {
+    /// Whether the schema has a service (or the method) that it names.
+    #[must_use]
+    pub fn is_known(&self, schema: &Schema) -> bool {
+        match self {
+            Self::Services { globs } => {
+                globs.iter().any(|g| mount::any_service(schema, &g.pattern))
+            }
+            Self::Rpc {
+                service, method, ..
+            } => schema.find_method(service, method).is_some(),
+            Self::Path(_) => true,
+        }
+    }
 }
 
 impl Live {

@@ -111,7 +111,7 @@ impl<'a> Mounts<'a> {
     fn expand(&mut self, schema: &'a Schema, globs: &[Glob]) -> Vec<&'a Service> {
         let services = || schema.services().iter().filter(|s| !is_built_in(s));
         for glob in globs {
-            if !services().any(|s| matches_glob(&glob.pattern, &s.full_name)) {
+            if !any_service(schema, &glob.pattern) {
                 let message = format!("no service matches {:?}", glob.pattern);
                 self.error(&glob.place, message, suggest_glob(schema, &glob.pattern));
             }
@@ -210,6 +210,12 @@ fn find<'s>(
             Err((format!("no descriptor has a service {service:?}"), help))
         }
     }
+}
+
+/// Whether a glob matches some service.
+pub(super) fn any_service(schema: &Schema, pattern: &str) -> bool {
+    let mut services = schema.services().iter().filter(|s| !is_built_in(s));
+    services.any(|s| matches_glob(pattern, &s.full_name))
 }
 
 /// `*` stands for any run of characters, dots included, as in the selectors of Google's service

@@ -18,9 +18,9 @@ mod stub_options;
 mod types;
 mod well_known;
 
-pub use compile::compile;
+pub use compile::{TEXT_BYTES_MAX, TEXT_FILES_MAX, compile};
 pub use error::{Place, SchemaError};
-pub use sources::SchemaBuilder;
+pub use sources::{SET_BYTES_MAX, SchemaBuilder};
 
 pub use types::{
     Cardinality, Enum, EnumId, EnumValue, ExtensionRef, Field, FieldIndex, FieldRef, HttpPattern,
