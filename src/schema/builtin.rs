@@ -154,5 +154,5 @@ pub(crate) fn is_vendored_package(package: &str) -> bool {
 pub(crate) fn pool_set() -> Result<&'static [u8], &'static Vec<SchemaError>> {
     static SET: LazyLock<Result<Vec<u8>, Vec<SchemaError>>> =
         LazyLock::new(|| compile::compile_named(POOL.iter().chain(PROTOBUF).copied()));
-    SET.as_deref().map_err(|errors| errors)
+    SET.as_deref()
 }

@@ -31,7 +31,8 @@ type Texts<'a> = HashMap<Cow<'a, str>, &'a str>;
 /// with `/` between its parts. Imported built-in files are in the result.
 ///
 /// Vendored copies of built-in files under another root (`third_party/google/api/http.proto`) stand in
-/// for the built-in ones; copies of `google/protobuf` are passed over.
+/// for the built-in ones. Copies of protobuf's well-known files are passed over, and whatever else lies in
+/// `google/protobuf/` is compiled only when another file imports it.
 ///
 /// # Errors
 /// Every fault of every file, with its place; the origin of each is left for the caller to set.
@@ -65,7 +66,10 @@ pub fn compile(files: &[(String, String)]) -> Result<Vec<u8>, Vec<SchemaError>> 
         } else {
             texts.entry(Cow::Borrowed(name)).or_insert(text);
         }
-        roots.push(name);
+        // protobuf's own tree brings tests and generator options that only it needs.
+        if !name.starts_with("google/protobuf/") {
+            roots.push(name);
+        }
     }
     Compiler::new(texts).run(roots)
 }

@@ -42,11 +42,6 @@ impl SchemaError {
         self
     }
 
-    pub(crate) fn from_source(mut self, origin: &str) -> Self {
-        origin.clone_into(&mut self.0.origin);
-        self
-    }
-
     pub(crate) fn in_file(mut self, file: &str) -> Self {
         self.0.file = Some(file.to_owned());
         self
@@ -64,8 +59,9 @@ impl SchemaError {
 
     /// The same fault with the source it came from: [`compile`](super::compile) doesn't know it.
     #[must_use]
-    pub fn with_origin(self, origin: &str) -> Self {
-        self.from_source(origin)
+    pub fn with_origin(mut self, origin: &str) -> Self {
+        origin.clone_into(&mut self.0.origin);
+        self
     }
 
     /// The source as the caller named it (`file arcade.binpb`, `reflection games`); may be empty.

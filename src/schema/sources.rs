@@ -71,7 +71,7 @@ impl SchemaBuilder {
         if self.files.len().saturating_add(files.len()) > FILES_MAX {
             return Err(
                 SchemaError::new(format!("more than {FILES_MAX} files in all sources"))
-                    .from_source(source),
+                    .with_origin(source),
             );
         }
         self.files.extend(files);
@@ -126,7 +126,7 @@ impl Faults {
 }
 
 fn decode_set(source: &str, bytes: &[u8], rank: Rank) -> Result<Vec<SourceFile>, SchemaError> {
-    let fail = |message: String| SchemaError::new(message).from_source(source);
+    let fail = |message: String| SchemaError::new(message).with_origin(source);
     if bytes.len() > SET_BYTES_MAX {
         return Err(fail(format!(
             "the descriptor set has {} bytes; at most {SET_BYTES_MAX} are read",
@@ -160,12 +160,12 @@ fn decode_file(
             let name = FileName::decode(raw.clone()).ok().and_then(|f| f.name);
             let name = name.unwrap_or_else(|| format!("#{}", index.saturating_add(1)));
             return Err(SchemaError::new(format!("not a file descriptor: {error}"))
-                .from_source(origin)
+                .with_origin(origin)
                 .in_file(&names::shown(&name)));
         }
     };
     let name = names::shown(file.name.as_deref().unwrap_or("(unnamed file)"));
-    let fail = |message: String| SchemaError::new(message).from_source(origin).in_file(&name);
+    let fail = |message: String| SchemaError::new(message).with_origin(origin).in_file(&name);
     let (syntax, features) = editions::of_file(&file).map_err(fail)?;
     let package = file.package.as_deref().unwrap_or_default();
     if !package.is_empty() {
@@ -413,7 +413,7 @@ impl Clashes {
                     )
             };
             let file = new_file.file.name.as_deref().unwrap_or_default();
-            faults.push(error.of(&shown).from_source(&new_file.origin).in_file(file));
+            faults.push(error.of(&shown).with_origin(&new_file.origin).in_file(file));
         }
     }
 }

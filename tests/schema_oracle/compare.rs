@@ -253,12 +253,7 @@ fn method(
             let value = options.get_extension(&http).into_owned();
             rule(value.as_message().expect("google.api.http is a message"))
         });
-    same(
-        name,
-        &ours.http.as_ref().map(|rule| ours_rule(rule)),
-        &rule,
-        found,
-    );
+    same(name, &ours.http.as_ref().map(ours_rule), &rule, found);
 }
 
 /// Method, template, body, response body; additional bindings behind.

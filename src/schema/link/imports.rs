@@ -108,7 +108,7 @@ fn report_cycle(files: &[SourceFile], stack: &[(usize, usize)], to: usize, fault
     let origin = files.get(to).map_or("", |f| &*f.origin);
     faults.push(
         SchemaError::new(format!("files import each other: {shown}"))
-            .from_source(origin)
+            .with_origin(origin)
             .in_file(name(to)),
     );
 }

@@ -88,7 +88,7 @@ impl<'a> Linker<'a, '_> {
     fn fault_with(&mut self, file: usize, error: SchemaError) {
         let error = match self.files.get(file) {
             Some(source) => error
-                .from_source(&source.origin)
+                .with_origin(&source.origin)
                 .in_file(source.file.name.as_deref().unwrap_or_default()),
             None => error,
         };
