@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .skip(1)
         .find(|a| !a.starts_with("--"))
         .map_or_else(
-            || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers/google-proto-files"),
+            || Path::new(env!("CARGO_MANIFEST_DIR")).join(".peers/google-proto-files"),
             PathBuf::from,
         );
     let texts = read(&folder)?;

@@ -41,7 +41,7 @@ pub struct FileDescriptor {
     pub extension: Vec<FieldDescriptor>,
     #[prost(message, optional, tag = "8")]
     pub options: Option<FeatureOptions50>,
-    /// `SourceCodeInfo`, read only for files with services.
+    /// `SourceCodeInfo`, in bytes: only the places of methods are read.
     #[prost(bytes = "bytes", optional, tag = "9")]
     pub source_code_info: Option<bytes::Bytes>,
     #[prost(string, optional, tag = "12")]
@@ -255,13 +255,7 @@ pub struct FeatureSet {
     pub json_format: Option<i32>,
 }
 
-#[derive(Clone, PartialEq, Message)]
-pub struct SourceCodeInfo {
-    #[prost(message, repeated, tag = "1")]
-    pub location: Vec<Location>,
-}
-
-/// `span` is line, column, \[end line,\] end column, all from zero.
+/// `SourceCodeInfo.location`. `span` is line, column, \[end line,\] end column, all from zero.
 #[derive(Clone, PartialEq, Message)]
 pub struct Location {
     #[prost(int32, repeated, tag = "1")]

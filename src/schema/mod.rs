@@ -17,6 +17,7 @@ mod sources;
 mod stub_options;
 mod types;
 mod well_known;
+mod wire;
 
 pub use compile::{TEXT_BYTES_MAX, TEXT_FILES_MAX, compile};
 pub use error::{Place, SchemaError};

@@ -21,6 +21,7 @@ use super::error::SchemaError;
 use super::link;
 use super::names;
 use super::types::Schema;
+use super::wire;
 
 /// A set above this is refused unread. All of googleapis with comments is a quarter of it.
 pub const SET_BYTES_MAX: usize = 128 << 20;
@@ -131,6 +132,12 @@ fn decode_set(source: &str, bytes: &[u8], rank: Rank) -> Result<Vec<SourceFile>,
         return Err(fail(format!(
             "the descriptor set has {} bytes; at most {SET_BYTES_MAX} are read",
             bytes.len()
+        )));
+    }
+    if !wire::is_moderate(bytes) {
+        return Err(fail(format!(
+            "the descriptor set declares more than {} things",
+            wire::ELEMENTS_MAX
         )));
     }
     let set = RawSet::decode(bytes).map_err(|e| {

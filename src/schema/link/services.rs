@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use prost::Message as _;
 
-use super::super::descriptor::{MethodDescriptor, ServiceDescriptor, SourceCodeInfo};
+use super::super::descriptor::{Location, MethodDescriptor, ServiceDescriptor};
 use super::super::error::{Place, SchemaError};
 use super::super::http_rule;
 use super::super::names;
 use super::super::sources::{Item, SourceFile, Unit};
 use super::super::types::{MessageId, Method, Service, StreamKind};
+use super::super::wire;
 use super::{Linker, Symbol};
 
 /// `FileDescriptorProto.service` and `ServiceDescriptorProto.method`, as in source paths.
@@ -162,16 +163,15 @@ impl<'a> Linker<'a, '_> {
     }
 }
 
-/// Broken source info costs the places, not the schema: nothing depends on it.
+/// Broken source info costs the places, not the schema: nothing depends on it. Locations are read one
+/// by one, because a file has thousands and only those of methods are kept.
 fn method_locations(source: &SourceFile) -> Locations {
-    let Some(bytes) = &source.file.source_code_info else {
-        return Locations::new();
-    };
-    let Ok(info) = SourceCodeInfo::decode(bytes.clone()) else {
-        return Locations::new();
-    };
     let mut places = Locations::new();
-    for location in &info.location {
+    let info = source.file.source_code_info.as_deref().unwrap_or_default();
+    for (tag, bytes) in wire::Fields(info) {
+        let Some(location) = Location::decode(bytes).ok().filter(|_| tag == 1) else {
+            continue;
+        };
         let [SERVICE_TAG, service, METHOD_TAG, method] = *location.path.as_slice() else {
             continue;
         };

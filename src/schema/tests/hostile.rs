@@ -620,3 +620,40 @@ fn faults_are_bounded() {
     assert_eq!(errors.len(), 1001);
     assert_eq!(errors[1000].message(), "and 2000 more");
 }
+
+/// Two bytes on the wire that take hundreds in memory.
+#[test]
+fn counts_are_bounded_before_anything_is_decoded() {
+    let many = |tag: u8| [tag, 0].repeat(2_100_000);
+    let mut files = vec![many(0x0a)];
+    // Imports, messages, fields and additional bindings.
+    for (tag, outer) in [
+        (0x1a, &[][..]),
+        (0x22, &[]),
+        (0x12, &[4]),
+        (0x5a, &[72_295_728, 4, 2, 6]),
+    ] {
+        let mut bytes = many(tag);
+        for field in outer.iter().chain(&[1_u32]) {
+            let mut wrapped = Vec::new();
+            prost::encoding::encode_key(
+                *field,
+                prost::encoding::WireType::LengthDelimited,
+                &mut wrapped,
+            );
+            prost::encoding::encode_varint(bytes.len() as u64, &mut wrapped);
+            wrapped.append(&mut bytes);
+            bytes = wrapped;
+        }
+        files.push(bytes);
+    }
+    for set in files {
+        let error = SchemaBuilder::new()
+            .add_set("file x.binpb", &set)
+            .unwrap_err();
+        assert_eq!(
+            error.message(),
+            "the descriptor set declares more than 2000000 things"
+        );
+    }
+}
