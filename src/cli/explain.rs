@@ -15,6 +15,9 @@ use crate::transcode::{BodyRule, MethodPlan, QueryPolicy};
 
 use super::routes::{print_table, stream, upstream_name};
 
+/// Rules that lost, in the text form.
+const OTHERS_SHOWN: usize = 6;
+
 /// The request to explain.
 #[derive(Clone, Debug)]
 pub struct Question {
@@ -316,7 +319,15 @@ impl Answer {
                     format!("({})", l.place),
                 ]
             };
-            print_cells(self.others.iter().map(cells).collect(), out)?;
+            let near = self.others.iter().take(OTHERS_SHOWN).map(cells);
+            print_cells(near.collect(), out)?;
+        }
+        let more = self.others.len().saturating_sub(OTHERS_SHOWN);
+        if more > 0 {
+            writeln!(
+                out,
+                "  and {more} that are further off: --format json has them"
+            )?;
         }
         Ok(())
     }
@@ -441,3 +452,6 @@ fn encode_body(
             }),
     }
 }
+
+#[cfg(test)]
+mod tests;

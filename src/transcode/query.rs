@@ -130,7 +130,8 @@ impl QueryFault<'_> {
             return None;
         };
         let names = plan.codec.schema().message(*message)?.fields.iter();
-        let proto_names = plan.codec.options().proto_names;
+        // In the style that it was written in.
+        let proto_names = plan.codec.options().proto_names || name.contains('_');
         let shown = names.filter(|f| !f.extension).map(|f| match proto_names {
             true => &*f.name,
             false => &*f.json_name,

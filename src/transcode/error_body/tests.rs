@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::super::status::tests::status;
+use super::super::wire::put_bytes;
 use super::*;
 use crate::failure::{Failure, GrpcCode};
 
@@ -156,5 +157,49 @@ proptest! {
                 prop_assert_eq!(&last["fieldViolations"][0]["field"], &Value::from(field.clone()));
             }
         }
+    }
+}
+
+#[test]
+fn details_that_the_schema_knows_are_printed_with_their_fields() {
+    use std::sync::Arc;
+
+    use crate::codec::JsonOptions;
+
+    let schema =
+        super::super::plan::tests::schema_of("syntax = \"proto3\";\npackage t;\nmessage M {}\n");
+    let mut violation = Vec::new();
+    put_bytes(1, b"title", &mut violation);
+    put_bytes(2, b"too long", &mut violation);
+    let mut bad_request = Vec::new();
+    put_bytes(1, &violation, &mut bad_request);
+    let failure = of_service(
+        GrpcCode::InvalidArgument,
+        "x",
+        &[
+            ("type.googleapis.com/google.rpc.BadRequest", &bad_request),
+            ("type.googleapis.com/t.M", b""),
+            ("type.googleapis.com/google.protobuf.Duration", b"\x08\x03"),
+            ("type.googleapis.com/google.rpc.ErrorInfo", b"\xff"),
+            ("", b""),
+        ],
+    );
+    let details = json!([
+        {"@type": "type.googleapis.com/google.rpc.BadRequest",
+         "fieldViolations": [{"field": "title", "description": "too long"}]},
+        {"@type": "type.googleapis.com/t.M"},
+        {"@type": "type.googleapis.com/google.protobuf.Duration", "value": "3s"},
+        {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "value": "/w=="},
+        {"@type": "", "value": ""}
+    ]);
+    for pretty in [false, true] {
+        let options = JsonOptions {
+            pretty,
+            ..JsonOptions::default()
+        };
+        let codec = Codec::build(Arc::clone(&schema), options);
+        let (_, bytes) = error_body(&failure, ErrorFormat::Status, Inner::Hide, Some(&codec));
+        let value: Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(value["details"], details, "pretty: {pretty}");
     }
 }

@@ -1,0 +1,166 @@
+use super::*;
+use crate::live::tests::live;
+
+const ROUTES: &str = "  - { services: [\"shop.v1.*\"], upstream: games }\n  \
+                      - { prefix: /, upstream: site }\n";
+
+fn ask(method: &str, url: &str, body: Option<&str>) -> Answer {
+    let question = Question {
+        method: method.parse().unwrap(),
+        url: url.parse().unwrap(),
+        host: None,
+        body: body.map(|b| b.as_bytes().to_vec()),
+    };
+    explain(&live(ROUTES), &question)
+}
+
+/// The text form up to the rules that lost, whose words are the route table's.
+fn head(answer: &Answer) -> String {
+    let mut out = Vec::new();
+    answer.print(&mut out).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    text.split("\nwhy others lost").next().unwrap().to_owned()
+}
+
+#[test]
+fn a_request_that_goes_through() {
+    let answer = ask(
+        "GET",
+        "/v1/games/a%2Fb?tags=x&tags=y%20z&pageSize=5&labels[en]=q",
+        None,
+    );
+    assert_eq!(answer.status, None);
+    assert_eq!(
+        head(&answer),
+        "\
+GET /v1/games/a%2Fb?tags=x&tags=y%20z&pageSize=5&labels[en]=q
+  matches GET /v1/games/{game_id} (games.proto:6:3)
+  goes to shop.v1.Games/GetGame (unary) on upstream games
+
+bindings
+  path   {game_id}   \"a/b\"  → game_id
+  query  tags        \"x\"    → tags
+  query  tags        \"y z\"  → tags
+  query  pageSize    \"5\"    → page_size
+  query  labels[en]  \"q\"    → labels[en]
+
+message shop.v1.GetGameRequest for /shop.v1.Games/GetGame
+  {
+    \"gameId\": \"a/b\",
+    \"tags\": [
+      \"x\",
+      \"y z\"
+    ],
+    \"pageSize\": 5,
+    \"labels\": {
+      \"en\": \"q\"
+    }
+  }
+"
+    );
+    assert!(answer.others.iter().any(|o| o.rule == "prefix /"));
+    assert!(
+        answer
+            .others
+            .iter()
+            .all(|o| o.rule != "GET /v1/games/{game_id}")
+    );
+}
+
+#[test]
+fn every_fault_of_a_request_is_shown() {
+    let answer = ask(
+        "GET",
+        "/v1/games/7?page_size=x&pagesize=5&game_id=8&a%zz=1",
+        None,
+    );
+    assert_eq!(answer.status, Some(400));
+    let text = head(&answer);
+    let faults = text.split("\nfaults\n").nth(1).unwrap();
+    assert_eq!(faults.lines().count(), 4, "{text}");
+    assert!(
+        text.contains("refused with 400: 4 fields are wrong: page_size, pagesize, game_id, a%zz")
+    );
+    assert!(
+        text.contains("pagesize   \"5\"  ✗ unknown query parameter; did you mean \"pageSize\"?"),
+        "{text}"
+    );
+    assert!(
+        text.contains("✗ comes from the path, not from the query"),
+        "{text}"
+    );
+    assert_eq!(answer.sent, None);
+}
+
+#[test]
+fn a_body_is_part_of_the_message() {
+    let body = r#"{"title": "Pong", "plays": "7"}"#;
+    let answer = ask("POST", "/v1/games?request_id=r", Some(body));
+    let sent: serde_json::Value = serde_json::from_str(&answer.sent.clone().unwrap().json).unwrap();
+    assert_eq!(
+        sent,
+        serde_json::json!({"game": {"title": "Pong", "plays": "7"}, "requestId": "r"})
+    );
+    assert!(
+        head(&answer).contains("body   JSON        31 bytes  → game\n"),
+        "{}",
+        head(&answer)
+    );
+    let none = ask("POST", "/v1/games", None);
+    assert!(head(&none).contains("→ game (none given: try --body)"));
+    let unread = ask("GET", "/v1/games/7", Some("{}"));
+    assert!(head(&unread).contains("✗ the rule takes no body"));
+}
+
+#[test]
+fn a_wrong_body_is_a_400_that_names_the_field() {
+    let answer = ask("POST", "/v1/games", Some(r#"{"plays": true}"#));
+    assert_eq!(answer.status, Some(400));
+    assert_eq!(answer.violations[0].0, "plays");
+}
+
+#[test]
+fn requests_that_no_rule_takes() {
+    let method = ask("DELETE", "/v1/games/7", None);
+    let routed = method.route.clone().unwrap();
+    assert_eq!(
+        routed.target, "proxy",
+        "the prefix route takes what rules refuse"
+    );
+    let without_proxy = live("  - { services: [\"shop.v1.*\"], upstream: games }\n");
+    let question = |method: &str, url: &str| Question {
+        method: method.parse().unwrap(),
+        url: url.parse().unwrap(),
+        host: None,
+        body: None,
+    };
+    let refused = explain(&without_proxy, &question("DELETE", "/v1/games/7"));
+    assert_eq!(refused.status, Some(405));
+    assert!(refused.message.unwrap().contains("GET"));
+    assert!(
+        refused
+            .others
+            .iter()
+            .any(|o| o.rule == "GET /v1/games/{game_id}")
+    );
+    let missing = explain(&without_proxy, &question("GET", "/v2/games/7"));
+    assert_eq!(missing.status, Some(404));
+    let broken = explain(&without_proxy, &question("GET", "/v1/%zz"));
+    assert_eq!(broken.status, Some(400));
+}
+
+#[test]
+fn long_lists_of_losers_are_cut_in_the_text_alone() {
+    let mut answer = ask("GET", "/v1/games/7", None);
+    let loser = answer.others[0].clone();
+    answer.others = vec![loser; OTHERS_SHOWN + 3];
+    let mut out = Vec::new();
+    answer.print(&mut out).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    assert!(
+        text.ends_with("  and 3 that are further off: --format json has them\n"),
+        "{text}"
+    );
+    let json = serde_json::to_value(&answer).unwrap();
+    assert_eq!(json["others"].as_array().unwrap().len(), OTHERS_SHOWN + 3);
+}
