@@ -58,6 +58,21 @@ impl Http1 {
 
     /// The next reply, or `None` when the server closed the connection before it.
     pub async fn reply(&mut self) -> Option<Reply> {
+        let mut reply = self.head().await?;
+        if reply.status == 100 {
+            return Some(reply);
+        }
+        if reply.header("transfer-encoding") == Some("chunked") {
+            reply.body = self.chunks().await;
+        } else if let Some(length) = reply.header("content-length") {
+            let length: usize = length.parse().expect("length");
+            reply.body = self.exactly(length).await;
+        }
+        Some(reply)
+    }
+
+    /// The next reply's status line and headers.
+    pub async fn head(&mut self) -> Option<Reply> {
         let head_end = loop {
             if let Some(at) = find(&self.ahead, b"\r\n\r\n") {
                 break at;
@@ -73,21 +88,19 @@ impl Http1 {
             .filter_map(|l| l.split_once(':'))
             .map(|(n, v)| (n.to_ascii_lowercase(), v.trim().to_owned()))
             .collect();
-        let mut reply = Reply {
+        Some(Reply {
             status,
             headers,
             body: Vec::new(),
-        };
-        if status == 100 {
-            return Some(reply);
-        }
-        if reply.header("transfer-encoding") == Some("chunked") {
-            reply.body = self.chunks().await;
-        } else if let Some(length) = reply.header("content-length") {
-            let length: usize = length.parse().expect("length");
-            reply.body = self.exactly(length).await;
-        }
-        Some(reply)
+        })
+    }
+
+    /// The reply to a HEAD request: whatever came before the connection's end is taken for its body.
+    /// Ask with `Connection: close`, or it waits for the keep-alive to end.
+    pub async fn reply_to_head(mut self) -> Reply {
+        let mut reply = self.head().await.expect("a reply");
+        reply.body = self.closed().await;
+        reply
     }
 
     async fn chunks(&mut self) -> Vec<u8> {

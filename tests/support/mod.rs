@@ -6,6 +6,8 @@
 
 pub mod client;
 pub mod edge;
+pub mod gateway;
+pub mod protos;
 pub mod upstream;
 
 use std::future::Future;
