@@ -246,6 +246,7 @@ mod tests {
         assert_eq!(part.delivery, browser("https://a", 9));
         let switched = changed(&game, &other, &["download.url"]);
         assert!(matches!(switched.delivery, Some(Delivery::Download(_))));
+        assert_eq!(changed(&switched, &nothing, &["browser"]), switched);
     }
 
     #[test]
