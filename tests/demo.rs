@@ -186,12 +186,17 @@ fn check(what: &str, status: u16, body: &str) -> bool {
 fn every_printed_line_works() {
     let folder = tempfile::tempdir().unwrap();
     let mut demo = Demo::start();
-    for (what, line) in &demo.lines {
+    let (explain, curls) = demo.lines.split_last().expect("lines");
+    for (what, line) in curls {
         let (status, body) = paste(line, folder.path());
         println!("{line}\n{status} {body}\n");
         assert!(check(what, status, &body), "no check for \"{what}\"");
     }
-    assert_eq!(demo.lines.len(), 14);
+    assert_eq!(curls.len(), 14);
+    let told = run(&explain.1, folder.path());
+    println!("{}\n{told}", explain.1);
+    let parts = ["gamehub.v1.Catalogue/ListGames", "min_rating", "water"];
+    assert!(parts.iter().all(|part| told.contains(part)), "{told}");
     let picture = std::fs::read_to_string(folder.path().join("thumbnail.svg")).unwrap();
     assert!(picture.contains("The Long Stair"), "{picture}");
 

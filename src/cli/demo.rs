@@ -7,20 +7,17 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::Context;
 
 use super::{Outcome, print};
 use crate::app::{App, Running};
-use crate::config::diagnostic::{Diagnostic, Report};
-use crate::config::model::{Config, DescriptorSource};
+use crate::config::diagnostic::Report;
+use crate::config::model::Config;
 use crate::config::{self, Syntax};
-use crate::control::reflection;
+use crate::control::sources::{self, Reflection};
 use crate::demo::{self, GrpcServer};
 use crate::drain::Signals;
-use crate::live::Live;
-use crate::schema::{Schema, SchemaBuilder};
 
 const CONFIG: &str = include_str!("../../config/demo.yaml");
 
@@ -46,7 +43,11 @@ pub fn run(args: Args) -> Outcome {
         let program = program.as_deref().unwrap_or("transom");
         print(&banner(address, service.address(), program))?;
         signals.next().await;
-        gateway.shutdown().await;
+        tokio::select! {
+            () = gateway.shutdown() => {}
+            // Told twice: streams that somebody watches needn't end first.
+            _ = signals.next() => {}
+        }
         drop(service);
         Ok(ExitCode::SUCCESS)
     })
@@ -54,16 +55,8 @@ pub fn run(args: Args) -> Outcome {
 
 async fn start(listen: SocketAddr, service: &GrpcServer) -> anyhow::Result<Running> {
     let config = config(listen, service.address())?;
-    let schema = schema(&config).await?;
-    let live = Live::build(&config, Arc::new(schema), &[]).map_err(|errors| {
-        let diagnostics = errors
-            .into_iter()
-            .map(|e| Diagnostic::error(e.message).at(&e.place).maybe_help(e.help));
-        Report {
-            diagnostics: diagnostics.collect(),
-        }
-    })?;
-    App::start(&config, live)
+    let loaded = sources::load(&config, &Reflection::Ask).await?;
+    App::start(&config, loaded.live)
         .context("the gateway doesn't start (--listen IP:PORT takes another address)")
 }
 
@@ -75,26 +68,6 @@ fn config(listen: SocketAddr, service: SocketAddr) -> Result<Config, Report> {
     };
     let name = "config/demo.yaml";
     config::parse(name, CONFIG, Syntax::Yaml, Path::new(""), &environment).map(|l| l.config)
-}
-
-async fn schema(config: &Config) -> anyhow::Result<Schema> {
-    let mut builder = SchemaBuilder::new();
-    for source in &config.descriptors {
-        let DescriptorSource::Reflection { upstream, .. } = source else {
-            continue;
-        };
-        let upstream = config.upstreams.get(upstream.0 as usize);
-        let upstream = upstream.context("the demo's config has no such upstream")?;
-        let reflected = reflection::fetch(upstream, &reflection::Budget::default()).await?;
-        builder.add_set(
-            &format!("reflection of upstream \"{}\"", upstream.name),
-            &reflected.descriptors,
-        )?;
-    }
-    builder.build().map_err(|errors| {
-        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        anyhow::anyhow!(lines.join("\n"))
-    })
 }
 
 /// Something to paste: what it shows, and the command with `@` for the gateway's URL.
@@ -169,6 +142,9 @@ Paste any of these:
     _ = write!(
         text,
         "
+  # which rule takes a request, what is bound to what, and why other rules lost
+  {program} explain --upstream {service} GET '{url}/v1/games?tags=water&min_rating=4'
+
 Your own service: {program} run --upstream HOST:PORT
 Stop with Ctrl-C.
 "
