@@ -2,6 +2,7 @@
 //!
 //! A check panics when the program is wrong and returns otherwise, whatever the input.
 
+pub mod bind;
 pub mod route_lookup;
 pub mod template;
 
@@ -10,6 +11,7 @@ pub type Check = fn(&[u8]);
 
 /// All targets. The corpus of each is in `fuzz/corpus/NAME`, its binary in `fuzz_targets/NAME.rs`.
 pub const TARGETS: &[(&str, Check)] = &[
+    ("bind", bind::check),
     ("route_lookup", route_lookup::check),
     ("template", template::check),
 ];
