@@ -203,3 +203,14 @@ pub const REFLECTION_SERVICES_MAX: usize = 4_000;
 pub const REFLECTION_TIMEOUT: Duration = Duration::from_secs(30);
 /// Connecting, and each answer, of one upstream's reflection.
 pub const REFLECTION_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Files and folders looked at below one `protos` folder: the whole of googleapis is 10,000.
+pub const PROTO_ENTRIES_MAX: usize = 100_000;
+/// Folders inside each other below a `protos` folder.
+pub const PROTO_FOLDERS_DEEP_MAX: usize = 64;
+/// One `.proto` text.
+pub const PROTO_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// All `.proto` texts of a config.
+pub const PROTOS_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// One `FileDescriptorSet` file.
+pub const DESCRIPTOR_SET_BYTES_MAX: u64 = 128 * 1024 * 1024;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use transom::config::diagnostic::{Format, Report, Severity};
 use transom::config::{self, rules};
+use transom::control::sources;
 
 const SECRET: &str = "hunter2";
 
@@ -123,4 +124,26 @@ fn of_files_that_are_not_there() {
         text.contains("can't read tests/golden/no/such.yaml"),
         "{text}"
     );
+}
+
+/// Faults beyond the config: sources that can't be read, texts that don't compile, routes that don't fit.
+/// Each folder of `tests/golden/sources` is one config with what it names.
+#[test]
+fn of_sources() {
+    let mut printed = Vec::new();
+    for folder in inputs("sources").into_iter().filter(|path| path.is_dir()) {
+        let config = config::load(&folder.join("transom.yaml"), &environment)
+            .unwrap_or_else(|report| panic!("{report}"))
+            .config;
+        let text = match sources::build(&config, &sources::Reflections::new()) {
+            Ok(built) => {
+                assert!(!built.unread.is_empty(), "{} is fine", folder.display());
+                built.unchecked.render(Format::Text)
+            }
+            Err(report) => report.render(Format::Text),
+        };
+        printed.push((folder, text));
+    }
+    assert!(printed.len() > 8);
+    compare(&printed);
 }

@@ -1,12 +1,21 @@
-//! `transom check`: every mistake at once.
+//! `transom check`: every mistake at once, in config, descriptors and routes.
 
 use std::process::ExitCode;
 
 use super::{ConfigArgs, DescriptorArgs, Outcome};
-use crate::config::diagnostic::{Format, Report};
+use crate::config::diagnostic::{Format, Report, Severity};
+use crate::control::sources::Built;
 
 /// What to check and how to say it.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Reads what `run` would read and serves nothing. Without --online or --descriptors no network is used,
+and routes that only a `reflection` source could tell of are named as not checked.
+
+Examples:
+  transom check
+  transom check -c config/transom.yaml --online
+  transom check --descriptors games.binpb --format github")]
 pub struct Args {
     #[command(flatten)]
     pub config: ConfigArgs,
@@ -18,7 +27,7 @@ pub struct Args {
 }
 
 /// Who reads the findings.
-#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Output {
     /// For people: the line, a caret, what to write instead
     #[default]
@@ -32,19 +41,59 @@ pub enum Output {
 }
 
 pub fn run(args: Args) -> Outcome {
-    let report = match args.config.load(None) {
-        Ok(loaded) => loaded.warnings,
-        Err(error) => error.downcast::<Report>()?,
+    let (report, built) = match super::generation(&args.config, &args.descriptors) {
+        Ok((_, built)) => {
+            let mut report = built.report.clone();
+            report.extend(built.unchecked.clone());
+            (report, Some(built))
+        }
+        Err(error) => (error.downcast::<Report>()?, None),
     };
-    let format = match args.format {
+    let mut text = report.render(match args.format {
         Output::Text => super::stdout_format(),
         Output::Json => Format::Json,
         Output::Github => Format::Github,
         Output::Gitlab => Format::Gitlab,
-    };
-    super::print(&report.render(format))?;
+    });
+    if args.format == Output::Text {
+        if !report.is_empty() {
+            text.push('\n');
+        }
+        text.push_str(&summary(&report, built.as_ref()));
+    }
+    super::print(&text)?;
     Ok(match report.has_errors() {
         true => ExitCode::from(super::WRONG_INPUT),
         false => ExitCode::SUCCESS,
     })
+}
+
+/// `fine: 12 routes, 1 warning`
+fn summary(report: &Report, built: Option<&Built>) -> String {
+    let some = |n: usize, what: &str| match n {
+        1 => format!("1 {what}"),
+        n => format!("{n} {what}s"),
+    };
+    let warnings = match report.count(Severity::Warning) {
+        0 => String::new(),
+        n => format!(", {}", some(n, "warning")),
+    };
+    match built {
+        None => format!(
+            "{}{warnings}\n",
+            some(report.count(Severity::Error), "error")
+        ),
+        Some(built) => {
+            let word = match built.unread.is_empty() {
+                true => "fine",
+                false => {
+                    "fine as far as it could be checked (see the notes; --online asks the upstreams)"
+                }
+            };
+            format!(
+                "{word}: {}{warnings}\n",
+                some(built.live.routes.len(), "route")
+            )
+        }
+    }
 }

@@ -3,9 +3,10 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use crate::config::diagnostic::Report;
 use crate::config::model::Config;
 use crate::config::{self, Loaded};
-use crate::control::sources::Reflection;
+use crate::control::sources::{self, Built, Reflection};
 
 /// The command was called wrongly.
 #[derive(Debug, thiserror::Error)]
@@ -28,13 +29,13 @@ impl ConfigArgs {
     /// `--upstream`; `None` is 127.0.0.1:8080.
     ///
     /// # Errors
-    /// [`config::diagnostic::Report`] with every fault, or [`Usage`] when there is no config.
+    /// [`Report`] with every fault, or [`Usage`] when there is no config.
     pub fn load(&self, listen: Option<SocketAddr>) -> anyhow::Result<Loaded> {
         if let Some(endpoint) = &self.upstream {
             let listen = listen.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)));
             return Ok(Loaded {
                 config: Config::for_upstream(endpoint, listen)?,
-                warnings: config::diagnostic::Report::default(),
+                warnings: Report::default(),
             });
         }
         let path = self.path()?;
@@ -76,6 +77,32 @@ impl DescriptorArgs {
             Some(file) => Reflection::Instead(file.clone()),
             None if self.online || config.upstream.is_some() => Reflection::Ask,
             None => Reflection::LeaveOut,
+        }
+    }
+}
+
+/// Config, descriptors, schema, routes: everything that `run` would serve, nothing of it served.
+///
+/// # Errors
+/// [`Report`] with every fault and warning, [`Usage`] when there is no config.
+pub fn generation(
+    config: &ConfigArgs,
+    descriptors: &DescriptorArgs,
+) -> anyhow::Result<(Config, Built)> {
+    let loaded = config.load(None)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let reflection = descriptors.reflection(config);
+    let warnings = loaded.warnings.diagnostics;
+    match runtime.block_on(sources::load(&loaded.config, &reflection)) {
+        Ok(mut built) => {
+            built.report.diagnostics.splice(..0, warnings);
+            Ok((loaded.config, built))
+        }
+        Err(mut report) => {
+            report.diagnostics.splice(..0, warnings);
+            Err(report.into())
         }
     }
 }

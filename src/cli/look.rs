@@ -1,6 +1,6 @@
 //! The arguments of `transom routes` and `transom explain`, which look at a generation and serve nothing.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use super::explain::{Question, explain as answer};
 use super::routes::{Listing, Which};
 use super::{ConfigArgs, DescriptorArgs, Outcome, Usage, print};
-use crate::control::sources::{self, Loaded};
+use crate::control::sources::Built;
 
 /// A body on the command line or in a file; more than a gateway takes by default.
 const BODY_BYTES_MAX: u64 = 64 << 20;
@@ -123,19 +123,12 @@ fn show(
 }
 
 /// The generation that the arguments mean; warnings go to stderr.
-fn load(config: &ConfigArgs, descriptors: &DescriptorArgs) -> anyhow::Result<Loaded> {
-    let config_loaded = config.load(None)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let reflection = descriptors.reflection(config);
-    let loaded = runtime.block_on(sources::load(&config_loaded.config, &reflection))?;
-    let mut warnings = config_loaded.warnings;
-    warnings.extend(loaded.warnings.clone());
-    if !warnings.is_empty() {
-        eprint!("{}", warnings.render(super::stderr_format()));
-    }
-    Ok(loaded)
+fn load(config: &ConfigArgs, descriptors: &DescriptorArgs) -> anyhow::Result<Built> {
+    let (_, built) = super::generation(config, descriptors)?;
+    let text = built.warnings().render(super::stderr_format());
+    // The answer on stdout is what was asked for: a closed stderr doesn't matter.
+    _ = std::io::stderr().write_all(text.as_bytes());
+    Ok(built)
 }
 
 fn body(argument: &str) -> anyhow::Result<Vec<u8>> {

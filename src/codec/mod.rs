@@ -189,3 +189,6 @@ impl Codec {
         text::put_entry(self, field, key, value, wire)
     }
 }
+
+#[cfg(test)]
+mod tests;

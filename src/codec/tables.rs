@@ -80,7 +80,7 @@ pub(super) struct FieldTable {
     pub packable: bool,
     /// A 64-bit integer that is printed as a string.
     pub quoted: bool,
-    /// A closed enum: its unknown numbers are unknown fields.
+    /// A closed enum, not of a map: its unknown numbers are unknown fields.
     pub closed: bool,
     /// A `google.protobuf.Value` or `NullValue`, for which `null` is a value.
     pub null_is_value: bool,
@@ -344,7 +344,9 @@ impl Source<'_> {
             packable: element_type != wire::LEN && !is_message,
             quoted: is_64_bit(field.kind) && !self.options.int64_as_numbers,
             closed: match field.kind {
-                Kind::Enum(id) => self.enums.get(id.0 as usize).is_some_and(|e| e.closed),
+                Kind::Enum(id) if !matches!(shape, Shape::Map(_)) => {
+                    self.enums.get(id.0 as usize).is_some_and(|e| e.closed)
+                }
                 _ => false,
             },
         }

@@ -2,6 +2,7 @@
 //!
 //! Carries the line it speaks of, not the file, so it can outlive the text it was found in.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ pub enum Severity {
     Error,
 }
 
-/// A place in a file; line and column count from 1, columns in characters.
+/// A place in a file; line and column count from 1, columns in characters. Line 0 is the whole file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Location {
     pub file: Arc<str>,
@@ -28,7 +29,7 @@ pub struct Location {
 }
 
 impl Location {
-    /// Reads `file:line:column` or `file:line`; a text without numbers is all file.
+    /// Reads `file:line:column` or `file:line`; a text without numbers is a whole file.
     #[must_use]
     pub fn parse(place: &str) -> Self {
         let number = |text: &str| text.parse::<usize>().ok();
@@ -41,7 +42,7 @@ impl Location {
                 Some((file, line)) => (file, line, last),
                 None => (rest, last, 1),
             },
-            None => (place.to_owned(), 1, 1),
+            None => (place.to_owned(), 0, 0),
         };
         Self {
             file: file.into(),
@@ -53,7 +54,10 @@ impl Location {
 
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+        match self.line {
+            0 => f.write_str(&self.file),
+            line => write!(f, "{}:{line}:{}", self.file, self.column),
+        }
     }
 }
 
@@ -78,6 +82,34 @@ impl Snippet {
             mark: mark.start.min(line.len())..mark.end.min(line.len()),
             line: line.to_owned(),
         }
+    }
+}
+
+impl Snippet {
+    /// Marks by column and width in characters, columns from 1.
+    #[must_use]
+    pub fn at(line: &str, column: usize, width: usize) -> Self {
+        let offset = |chars: usize| {
+            let mut starts = line.char_indices().map(|(at, _)| at);
+            starts.nth(chars).unwrap_or(line.len())
+        };
+        let start = column.saturating_sub(1);
+        Self::new(line, offset(start)..offset(start.saturating_add(width)))
+    }
+
+    /// Marks the word or the quoted text that starts at a column.
+    fn word_at(line: &str, column: usize) -> Self {
+        let start = column.saturating_sub(1);
+        let rest: Vec<char> = line.chars().skip(start).collect();
+        let end = |c: &char| c.is_whitespace() || matches!(c, ',' | ']' | '}' | ';');
+        let width = match rest.first() {
+            Some(quote @ ('"' | '\'')) => {
+                let close = rest.iter().skip(1).position(|c| c == quote);
+                close.map_or(1, |at| at + 2)
+            }
+            _ => rest.iter().position(end).unwrap_or(rest.len()),
+        };
+        Self::at(line, column, width.max(1))
     }
 }
 
@@ -196,6 +228,24 @@ impl Report {
 
     pub fn extend(&mut self, other: Self) {
         self.diagnostics.extend(other.diagnostics);
+    }
+
+    /// Adds the source line to those that have a place alone. `text_of` gives the path on disk and the
+    /// text of a file by the name that the place has for it.
+    pub fn quote(&mut self, text_of: &dyn Fn(&str) -> Option<(String, String)>) {
+        let mut texts: HashMap<Arc<str>, Option<(String, String)>> = HashMap::new();
+        for diagnostic in self.diagnostics.iter_mut().filter(|d| d.snippet.is_none()) {
+            let Some(at) = diagnostic.location.as_mut() else {
+                continue;
+            };
+            let read = || text_of(&at.file);
+            let Some((path, text)) = texts.entry(Arc::clone(&at.file)).or_insert_with(read) else {
+                continue;
+            };
+            let line = at.line.checked_sub(1).and_then(|n| text.lines().nth(n));
+            diagnostic.snippet = line.map(|line| Snippet::word_at(line, at.column));
+            at.file = path.as_str().into();
+        }
     }
 
     #[must_use]

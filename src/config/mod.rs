@@ -172,7 +172,7 @@ impl Report {
             .iter_mut()
             .filter_map(|d| d.location.as_mut())
         {
-            location.line = line;
+            (location.line, location.column) = (line, 1);
         }
         self
     }

@@ -75,7 +75,9 @@ pub fn duration(text: &str) -> Result<Duration, Trouble> {
 pub fn show_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
     let units = [("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
-    let fits = units.iter().find(|(_, n)| millis >= *n && millis % n == 0);
+    let fits = units
+        .iter()
+        .find(|(_, n)| millis >= *n && millis.is_multiple_of(*n));
     match fits {
         Some((unit, n)) => format!("{}{unit}", millis / n),
         None => format!("{millis}ms"),
@@ -112,7 +114,9 @@ pub fn size(text: &str) -> Result<u64, Trouble> {
 /// A size as [`size`] reads it.
 pub fn show_size(bytes: u64) -> String {
     let units = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
-    let fits = units.iter().find(|(_, n)| bytes >= *n && bytes % n == 0);
+    let fits = units
+        .iter()
+        .find(|(_, n)| bytes >= *n && bytes.is_multiple_of(*n));
     match fits {
         Some((unit, n)) => format!("{}{unit}", bytes / n),
         None => format!("{bytes}B"),

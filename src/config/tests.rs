@@ -291,6 +291,9 @@ fn with_value_at(path: &str, value: &str) -> String {
         ];
         let in_rule = path.starts_with("routes[]") && rule.contains(&name);
         if alternatives.contains(&name) || in_rule {
+            if !at.is_object() {
+                *at = serde_json::json!({});
+            }
             let map = at.as_object_mut().expect("a map");
             map.retain(|key, _| !alternatives.contains(&key.as_str()));
         }

@@ -1,4 +1,7 @@
 //! The control plane: reads what generations are made of. Nothing here is on the path of a request.
 
+mod protos;
 pub mod reflection;
 pub mod sources;
+
+pub use protos::read_at_most;

@@ -1,27 +1,74 @@
-//! Reads what a config's `descriptors` name, all of it, and plans a generation on it.
+//! From a config to a generation: descriptor sources read, linked to one schema, routes planned on it.
+//! Every fault of every stage comes back in one report.
 //!
-//! Files are read whole and within bounds, folders in the order of their names, so that the same
-//! sources give the same generation. Every fault of every source is reported, not the first alone.
+//! Reads files and nothing else: what reflection answered is handed in. A `reflection` source without
+//! an answer leaves its routes out, and says which.
 
-use std::fs::{self, File};
-use std::io::Read;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use futures_util::future::join_all;
-
-use crate::config::diagnostic::{Diagnostic, Location, Report, Snippet};
-use crate::config::model::{Config, DescriptorSource, Place, SelectorRule, UpstreamId};
-use crate::config::rules;
-use crate::live::Live;
-use crate::schema::{
-    SET_BYTES_MAX, Schema, SchemaBuilder, SchemaError, TEXT_BYTES_MAX, TEXT_FILES_MAX, compile,
+use crate::config::diagnostic::{Diagnostic, Location, Report, Severity, Snippet};
+use crate::config::model::{
+    Config, DescriptorSource, Glob, Matcher, Place, SelectorRule, UpstreamId,
 };
+use crate::config::rules;
+use crate::limits::{DESCRIPTOR_SET_BYTES_MAX, PROTO_BYTES_MAX};
+use crate::live::{BuildError, Live, any_service};
+use crate::schema::{self, Schema, SchemaBuilder, SchemaError};
 
+use super::protos::{Protos, read_at_most};
 use super::reflection::{self, Budget};
 
-/// Folders below a `protos` folder.
-const FOLDER_DEPTH_MAX: usize = 32;
+/// An encoded `FileDescriptorSet` for each upstream that answered.
+pub type Reflections = HashMap<UpstreamId, Vec<u8>>;
+
+/// A generation, and what is to be said about it.
+#[derive(Debug)]
+pub struct Built {
+    pub live: Live,
+    /// Rules that aren't served, and why.
+    pub report: Report,
+    /// Upstreams whose reflection wasn't there.
+    pub unread: Vec<UpstreamId>,
+    /// What could not be checked for want of it, and is left out.
+    pub unchecked: Report,
+}
+
+impl Built {
+    /// What concerns somebody who doesn't look at every rule: warnings, and what is left out.
+    #[must_use]
+    pub fn warnings(&self) -> Report {
+        let mut warnings = self.report.clone();
+        warnings.diagnostics.retain(|d| d.severity > Severity::Note);
+        warnings.extend(self.unchecked.clone());
+        warnings
+    }
+}
+
+/// Builds the generation of a config.
+///
+/// # Errors
+/// Every fault of the sources, of the schema, or of the routes: a stage is entered when the one before
+/// it was without fault.
+pub fn build(config: &Config, reflections: &Reflections) -> Result<Built, Report> {
+    let mut sources = Sources::read(config, reflections);
+    let done = sources.build(config);
+    let (mut report, mut unchecked) = (sources.report, sources.unchecked);
+    let text_of = |file: &str| sources.protos.text_of(file);
+    report.quote(&text_of);
+    report.sort();
+    unchecked.quote(&text_of);
+    match done {
+        Some(live) if !report.has_errors() => Ok(Built {
+            live,
+            report,
+            unread: sources.unread,
+            unchecked,
+        }),
+        _ => Err(report),
+    }
+}
 
 /// Where the descriptors of `reflection` sources come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,307 +77,332 @@ pub enum Reflection {
     Ask,
     /// From this `FileDescriptorSet`, in place of them all.
     Instead(PathBuf),
-    /// From nowhere: routes that need them are left out, with a warning.
+    /// From nowhere: what needs them is left out, and named.
     LeaveOut,
 }
 
-/// A generation, and what was worth a warning.
-#[derive(Debug)]
-pub struct Loaded {
-    pub live: Live,
-    pub warnings: Report,
-}
-
-/// Reads every source of `config` and plans it. Dropping the future ends the calls to upstreams.
+/// [`build`] with the reflection that it needs. Dropping the future ends the calls to upstreams.
 ///
 /// # Errors
-/// Every fault of the sources; of the routes, when the sources have none.
-pub async fn load(config: &Config, reflection: &Reflection) -> Result<Loaded, Report> {
-    let mut read = Sources::default();
+/// Those of [`build`]; an upstream that was asked and gave no answer.
+pub async fn load(config: &Config, reflection: &Reflection) -> Result<Built, Report> {
+    let asked = reflection_sources(config);
+    let mut reflections = Reflections::new();
+    let mut report = Report::default();
+    match reflection {
+        Reflection::LeaveOut => {}
+        Reflection::Ask => (reflections, report) = reflect(config, &Budget::default()).await,
+        Reflection::Instead(file) => match read_at_most(file, DESCRIPTOR_SET_BYTES_MAX) {
+            Ok(set) => {
+                let all = asked.into_iter();
+                reflections.extend(all.map(|(id, _)| (id, set.clone())));
+            }
+            Err(error) => {
+                let message = format!("can't read {}: {error}", file.display());
+                return Err(Report::of(Diagnostic::error(message)));
+            }
+        },
+    }
+    report.quote(&|file| Protos::default().text_of(file));
+    if report.has_errors() {
+        // What else is wrong is worth knowing, though not what only lacks the answer.
+        if let Err(other) = build(config, &reflections) {
+            report.extend(other);
+        }
+        return Err(report);
+    }
+    let mut built = build(config, &reflections)?;
+    built.report.diagnostics.splice(..0, report.diagnostics);
+    Ok(built)
+}
+
+/// Asks every upstream that is a `reflection` source, all at the same time. Dropping the future ends
+/// all that it opened.
+pub async fn reflect(config: &Config, budget: &Budget) -> (Reflections, Report) {
+    let asked = reflection_sources(config);
+    let fetches = asked.iter().filter_map(|(id, place)| {
+        let upstream = config.upstreams.get(id.0 as usize)?;
+        Some(async move { (*id, place, reflection::fetch(upstream, budget).await) })
+    });
+    let mut reflections = Reflections::new();
+    let mut report = Report::default();
+    for (id, place, answer) in futures_util::future::join_all(fetches).await {
+        match answer {
+            Ok(reflected) => {
+                for missing in &reflected.missing {
+                    let message =
+                        format!("reflection leaves out {}: {}", missing.name, missing.reason);
+                    report.push(Diagnostic::warning(message).at(place));
+                }
+                reflections.insert(id, reflected.descriptors);
+            }
+            Err(error) => report.push(Diagnostic::error(error.to_string()).at(place)),
+        }
+    }
+    (reflections, report)
+}
+
+/// The upstreams that are `reflection` sources, each once, and where that is written.
+#[must_use]
+pub fn reflection_sources(config: &Config) -> Vec<(UpstreamId, Place)> {
+    let mut found: Vec<(UpstreamId, Place)> = Vec::new();
     for source in &config.descriptors {
-        match source {
-            DescriptorSource::Protos { folder, place } => read.protos(folder, place),
-            DescriptorSource::File { file, place } => read.set(file, place),
-            DescriptorSource::Rules { file, .. } => match rules::load(file) {
-                Ok(rules) => read.rules.extend(rules),
-                Err(report) => read.faults.extend(report),
-            },
-            DescriptorSource::Reflection { .. } => {}
+        if let DescriptorSource::Reflection { upstream, place } = source
+            && !found.iter().any(|(id, _)| id == upstream)
+        {
+            found.push((*upstream, Arc::clone(place)));
         }
     }
-    let unread = read.reflect(config, reflection).await;
-    let Sources {
-        builder,
-        mut rules,
-        faults,
-        mut warnings,
-        places,
-    } = read;
-    if faults.has_errors() {
-        return Err(faults);
-    }
-    let schema = builder.build().map_err(|errors| Report {
-        diagnostics: errors.iter().map(|e| places.diagnostic(e)).collect(),
-    })?;
-    let schema = Arc::new(schema);
-    let kept = match unread {
-        true => leave_out(config, &schema, &mut rules, &mut warnings),
-        false => config.clone(),
-    };
-    match Live::build(&kept, schema, &rules) {
-        Ok(live) => Ok(Loaded { live, warnings }),
-        Err(errors) => Err(Report {
-            diagnostics: errors.iter().map(|e| e.diagnostic()).collect(),
-        }),
-    }
+    found
 }
 
-/// The config without what needs descriptors that nobody has read.
-fn leave_out(
-    config: &Config,
-    schema: &Schema,
-    rules: &mut Vec<SelectorRule>,
-    warnings: &mut Report,
-) -> Config {
-    let mut kept = config.clone();
-    kept.routes.retain(|route| {
-        let known = route.matcher.is_known(schema);
-        if !known {
-            let message = "not checked: its descriptors come from reflection";
-            let help =
-                "--online asks the upstream, --descriptors FILE takes a descriptor set instead";
-            warnings.push(Diagnostic::warning(message).at(&route.place).help(help));
-        }
-        known
-    });
-    rules.retain(|rule| {
-        let (service, method) = rule.selector.rsplit_once('.').unwrap_or_default();
-        schema.find_method(service, method).is_some()
-    });
-    kept
-}
-
-/// What has been read so far.
-#[derive(Default)]
+/// What the sources hold.
 struct Sources {
     builder: SchemaBuilder,
+    protos: Protos,
     rules: Vec<SelectorRule>,
-    faults: Report,
-    warnings: Report,
-    places: Places,
-}
-
-/// What a source is called in errors, and where it is named.
-#[derive(Default)]
-struct Places(Vec<Named>);
-
-struct Named {
-    origin: String,
-    place: Place,
-    /// Of a `protos` source: its files have lines to show.
-    folder: Option<PathBuf>,
+    /// What errors call a source, and its place in the config.
+    origins: Vec<(String, Place)>,
+    unread: Vec<UpstreamId>,
+    unchecked: Report,
+    report: Report,
 }
 
 impl Sources {
-    fn fault(&mut self, place: &Place, message: impl Into<String>) {
-        self.faults.push(Diagnostic::error(message).at(place));
-    }
-
-    fn named(&mut self, origin: &str, place: &Place, folder: Option<&Path>) {
-        self.places.0.push(Named {
-            origin: origin.to_owned(),
-            place: Arc::clone(place),
-            folder: folder.map(Path::to_owned),
-        });
-    }
-
-    fn add(&mut self, origin: &str, set: &[u8]) {
-        if let Err(error) = self.builder.add_set(origin, set) {
-            let told = self.places.diagnostic(&error);
-            self.faults.push(told);
-        }
-    }
-
-    fn set(&mut self, file: &Path, place: &Place) {
-        let origin = format!("file {}", file.display());
-        self.named(&origin, place, None);
-        match read(file, SET_BYTES_MAX) {
-            Ok(bytes) => self.add(&origin, &bytes),
-            Err(message) => self.fault(place, message),
-        }
-    }
-
-    fn protos(&mut self, folder: &Path, place: &Place) {
-        let origin = format!("protos {}", folder.display());
-        self.named(&origin, place, Some(folder));
-        let mut files = Vec::new();
-        if let Err(message) = collect(folder, "", 0, &mut files) {
-            return self.fault(place, message);
-        }
-        if files.is_empty() {
-            return self.fault(place, format!("no .proto file in {}", folder.display()));
-        }
-        match compile(&files) {
-            Ok(set) => self.add(&origin, &set),
-            Err(errors) => {
-                for error in errors {
-                    let told = self.places.diagnostic(&error.with_origin(&origin));
-                    self.faults.push(told);
-                }
-            }
-        }
-    }
-
-    /// Asks every upstream at once. True when some descriptors stay unread.
-    async fn reflect(&mut self, config: &Config, reflection: &Reflection) -> bool {
-        let asked: Vec<(UpstreamId, &Place)> = config
-            .descriptors
-            .iter()
-            .filter_map(|source| match source {
-                DescriptorSource::Reflection { upstream, place } => Some((*upstream, place)),
-                _ => None,
-            })
-            .collect();
-        let Some((_, first)) = asked.first() else {
-            return false;
+    fn read(config: &Config, reflections: &Reflections) -> Self {
+        let mut sources = Self {
+            builder: SchemaBuilder::new(),
+            protos: Protos::default(),
+            rules: Vec::new(),
+            origins: Vec::new(),
+            unread: Vec::new(),
+            unchecked: Report::default(),
+            report: Report::default(),
         };
-        match reflection {
-            Reflection::LeaveOut => return true,
-            Reflection::Instead(file) => {
-                self.set(file, first);
-                return false;
-            }
-            Reflection::Ask => {}
+        for source in &config.descriptors {
+            sources.source(config, source, reflections);
         }
-        let budget = Budget::default();
-        let calls = asked.iter().filter_map(|(id, place)| {
-            let upstream = config.upstreams.get(id.0 as usize)?;
-            let budget = &budget;
-            Some(async move { (upstream, *place, reflection::fetch(upstream, budget).await) })
-        });
-        for (upstream, place, answer) in join_all(calls).await {
-            let origin = format!("reflection {}", upstream.name);
-            self.named(&origin, place, None);
-            match answer {
-                Ok(found) => {
-                    for missing in &found.missing {
-                        let message = format!("{origin}: {}: {}", missing.name, missing.reason);
-                        self.warnings.push(Diagnostic::warning(message).at(place));
-                    }
-                    self.add(&origin, &found.descriptors);
-                }
-                Err(error) => self.fault(place, error.to_string()),
-            }
-        }
-        false
+        sources.compile();
+        sources
     }
-}
 
-impl Places {
-    /// The error at its line when there is a text, else where the config names its source.
-    fn diagnostic(&self, error: &SchemaError) -> Diagnostic {
-        let origin = error.origin();
-        let source = self.0.iter().find(|n| n.origin == origin);
-        let symbol = error.symbol().map(|s| format!("{s}: ")).unwrap_or_default();
-        let folder = source.and_then(|s| s.folder.as_deref());
-        if let (Some(folder), Some(file)) = (folder, error.file()) {
-            let message = format!("{symbol}{}", error.message());
-            let told = Diagnostic::error(message).maybe_help(error.help().map(str::to_owned));
-            return in_text(told, &folder.join(file), error);
-        }
-        let file = error.file().map(|f| format!("{f}: ")).unwrap_or_default();
-        let origin = match origin {
-            "" => String::new(),
-            origin => format!("{origin}: "),
-        };
-        let message = format!("{origin}{file}{symbol}{}", error.message());
-        let told = Diagnostic::error(message).maybe_help(error.help().map(str::to_owned));
+    fn source(&mut self, config: &Config, source: &DescriptorSource, reflections: &Reflections) {
         match source {
-            Some(source) => told.at(&source.place),
-            None => told,
-        }
-    }
-}
-
-fn in_text(mut told: Diagnostic, path: &Path, error: &SchemaError) -> Diagnostic {
-    let place = error.place();
-    told.location = Some(Location {
-        file: path.display().to_string().into(),
-        line: place.map_or(1, |p| p.line),
-        column: place.map_or(1, |p| p.column),
-    });
-    let line = place.and_then(|p| Some((p, p.snippet.as_deref()?)));
-    told.snippet = line.map(|(place, line)| {
-        let offset = |chars: usize| {
-            line.char_indices()
-                .nth(chars)
-                .map_or(line.len(), |(at, _)| at)
-        };
-        let start = place.column.saturating_sub(1);
-        Snippet::new(
-            line,
-            offset(start)..offset(start.saturating_add(place.width)),
-        )
-    });
-    told
-}
-
-fn read(file: &Path, bytes_max: usize) -> Result<Vec<u8>, String> {
-    let name = file.display();
-    let refuse = |e: std::io::Error| format!("can't read {name}: {e}");
-    let mut bytes = Vec::new();
-    File::open(file)
-        .map_err(refuse)?
-        .take(bytes_max as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(refuse)?;
-    match bytes.len() > bytes_max {
-        true => Err(format!("{name} has more than {bytes_max} bytes")),
-        false => Ok(bytes),
-    }
-}
-
-/// The `.proto` files of a folder and those below it, by their path from its root. Hidden names are
-/// passed over: Kubernetes keeps its copies of a mount in such folders.
-fn collect(
-    folder: &Path,
-    below: &str,
-    depth: usize,
-    files: &mut Vec<(String, String)>,
-) -> Result<(), String> {
-    let refuse = |e: std::io::Error| format!("can't read {}: {e}", folder.display());
-    if depth > FOLDER_DEPTH_MAX {
-        return Err(format!(
-            "{} is more than {FOLDER_DEPTH_MAX} folders deep",
-            folder.display()
-        ));
-    }
-    let mut entries = Vec::new();
-    for entry in fs::read_dir(folder).map_err(refuse)? {
-        entries.push(entry.map_err(refuse)?.path());
-    }
-    entries.sort();
-    for path in entries {
-        let Some(name) = path.file_name().and_then(|n| n.to_str()) else {
-            return Err(format!("{} is not a UTF-8 name", path.display()));
-        };
-        if name.starts_with('.') {
-            continue;
-        }
-        let name = match below {
-            "" => name.to_owned(),
-            below => format!("{below}/{name}"),
-        };
-        if path.is_dir() {
-            collect(&path, &name, depth + 1, files)?;
-        } else if path.extension().is_some_and(|e| e == "proto") {
-            if files.len() >= TEXT_FILES_MAX {
-                return Err(format!("more than {TEXT_FILES_MAX} .proto files"));
+            DescriptorSource::Protos { folder, place } => {
+                let found = self.protos.add(folder, place);
+                self.report.diagnostics.extend(found);
+                self.origins.push((PROTOS.to_owned(), Arc::clone(place)));
             }
-            let text = String::from_utf8(read(&path, TEXT_BYTES_MAX)?)
-                .map_err(|_| format!("{} is not UTF-8", path.display()))?;
-            files.push((name, text));
+            DescriptorSource::File { file, place } => self.set_file(file, place),
+            DescriptorSource::Reflection { upstream, place } => match reflections.get(upstream) {
+                Some(bytes) => {
+                    let name = config.upstreams.get(upstream.0 as usize).map(|u| &*u.name);
+                    let origin = format!("reflection {}", name.unwrap_or_default());
+                    self.set(origin, place, bytes);
+                }
+                None if self.unread.contains(upstream) => {}
+                None => self.unread.push(*upstream),
+            },
+            DescriptorSource::Rules { file, place } => match rules::load(file) {
+                Ok(rules) => self.rules.extend(rules),
+                Err(mut report) => {
+                    // A file that isn't there is a fault of the line that names it.
+                    for d in report
+                        .diagnostics
+                        .iter_mut()
+                        .filter(|d| d.snippet.is_none())
+                    {
+                        d.location = Some(Location::parse(place));
+                    }
+                    self.report.extend(report);
+                }
+            },
         }
     }
-    Ok(())
+
+    fn set_file(&mut self, file: &Path, place: &Place) {
+        let name = file.display();
+        match read_at_most(file, DESCRIPTOR_SET_BYTES_MAX) {
+            Ok(bytes) => self.set(format!("file {name}"), place, &bytes),
+            Err(error) => {
+                let message = format!("can't read {name}: {error}");
+                self.report.push(Diagnostic::error(message).at(place));
+            }
+        }
+    }
+
+    fn set(&mut self, origin: String, place: &Place, bytes: &[u8]) {
+        let added = self.builder.add_set(&origin, bytes);
+        self.origins.push((origin, Arc::clone(place)));
+        if let Err(error) = added {
+            self.schema_error(&error);
+        }
+    }
+
+    /// All `protos` folders are one search path, so that files of one import those of another. Tried
+    /// even if some could not be read: their faults are not the only ones.
+    fn compile(&mut self) {
+        if self.protos.is_empty() {
+            return;
+        }
+        let compiled = schema::compile(&self.protos.texts());
+        let added = compiled.and_then(|bytes| {
+            let added = self.builder.add_set(PROTOS, &bytes);
+            added.map_err(|error| vec![error])
+        });
+        for error in added.err().unwrap_or_default() {
+            self.schema_error(&error.with_origin(PROTOS));
+        }
+    }
+
+    fn build(&mut self, config: &Config) -> Option<Live> {
+        if self.report.has_errors() {
+            return None;
+        }
+        let schema = match std::mem::take(&mut self.builder).build() {
+            Ok(schema) => Arc::new(schema),
+            Err(errors) => {
+                for error in &errors {
+                    self.schema_error(error);
+                }
+                return None;
+            }
+        };
+        let partial;
+        let config = match self.unread.is_empty() {
+            true => config,
+            false => {
+                partial = self.without_unread(config, &schema);
+                &partial
+            }
+        };
+        match Live::build(config, schema, &self.rules) {
+            Ok(live) => {
+                let served = live.notes.iter().filter(|n| !n.rule.is_empty());
+                let notes = served.map(|n| {
+                    let message = format!("{} ({}) is not served: {}", n.rule, n.method, n.message);
+                    Diagnostic::error(message)
+                        .severity(Severity::Note)
+                        .at(&n.place)
+                });
+                self.report.diagnostics.extend(notes);
+                Some(live)
+            }
+            Err(errors) => {
+                self.report
+                    .diagnostics
+                    .extend(errors.iter().map(BuildError::diagnostic));
+                None
+            }
+        }
+    }
+
+    /// The config without what only the unread descriptors could tell of.
+    fn without_unread(&mut self, config: &Config, schema: &Schema) -> Config {
+        let names = self
+            .unread
+            .iter()
+            .filter_map(|id| config.upstreams.get(id.0 as usize));
+        let names: Vec<_> = names.map(|u| format!("`{}`", u.name)).collect();
+        let unread = format!("descriptors of {} are not at hand", names.join(", "));
+        let report = &mut self.unchecked;
+        let mut left_out = |place: &Place, what: String| {
+            let message = format!("{what} could not be checked in full: {unread}");
+            report.push(
+                Diagnostic::error(message)
+                    .severity(Severity::Note)
+                    .at(place),
+            );
+        };
+        let known = |glob: &Glob| any_service(schema, &glob.pattern);
+        let mut partial = config.clone();
+        partial.routes.retain_mut(|route| match &mut route.matcher {
+            Matcher::Services { globs } => {
+                for glob in globs.iter() {
+                    let what = format!("services `{}`", glob.pattern);
+                    left_out(&glob.place, what);
+                }
+                globs.retain(known);
+                !globs.is_empty()
+            }
+            Matcher::Rpc {
+                service, method, ..
+            } => {
+                let here = schema.find_service(service).is_some();
+                if !here {
+                    left_out(&route.place, format!("`{service}/{method}`"));
+                }
+                here
+            }
+            Matcher::Path(_) => true,
+        });
+        self.rules.retain(|rule| {
+            let service = rule.selector.rsplit_once('.').map(|(service, _)| service);
+            let here = service.is_some_and(|s| schema.find_service(s).is_some());
+            if !here {
+                left_out(&rule.place, format!("selector `{}`", rule.selector));
+            }
+            here
+        });
+        partial
+    }
+
+    /// At its line of a `.proto` text, or where the config names the source.
+    fn schema_error(&mut self, error: &SchemaError) {
+        let mut message = String::new();
+        let disk = error.file().and_then(|file| self.protos.on_disk(file));
+        if disk.is_none() {
+            if !error.origin().is_empty() {
+                message.push_str(error.origin());
+                message.push_str(": ");
+            }
+            if let Some(file) = error.file() {
+                message.push_str(file);
+                if let Some(at) = error.place() {
+                    message.push_str(&format!(":{}:{}", at.line, at.column));
+                }
+                message.push_str(": ");
+            }
+        }
+        if let Some(symbol) = error.symbol() {
+            message.push_str(symbol);
+            message.push_str(": ");
+        }
+        message.push_str(error.message());
+        let mut diagnostic = Diagnostic::error(message).maybe_help(error.help().map(Into::into));
+        match (disk, error.place()) {
+            (Some(path), Some(at)) => {
+                diagnostic.location = Some(Location {
+                    file: path.display().to_string().into(),
+                    line: at.line,
+                    column: at.column,
+                });
+                diagnostic.snippet = at
+                    .snippet
+                    .as_deref()
+                    .map(|line| Snippet::at(line, at.column, at.width));
+            }
+            (Some(path), None) => diagnostic = diagnostic.at(&path.display().to_string()),
+            (None, _) => {
+                let origin = self.origins.iter().find(|(name, _)| name == error.origin());
+                if let Some((_, place)) = origin {
+                    diagnostic = diagnostic.at(place);
+                }
+            }
+        }
+        self.report.push(diagnostic);
+    }
+}
+
+/// What errors call all the `protos` folders together.
+const PROTOS: &str = "protos";
+
+impl Protos {
+    /// The path and text of a file by its path, or by its import path. Bounded; `None` when it isn't
+    /// there or is no text.
+    fn text_of(&self, file: &str) -> Option<(String, String)> {
+        let path = self.on_disk(file).unwrap_or(Path::new(file));
+        let bytes = read_at_most(path, PROTO_BYTES_MAX).ok()?;
+        Some((path.display().to_string(), String::from_utf8(bytes).ok()?))
+    }
 }

@@ -3,6 +3,8 @@
 mod build;
 mod mount;
 
+pub use mount::any_service;
+
 #[cfg(test)]
 pub(crate) mod tests;
 

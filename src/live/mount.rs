@@ -213,7 +213,7 @@ fn find<'s>(
 }
 
 /// Whether a glob matches some service.
-pub(super) fn any_service(schema: &Schema, pattern: &str) -> bool {
+pub fn any_service(schema: &Schema, pattern: &str) -> bool {
     let mut services = schema.services().iter().filter(|s| !is_built_in(s));
     services.any(|s| matches_glob(pattern, &s.full_name))
 }

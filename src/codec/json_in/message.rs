@@ -128,7 +128,11 @@ impl Encoder {
             let name = &table.full_name;
             return Err(self.value_error(format!("no such field in {name}")));
         };
-        if at != TYPE && self.mark(at as usize) {
+        let bit = match at {
+            TYPE => table.fields.len() + table.oneofs,
+            _ => at as usize,
+        };
+        if self.mark(bit) {
             return Err(self.value_error("given twice"));
         }
         Ok(at)

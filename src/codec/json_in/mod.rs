@@ -14,9 +14,6 @@ mod message;
 mod skip;
 pub(super) mod value;
 
-#[cfg(test)]
-mod tests;
-
 use self::bulk::Bulk;
 use self::frame::{Frame, FrameKind, Stage};
 use self::value::Put;
@@ -53,7 +50,7 @@ pub struct Encoder {
     top: Frame,
     stack: Vec<Frame>,
     slots: Vec<Slot>,
-    /// Fields and oneofs seen, by message frame.
+    /// Fields, oneofs and `@type` seen, by message frame.
     bits: Vec<u64>,
     bulk: Option<Bulk>,
     moved: usize,
@@ -525,7 +522,7 @@ impl Encoder {
         let count = cx
             .tables
             .message(id)
-            .map_or(0, |m| m.fields.len() + m.oneofs);
+            .map_or(0, |m| m.fields.len() + m.oneofs + 1);
         let words = count.div_ceil(64);
         self.bits.resize(self.bits.len() + words, 0);
     }

@@ -173,7 +173,7 @@ impl Validator {
             (Content::Fixed64(bits), _)
                 if table.form == Form::Value && !f64::from_bits(bits).is_finite() =>
             {
-                return Err(self.refused(cx, "a Value can't be NaN or infinite in JSON"));
+                return Err(self.no_form(cx, "a Value can't be NaN or infinite in JSON"));
             }
             _ => {}
         }
@@ -231,29 +231,29 @@ impl Validator {
             Some(Form::Timestamp) => {
                 let at = Instant::read_wire(content).unwrap_or_default();
                 if !well_known::timestamp_in_range(at) {
-                    return Err(self.refused(cx, "the timestamp is out of range"));
+                    return Err(self.no_form(cx, "the timestamp is out of range"));
                 }
             }
             Some(Form::Duration) => {
                 let at = Instant::read_wire(content).unwrap_or_default();
                 if !well_known::duration_in_range(at) {
-                    return Err(self.refused(cx, "the duration is out of range"));
+                    return Err(self.no_form(cx, "the duration is out of range"));
                 }
             }
             Some(Form::FieldMask) => {
                 let mut paths = super::forms::Strings::new(content);
                 if !paths.all(well_known::mask_path_round_trips) {
-                    return Err(self.refused(cx, "a path of the field mask has no JSON form"));
+                    return Err(self.no_form(cx, "a path of the field mask has no JSON form"));
                 }
             }
             Some(Form::Any) => {
                 let any = super::forms::Any::read(content);
                 if any.url.is_empty() && !any.value.is_empty() {
-                    return Err(self.refused(cx, "an Any without a type URL"));
+                    return Err(self.no_form(cx, "an Any without a type URL"));
                 }
                 if !any.url.is_empty() && frame.any_type.is_none() {
                     let shown = scalar::shown(any.url);
-                    return Err(self.refused(cx, &format!("no type {shown} is known here")));
+                    return Err(self.no_form(cx, &format!("no type {shown} is known here")));
                 }
             }
             _ => {}
@@ -387,26 +387,37 @@ impl Validator {
 
     #[cold]
     fn refused(&self, cx: &Cx<'_>, what: &str) -> DecodeError {
-        let mut path = String::new();
-        for frame in &self.stack {
-            let table = cx.tables.message(frame.id);
-            let field = frame
-                .last
-                .checked_sub(1)
-                .and_then(|i| table?.fields.get(i as usize));
-            let Some(field) = field else { continue };
-            if table.is_some_and(|t| t.map_entry) {
-                continue;
-            }
-            if !path.is_empty() {
-                path.push('.');
-            }
-            path.push_str(&String::from_utf8_lossy(&field.json_name));
+        refused(cx, &self.stack, what)
+    }
+
+    /// The message on top has no JSON form, whichever field of it is to blame.
+    #[cold]
+    fn no_form(&self, cx: &Cx<'_>, what: &str) -> DecodeError {
+        let above = self.stack.split_last().map_or(&[][..], |(_, above)| above);
+        refused(cx, above, what)
+    }
+}
+
+fn refused(cx: &Cx<'_>, stack: &[Frame], what: &str) -> DecodeError {
+    let mut path = String::new();
+    for frame in stack {
+        let table = cx.tables.message(frame.id);
+        let field = frame
+            .last
+            .checked_sub(1)
+            .and_then(|i| table?.fields.get(i as usize));
+        let Some(field) = field else { continue };
+        if table.is_some_and(|t| t.map_entry) {
+            continue;
         }
-        DecodeError {
-            path,
-            what: what.into(),
+        if !path.is_empty() {
+            path.push('.');
         }
+        path.push_str(&String::from_utf8_lossy(&field.json_name));
+    }
+    DecodeError {
+        path,
+        what: what.into(),
     }
 }
 

@@ -66,7 +66,10 @@ fn as_text(d: &Diagnostic, renderer: &Renderer) -> String {
         group = group.element(excerpt);
     } else if let Some(at) = &d.location {
         let origin = annotate_snippets::Origin::path(&*at.file);
-        group = group.element(origin.line(at.line).char_column(at.column));
+        group = group.element(match at.line {
+            0 => origin,
+            line => origin.line(line).char_column(at.column),
+        });
     }
     if let Some(related) = &d.related {
         let annotation = AnnotationKind::Context
@@ -136,12 +139,11 @@ fn as_github(d: &Diagnostic) -> String {
         other => severity_name(other),
     };
     let place = d.location.as_ref().map_or(String::new(), |l| {
-        format!(
-            " file={},line={},col={}",
-            property(&l.file),
-            l.line,
-            l.column
-        )
+        let line = match l.line {
+            0 => String::new(),
+            line => format!(",line={line},col={}", l.column),
+        };
+        format!(" file={}{line}", property(&l.file))
     });
     format!("::{command}{place}::{}\n", data(&sentence(d)))
 }
@@ -152,7 +154,10 @@ fn as_gitlab(d: &Diagnostic) -> Value {
         Severity::Warning => "minor",
         Severity::Note => "info",
     };
-    let (file, line) = d.location.as_ref().map_or(("", 1), |l| (&*l.file, l.line));
+    let (file, line) = d
+        .location
+        .as_ref()
+        .map_or(("", 1), |l| (&*l.file, l.line.max(1)));
     let description = sentence(d);
     json!({
         "description": description,

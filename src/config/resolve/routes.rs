@@ -167,7 +167,7 @@ pub fn rule(section: &Section<'_, '_>) -> Option<(HttpRule, super::Place)> {
     let text = template(&field)?;
     let rule = HttpRule {
         pattern: HttpPattern {
-            method: method.into(),
+            method: method?.into(),
             template: text.into(),
         },
         body: body.into(),
@@ -177,16 +177,16 @@ pub fn rule(section: &Section<'_, '_>) -> Option<(HttpRule, super::Place)> {
     Some((rule, field.place()))
 }
 
-/// The HTTP method and the field that holds the template.
-fn pattern<'r, 'n>(section: &Section<'r, 'n>) -> Option<(String, Field<'r, 'n>)> {
+/// The HTTP method, unless that is wrong, and the field that holds the template.
+fn pattern<'r, 'n>(section: &Section<'r, 'n>) -> Option<(Option<String>, Field<'r, 'n>)> {
     if let Some(custom) = section.section("custom") {
         let kind = custom.field("kind");
         let kind = kind.and_then(|f| f.parse(|t| scalar::method(t).map(|()| t.to_owned())));
-        return Some((kind?, custom.field("path")?));
+        return Some((kind, custom.field("path")?));
     }
     RULE_MATCHERS
         .iter()
-        .find_map(|name| Some((name.to_ascii_uppercase(), section.field(name)?)))
+        .find_map(|name| Some((Some(name.to_ascii_uppercase()), section.field(name)?)))
 }
 
 fn template<'n>(field: &Field<'_, 'n>) -> Option<&'n str> {
