@@ -61,7 +61,7 @@ impl Offsets {
 
 /// Finds `at`'s place from its hash on; `true` if an equal key holds one before it.
 fn probe(slots: &mut [u32], hash: u64, at: u32, same: impl Fn(u32) -> bool) -> bool {
-    let start = ((hash & 0xffff_ffff) * slots.len() as u64 >> 32) as usize;
+    let start = (((hash & 0xffff_ffff) * slots.len() as u64) >> 32) as usize;
     let (before, from) = slots
         .split_at_mut_checked(start)
         .unwrap_or((&mut [], &mut []));

@@ -115,12 +115,8 @@ impl Encoder {
         }
         let mut scratch = Vec::new();
         let text = self.text(cx.json, s, &mut scratch)?;
-        if let Some(special) = scalar::not_finite(text) {
-            match field.kind {
-                Kind::Double => return Ok(self.put_double(special, field, put)),
-                Kind::Float => return Ok(self.put_float(special as f32, field, put)),
-                _ => {}
-            }
+        if put_not_finite(&mut self.wire, text, field, put) {
+            return Ok(());
         }
         if lexer::number_end(text, 0) != Some(text.len()) {
             return Err(self.not_number(text, field, NumberError::Malformed));
@@ -147,14 +143,6 @@ impl Encoder {
             Ok(()) => Ok(()),
             Err(why) => Err(self.not_number(text, field, why)),
         }
-    }
-
-    fn put_double(&mut self, value: f64, field: &FieldTable, put: Put) {
-        put_fixed64(&mut self.wire, value.to_bits(), field, put);
-    }
-
-    fn put_float(&mut self, value: f32, field: &FieldTable, put: Put) {
-        put_fixed32(&mut self.wire, value.to_bits(), field, put);
     }
 
     #[inline]
@@ -356,6 +344,24 @@ pub(in crate::codec) fn put_string_form(form: Form, text: &[u8], out: &mut Vec<u
         _ => return well_known::put_mask_wire(text, out),
     };
     at.map(|at| at.put_wire(out)).is_some()
+}
+
+/// Writes NaN or an infinity; `false` if the text is none of them or the field can't hold it.
+pub(in crate::codec) fn put_not_finite(
+    out: &mut Vec<u8>,
+    text: &[u8],
+    field: &FieldTable,
+    put: Put,
+) -> bool {
+    let Some(special) = scalar::not_finite(text) else {
+        return false;
+    };
+    match field.kind {
+        Kind::Double => put_fixed64(out, special.to_bits(), field, put),
+        Kind::Float => put_fixed32(out, (special as f32).to_bits(), field, put),
+        _ => return false,
+    }
+    true
 }
 
 #[inline]

@@ -5,8 +5,11 @@
 //! the message.
 
 mod forms;
+mod object;
+mod only;
 mod print;
 mod validate;
+mod value;
 
 use self::print::Print;
 use self::validate::Validator;
