@@ -82,7 +82,7 @@ impl SchemaBuilder {
     /// Links everything that was added, with the built-in descriptors behind it.
     ///
     /// # Errors
-    /// Every fault of every source, [`FAULTS_MAX`] at most.
+    /// Every fault of every source, a thousand at most.
     pub fn build(mut self) -> Result<Schema, Vec<SchemaError>> {
         match builtin::pool_set() {
             Ok(bytes) => match decode_set("built in", bytes, Rank::BuiltIn) {

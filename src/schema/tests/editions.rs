@@ -96,6 +96,14 @@ fn resolves_as_python_does() {
     assert_eq!(ours, FACTS);
 }
 
+/// The file says DELIMITED, but an entry is always length-prefixed, and so is a message in it.
+#[test]
+fn maps_are_never_delimited() {
+    let schema = editions();
+    assert!(!field(&schema, "fixtures.e2023file.All", "map").delimited);
+    assert!(!field(&schema, "fixtures.e2023file.All.MapEntry", "value").delimited);
+}
+
 /// Python's descriptors don't tell this one.
 #[test]
 fn resolves_utf8_validation() {

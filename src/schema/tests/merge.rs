@@ -177,6 +177,25 @@ fn well_known_types_stay_as_they_are() {
         (timestamp.well_known, timestamp.fields.len()),
         (Some(WellKnown::Timestamp), 2)
     );
+    // Nor may they grow, or they would stop being read as what they are.
+    let more = declare(
+        "Timestamp",
+        vec![
+            scalar("seconds", 1, 3),
+            scalar("nanos", 2, 5),
+            scalar("zone", 3, 9),
+        ],
+    );
+    let more = of(
+        "google/protobuf/timestamp.proto",
+        "google.protobuf",
+        vec![more],
+    );
+    let schema = merged(&[("file a", &[more])]).unwrap();
+    assert_eq!(
+        message(&schema, "google.protobuf.Timestamp").well_known,
+        Some(WellKnown::Timestamp)
+    );
     // HttpBody may grow, but then it is no longer read by position.
     let any = FieldDescriptor {
         label: Some(3),
