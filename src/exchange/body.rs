@@ -14,6 +14,7 @@ use crate::limits::PRINT_CHUNK_BYTES;
 
 use super::proxy::Relayed;
 use super::pump::print_more;
+use super::reply;
 use super::stream::{MessageStream, RawStream};
 
 /// Body of a reply. An error in it ends the connection (HTTP/1.1) or the stream (HTTP/2) visibly.
@@ -78,6 +79,25 @@ impl Body for ReplyBody {
             Self::Relayed(relayed) => relayed.size_hint(),
             Self::Document(_) | Self::Messages(_) | Self::Raw(_) => SizeHint::default(),
         }
+    }
+}
+
+/// A failure that breaks a body off, told one turn late: hyper throws away what it has not written yet
+/// when a body fails, and writes it when a body has to wait.
+#[derive(Debug, Default)]
+pub(super) struct BreakOff(Option<Failure>);
+
+impl BreakOff {
+    /// Keeps the failure for the next turn.
+    pub(super) fn defer<T>(&mut self, failure: Failure, cx: &Context<'_>) -> Poll<T> {
+        reply::log(&failure);
+        self.0 = Some(failure);
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    pub(super) fn take(&mut self) -> Option<Failure> {
+        self.0.take()
     }
 }
 

@@ -22,10 +22,10 @@ use crate::failure::{Failure, GrpcCode};
 use crate::live::Route;
 use crate::upstream::{AnswerBody, UpstreamBody};
 
-use super::body::ReplyBody;
+use super::body::{BreakOff, ReplyBody};
 use super::deadline::{after, no_answer_in_time};
 use super::forwarded::{end_hop, host, tell_origin, wants_trailers};
-use super::{Connection, Current, reply};
+use super::{Connection, Current};
 
 /// Trailers that would change what a message is (RFC 9110 §6.5.1).
 const NOT_IN_TRAILERS: [HeaderName; 7] = [
@@ -166,6 +166,7 @@ fn incoming(
         idle: policy.stream_idle,
         timer: None,
         waiting: false,
+        broken: BreakOff::default(),
     };
     Ok(Response::from_parts(
         head,
@@ -180,6 +181,7 @@ pub struct Relayed {
     idle: Duration,
     timer: Option<Pin<Box<Sleep>>>,
     waiting: bool,
+    broken: BreakOff,
 }
 
 impl Relayed {
@@ -187,22 +189,21 @@ impl Relayed {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        if let Some(failure) = self.broken.take() {
+            return Poll::Ready(Some(Err(failure)));
+        }
         match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.waiting = false;
                 Poll::Ready(Some(Ok(clean(frame))))
             }
-            Poll::Ready(Some(Err(failure))) => {
-                reply::log(&failure);
-                Poll::Ready(Some(Err(failure)))
-            }
+            Poll::Ready(Some(Err(failure))) => self.broken.defer(failure, cx),
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending => {
                 ready!(self.poll_timer(cx));
                 let message = "the upstream sent nothing for too long";
                 let failure = Failure::upstream(GrpcCode::DeadlineExceeded, message);
-                reply::log(&failure);
-                Poll::Ready(Some(Err(failure)))
+                self.broken.defer(failure, cx)
             }
         }
     }

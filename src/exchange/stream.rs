@@ -24,7 +24,7 @@ use crate::protocol::stream::{Framer, StreamFormat};
 use crate::transcode::MethodPlan;
 use crate::transcode::error_body::status_json;
 
-use super::body::ReplyBody;
+use super::body::{BreakOff, ReplyBody};
 use super::deadline::{Deadline, after};
 use super::messages::Messages;
 use super::pump::{Content, codec_limits, raw_body, unprintable};
@@ -354,6 +354,7 @@ pub struct RawStream {
     waits: Waits,
     messages: Messages,
     first: Option<Bytes>,
+    broken: BreakOff,
     over: bool,
 }
 
@@ -364,6 +365,7 @@ impl RawStream {
             waits,
             messages,
             first: None,
+            broken: BreakOff::default(),
             over: false,
         }
     }
@@ -375,15 +377,18 @@ impl RawStream {
         if let Some(first) = self.first.take().filter(|f| !f.is_empty()) {
             return Poll::Ready(Some(Ok(first)));
         }
+        if let Some(failure) = self.broken.take() {
+            return Poll::Ready(Some(Err(failure)));
+        }
         if self.over {
             return Poll::Ready(None);
         }
         let piece = ready!(self.poll_piece(cx));
-        if let Err(failure) = &piece {
-            reply::log(failure);
-        }
         self.over = !matches!(piece, Ok(Some(_)));
-        Poll::Ready(piece.transpose())
+        match piece {
+            Ok(piece) => Poll::Ready(piece.map(Ok)),
+            Err(failure) => self.broken.defer(failure, cx),
+        }
     }
 
     /// The next piece that isn't empty.

@@ -103,7 +103,8 @@ impl Http1 {
         reply
     }
 
-    async fn chunks(&mut self) -> Vec<u8> {
+    /// The body of a chunked reply whose head has been read.
+    pub async fn chunks(&mut self) -> Vec<u8> {
         let mut whole = Vec::new();
         loop {
             let at = loop {
@@ -163,7 +164,7 @@ pub struct Http2 {
 }
 
 #[derive(Clone, Debug)]
-struct Exec;
+pub struct Exec;
 
 impl<F: Future<Output: Send + 'static> + Send + 'static> hyper::rt::Executor<F> for Exec {
     fn execute(&self, future: F) {

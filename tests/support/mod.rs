@@ -7,6 +7,7 @@
 pub mod client;
 pub mod edge;
 pub mod gateway;
+pub mod grpc;
 pub mod protos;
 pub mod upstream;
 
