@@ -214,3 +214,14 @@ pub const PROTO_BYTES_MAX: u64 = 8 * 1024 * 1024;
 pub const PROTOS_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// One `FileDescriptorSet` file.
 pub const DESCRIPTOR_SET_BYTES_MAX: u64 = 128 * 1024 * 1024;
+/// Niceness of the builder thread: requests first, but no starving.
+pub const BUILDER_NICENESS: i32 = 10;
+/// Builds that wait for the builder thread; more mean that nobody looks at the results.
+pub const BUILDS_WAITING_MAX: usize = 8;
+/// How long the start waits for reflection before it serves the rest.
+pub const REFLECTION_AT_START_MAX: Duration = Duration::from_secs(5);
+/// First wait before an upstream without an answer is asked for its descriptors again; doubled each
+/// time, up to the maximum.
+pub const REFLECTION_RETRY_MIN: Duration = Duration::from_secs(1);
+/// Longest wait before it is asked again.
+pub const REFLECTION_RETRY_MAX: Duration = Duration::from_secs(30);

@@ -179,6 +179,48 @@ async fn a_client_that_does_not_read_is_cut_off() {
 }
 
 #[tokio::test]
+async fn a_stream_whose_window_stays_shut_is_cut_off_and_the_others_go_on() {
+    let mut edge = edge(Timeouts {
+        write_idle: SHORT,
+        ..patient()
+    });
+    let stream = tokio::net::TcpStream::connect(edge.address).await.unwrap();
+    let (mut send, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let ask = || Request::get("http://test/ask").body(()).unwrap();
+    let mut begin = async |send: &mut h2::client::SendRequest<Bytes>| {
+        let (answer, _) = send.send_request(ask(), true).unwrap();
+        let asked = edge.arrived().await;
+        let (pieces, body) = tokio::sync::mpsc::unbounded_channel();
+        let reply = Response::new(ReplyBody::Pieces(body));
+        asked.reply.send(reply).unwrap();
+        (pieces, answer.await.unwrap().into_body())
+    };
+    let (flood, mut deaf) = begin(&mut send).await;
+    let (pieces, mut quiet) = begin(&mut send).await;
+    // More than the window: the rest waits for a client that doesn't open it.
+    for _ in 0..3 {
+        flood.send(vec![b'x'; 64 * 1024].into()).unwrap();
+    }
+    soon("the reply to be dropped", flood.closed()).await;
+    let ended = async {
+        loop {
+            match deaf.data().await {
+                Some(Ok(data)) => deaf.flow_control().release_capacity(data.len()).unwrap(),
+                Some(Err(error)) => break error,
+                None => panic!("a reply cut short has no end"),
+            }
+        }
+    };
+    assert!(soon("the reset", ended).await.is_reset());
+    pieces.send("still here".into()).unwrap();
+    let piece = soon("a piece", quiet.data()).await.unwrap().unwrap();
+    assert_eq!(piece, "still here");
+    drop((send, deaf, quiet, pieces));
+    assert_eq!(edge.finish().await.stalled, 1);
+}
+
+#[tokio::test]
 async fn a_slow_reader_that_reads_is_served() {
     let mut edge = edge(Timeouts {
         write_idle: LONG,

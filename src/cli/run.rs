@@ -1,8 +1,23 @@
 //! `transom run`: serve until told to stop.
 
+use std::fmt::Write;
+use std::io::Write as _;
 use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
 
 use super::{ConfigArgs, Outcome};
+use crate::app::{App, Running};
+use crate::config::Loaded;
+use crate::config::diagnostic::{Format, Report};
+use crate::config::model::Config;
+use crate::control::arrival::{self, Arrival};
+use crate::control::builder::Builder;
+use crate::control::reflection::Budget;
+use crate::control::sources::{self, Built};
+use crate::drain::Signals;
+use crate::limits::REFLECTION_AT_START_MAX;
+use crate::live::{Live, Target};
 
 /// What to serve.
 #[derive(Debug, clap::Args)]
@@ -11,7 +26,10 @@ Examples:
   transom run                                ./transom.yaml, ./config/transom.yaml or /etc/transom/transom.yaml
   transom run -c gateway.toml
   transom run --upstream localhost:50051     no file: reflection says what there is
-  transom run --upstream localhost:50051 --listen 0.0.0.0:8080")]
+  transom run --upstream localhost:50051 --listen 0.0.0.0:8080
+
+SIGTERM or Ctrl-C lets requests under way finish; a second one ends at once.
+TRANSOM_LOG sets what is logged to stderr (error, warn, info, debug; default info).")]
 pub struct Args {
     #[command(flatten)]
     pub config: ConfigArgs,
@@ -20,7 +38,131 @@ pub struct Args {
     pub listen: Option<SocketAddr>,
 }
 
+/// The exit code of a second signal, as shells have it for SIGINT.
+const INTERRUPTED: u8 = 130;
+
 pub fn run(args: Args) -> Outcome {
-    let _ = args.config.load(args.listen)?;
-    anyhow::bail!("`run` is not built yet")
+    let Loaded { config, warnings } = args.config.load(args.listen)?;
+    log_to_stderr();
+    tell(&warnings);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let mut signals = Signals::install()?;
+        let running = tokio::select! {
+            running = start(Arc::new(config)) => running?,
+            _ = signals.next() => return Ok(ExitCode::SUCCESS),
+        };
+        let signal = signals.next().await;
+        tracing::info!(signal, connections = running.connections(), "draining");
+        tokio::select! {
+            () = running.shutdown() => Ok(ExitCode::SUCCESS),
+            _ = signals.next() => Ok(ExitCode::from(INTERRUPTED)),
+        }
+    })
+}
+
+/// Serves what can be served now; the routes of upstreams that don't answer yet follow.
+async fn start(config: Arc<Config>) -> anyhow::Result<Running> {
+    let budget = Budget::default();
+    let at_start = Budget {
+        whole: budget.whole.min(REFLECTION_AT_START_MAX),
+        ..budget
+    };
+    let (have, silent) = sources::reflect(&config, &at_start).await;
+    let silent = arrival::as_warnings(silent);
+    tell(&silent);
+    let builder = Builder::start()?;
+    let (of, with) = (Arc::clone(&config), have.clone());
+    let built = builder.run(move || sources::build(&of, &with)).await??;
+    tell(&built.warnings());
+    let Built { live, unread, .. } = built;
+    let summary = summary(&live, unread.is_empty());
+    let running = App::start(&config, live)?;
+    super::print(&format!("{}{summary}", listening(running.addresses())))?;
+    if !unread.is_empty()
+        && let Some(control) = running.control()
+    {
+        let names: Vec<_> = unread
+            .iter()
+            .filter_map(|id| config.upstreams.get(id.0 as usize))
+            .map(|u| &*u.name)
+            .collect();
+        tracing::warn!(
+            upstreams = names.join(", "),
+            "no descriptors yet: asking again until they come"
+        );
+        let arrival = Arrival {
+            config,
+            have,
+            missing: unread,
+            told: silent,
+            builder,
+            live: Arc::clone(running.live()),
+        };
+        control.spawn(arrival.run());
+    }
+    Ok(running)
+}
+
+fn tell(report: &Report) {
+    if !report.is_empty() {
+        let text = report.render(super::stderr_format());
+        // Nobody is left to tell when stderr is closed.
+        _ = std::io::stderr().write_all(text.as_bytes());
+    }
+}
+
+fn listening(addresses: &[SocketAddr]) -> String {
+    let mut text = String::new();
+    for address in addresses {
+        // Writing to a String doesn't fail.
+        _ = writeln!(text, "listening on http://{address}");
+    }
+    text
+}
+
+/// `37 routes: 35 to gRPC methods of 3 services, 2 passed on as they are`
+fn summary(live: &Live, complete: bool) -> String {
+    let mut services: Vec<&str> = Vec::new();
+    let mut passed_on = 0_usize;
+    for route in &live.routes {
+        match &route.target {
+            Target::Rpc(plan) => services.push(&plan.service),
+            Target::Proxy => passed_on += 1,
+        }
+    }
+    let methods = services.len();
+    services.sort_unstable();
+    services.dedup();
+    let mut text = format!(
+        "{}: {methods} to gRPC methods of {}, {passed_on} passed on as they are\n",
+        counted(live.routes.len(), "route"),
+        counted(services.len(), "service"),
+    );
+    if live.routes.is_empty() && complete {
+        text.push_str("  (methods get routes from google.api.http annotations, or from `rpc` routes of a config file)\n");
+    }
+    text
+}
+
+fn counted(n: usize, what: &str) -> String {
+    match n {
+        1 => format!("1 {what}"),
+        n => format!("{n} {what}s"),
+    }
+}
+
+fn log_to_stderr() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("TRANSOM_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    // Only a second call in one process fails, and then the first one's stands.
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(super::stderr_format() == Format::Coloured)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .try_init()
+        .ok();
 }

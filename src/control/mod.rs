@@ -1,5 +1,7 @@
 //! The control plane: reads what generations are made of. Nothing here is on the path of a request.
 
+pub mod arrival;
+pub mod builder;
 mod protos;
 pub mod reflection;
 pub mod sources;

@@ -1,15 +1,13 @@
 //! One client connection from the first byte to the last.
 
 use std::convert::Infallible;
-use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Version, header};
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -17,7 +15,6 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use crate::client_body::ClientBody;
-use crate::failure::Failure;
 use crate::limits::{
     CLIENT_CONNECTION_WINDOW, CLIENT_STREAM_WINDOW, CLOSE_GRACE, H1_BUFFER_BYTES_MAX,
     H2_ERROR_RESETS_MAX, H2_PENDING_RESETS_MAX, SEND_BUFFER_BYTES_MAX,
@@ -26,7 +23,8 @@ use crate::rt::LocalExec;
 
 use super::check::{check, strip_h2c};
 use super::io::ClientIo;
-use super::pulse::{InFlight, Pulse, Verdict};
+use super::pulse::{Pulse, Verdict};
+use super::reply::Reply;
 use super::sniff::{Protocol, sniff};
 use super::{Bounds, Connections, Counters, Ends, Service, count};
 
@@ -59,6 +57,7 @@ pub(super) async fn serve<S: Service>(mut accepted: Accepted<S>) {
     let io = ClientIo::new(accepted.stream, ahead, read, protocol, Rc::clone(&pulse));
     let service = Requests {
         service: accepted.service,
+        protocol,
         ends: accepted.ends,
         bounds: Rc::clone(&bounds),
         pulse: Rc::clone(&pulse),
@@ -205,6 +204,8 @@ impl<C: Served> Driver<C> {
     /// Looks at the clock; whether the connection is to be closed at once.
     fn is_over(&mut self) -> bool {
         let now = Instant::now();
+        let cut = self.pulse.cut_stalled(now, &self.bounds.timeouts);
+        self.counters.stalled.set(self.counters.stalled.get() + cut);
         let mut wait = match self.pulse.verdict(now, &self.bounds.timeouts) {
             Verdict::WaitUntil(at) => at,
             Verdict::SlowHead => {
@@ -264,6 +265,7 @@ impl<C: Served> Future for Driver<C> {
 /// The requests of one connection.
 struct Requests<S> {
     service: S,
+    protocol: Protocol,
     ends: Ends,
     bounds: Rc<Bounds>,
     pulse: Rc<Pulse>,
@@ -271,12 +273,13 @@ struct Requests<S> {
 }
 
 impl<S: Service> hyper::service::Service<Request<Incoming>> for Requests<S> {
-    type Response = Response<Counted<S::Body>>;
+    type Response = Response<Reply<S::Body>>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>>>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let in_flight = self.pulse.begin();
+        let protocol = self.protocol;
         let (mut parts, body) = request.into_parts();
         match check(&parts, &self.bounds.limits) {
             Ok(checked) => {
@@ -287,7 +290,9 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Requests<S> {
                 let answer = self
                     .service
                     .answer(self.ends, Request::from_parts(parts, body));
-                Box::pin(async move { Ok(answer.await.map(|b| Counted::new(b, in_flight))) })
+                Box::pin(
+                    async move { Ok(answer.await.map(|b| Reply::new(b, in_flight, protocol))) },
+                )
             }
             Err(failure) => {
                 count(&self.counters.refused_requests);
@@ -297,49 +302,8 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Requests<S> {
                     let close = HeaderValue::from_static("close");
                     reply.headers_mut().insert(header::CONNECTION, close);
                 }
-                Box::pin(async move { Ok(reply.map(|b| Counted::new(b, in_flight))) })
+                Box::pin(async move { Ok(reply.map(|b| Reply::new(b, in_flight, protocol))) })
             }
         }
-    }
-}
-
-/// A reply's body; while it lives, its connection is busy.
-struct Counted<B> {
-    body: Pin<Box<B>>,
-    _in_flight: InFlight,
-}
-
-impl<B> Counted<B> {
-    fn new(body: B, in_flight: InFlight) -> Self {
-        Self {
-            body: Box::pin(body),
-            _in_flight: in_flight,
-        }
-    }
-}
-
-impl<B> fmt::Debug for Counted<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Counted")
-    }
-}
-
-impl<B: Body<Data = Bytes, Error = Failure>> Body for Counted<B> {
-    type Data = Bytes;
-    type Error = Failure;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        self.body.as_mut().poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

@@ -41,7 +41,8 @@ impl<S> ClientIo<S> {
     fn written(&self, done: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match &done {
             Poll::Pending => self.pulse.on_write_blocked(),
-            Poll::Ready(_) => self.pulse.on_written(),
+            Poll::Ready(Ok(bytes)) => self.pulse.on_written(*bytes),
+            Poll::Ready(Err(_)) => {}
         }
         done
     }

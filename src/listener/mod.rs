@@ -8,6 +8,7 @@ mod connection;
 mod gate;
 mod io;
 mod pulse;
+mod reply;
 mod sniff;
 mod socket;
 
@@ -33,7 +34,7 @@ use pulse::Pulse;
 
 /// What answers requests. Cloned for each connection and each HTTP/2 stream: cheap.
 pub trait Service: Clone + 'static {
-    type Body: http_body::Body<Data = Bytes, Error = Failure> + 'static;
+    type Body: http_body::Body<Data = Bytes, Error = Failure> + Unpin + 'static;
 
     /// The limits for connections accepted now.
     fn bounds(&self) -> Rc<Bounds>;

@@ -11,6 +11,8 @@
 //! `Head` together, and none for writes; hence this.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::fmt;
 use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
@@ -31,14 +33,27 @@ pub(super) enum Phase {
 }
 
 /// Shared by the connection's IO, its service and its driver; all on one thread.
-#[derive(Debug)]
 pub(super) struct Pulse {
     phase: Cell<Phase>,
     in_flight: Cell<usize>,
     stalled_since: Cell<Option<Instant>>,
     closing: Cell<bool>,
+    /// Replies that are streamed over HTTP/2, by a number of their own.
+    streams: RefCell<HashMap<u64, Rc<dyn Outgoing>>>,
+    next_stream: Cell<u64>,
     /// The driver's, to tell it of `closing`.
     waker: RefCell<Option<Waker>>,
+}
+
+/// A write at least this large is part of a reply: control frames are smaller.
+const PROGRESS_BYTES_MIN: usize = 256;
+
+/// A reply that is streamed over HTTP/2.
+pub(super) trait Outgoing {
+    /// When the last piece was handed over, if no other has been asked for since.
+    fn given_at(&self) -> Option<Instant>;
+    /// Gives the rest up, once and for all.
+    fn cut(&self);
 }
 
 /// What the driver should do now.
@@ -61,6 +76,8 @@ impl Pulse {
             in_flight: Cell::new(0),
             stalled_since: Cell::new(None),
             closing: Cell::new(false),
+            streams: RefCell::default(),
+            next_stream: Cell::new(0),
             waker: RefCell::new(None),
         })
     }
@@ -72,9 +89,13 @@ impl Pulse {
         }
     }
 
-    /// The client took bytes.
-    pub(super) fn on_written(&self) {
+    /// The client took bytes. A reply whose body is all handed over may still be on its way: then the
+    /// connection isn't idle yet. Small writes are pings and the like, and don't count.
+    pub(super) fn on_written(&self, bytes: usize) {
         self.stalled_since.set(None);
+        if bytes >= PROGRESS_BYTES_MIN && matches!(self.phase.get(), Phase::Idle(_)) {
+            self.phase.set(Phase::Idle(Instant::now()));
+        }
     }
 
     /// The client takes no bytes although there are some.
@@ -110,6 +131,37 @@ impl Pulse {
 
     pub(super) fn is_closing(&self) -> bool {
         self.closing.get()
+    }
+
+    /// Watches a streamed reply until [`Pulse::unwatch`].
+    pub(super) fn watch(&self, stream: Rc<dyn Outgoing>) -> u64 {
+        let id = self.next_stream.get();
+        self.next_stream.set(id.wrapping_add(1));
+        self.streams.borrow_mut().insert(id, stream);
+        id
+    }
+
+    pub(super) fn unwatch(&self, id: u64) {
+        let stream = self.streams.borrow_mut().remove(&id);
+        drop(stream);
+    }
+
+    /// Cuts replies off that the client has not asked more of for as long as `write_idle`; says how
+    /// many. Flow control holds such a stream back while the socket itself flows, so that no write is
+    /// ever blocked.
+    pub(super) fn cut_stalled(&self, now: Instant, timeouts: &Timeouts) -> u64 {
+        let stalled: Vec<_> = self
+            .streams
+            .borrow()
+            .values()
+            .filter(|s| {
+                s.given_at()
+                    .is_some_and(|at| at + timeouts.write_idle <= now)
+            })
+            .map(Rc::clone)
+            .collect();
+        stalled.iter().for_each(|s| s.cut());
+        stalled.len() as u64
     }
 
     /// Keeps the driver's waker for [`Pulse::close`].
@@ -149,9 +201,24 @@ impl Pulse {
     }
 }
 
+impl fmt::Debug for Pulse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pulse")
+            .field("phase", &self.phase.get())
+            .field("in_flight", &self.in_flight.get())
+            .finish_non_exhaustive()
+    }
+}
+
 /// One request being answered: held by its reply's body.
 #[derive(Debug)]
 pub(super) struct InFlight(Rc<Pulse>);
+
+impl InFlight {
+    pub(super) fn pulse(&self) -> &Rc<Pulse> {
+        &self.0
+    }
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {
@@ -230,9 +297,25 @@ mod tests {
             pulse.verdict(after(since, 30), &timeouts()),
             Verdict::Stalled
         );
-        pulse.on_written();
+        pulse.on_written(1);
         assert!(matches!(
             pulse.verdict(after(since, 30), &timeouts()),
+            Verdict::WaitUntil(_)
+        ));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reply_on_its_way_is_not_idleness_and_a_ping_is() {
+        let pulse = Pulse::new(Instant::now());
+        drop(pulse.begin());
+        let handed_over = Instant::now();
+        tokio::time::advance(Duration::from_secs(70)).await;
+        pulse.on_written(17);
+        let due = after(handed_over, 75);
+        assert_eq!(pulse.verdict(due, &timeouts()), Verdict::Idle);
+        pulse.on_written(16 * 1024);
+        assert!(matches!(
+            pulse.verdict(due, &timeouts()),
             Verdict::WaitUntil(_)
         ));
     }

@@ -9,10 +9,11 @@ use crate::limits::ACCEPT_QUEUE;
 
 /// Why an address can't be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("can't listen on {address}: {}", reason(.source))]
+#[error("can't listen on {address}: {}", reason(.cause))]
 pub struct BindError {
     pub address: SocketAddr,
-    pub source: io::Error,
+    /// Told of in the message.
+    pub cause: io::Error,
 }
 
 fn reason(error: &io::Error) -> String {
@@ -42,7 +43,7 @@ pub struct Bound {
 /// # Errors
 /// The address is in use, not ours, or not allowed.
 pub fn bind(address: SocketAddr, workers: usize) -> Result<Bound, BindError> {
-    let at = |source| BindError { address, source };
+    let at = |cause| BindError { address, cause };
     if address.port() != 0 {
         drop(listening(address, Share::Alone).map_err(at)?);
     }
