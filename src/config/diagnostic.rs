@@ -69,17 +69,15 @@ pub struct Snippet {
 }
 
 impl Snippet {
-    /// Keeps no more of a long line than is needed to see the mark.
+    /// Keeps no more of a long line than is needed to see the mark, and marks whole characters.
     #[must_use]
     pub fn new(line: &str, mark: Range<usize>) -> Self {
         const LINE_BYTES_MAX: usize = 400;
-        let mut end = LINE_BYTES_MAX.max(mark.start + 80).min(line.len());
-        while !line.is_char_boundary(end) {
-            end += 1;
-        }
-        let line = line.get(..end).unwrap_or(line);
+        let end = LINE_BYTES_MAX.max(mark.start.saturating_add(80));
+        let line = line.get(..line.ceil_char_boundary(end)).unwrap_or(line);
+        let start = line.floor_char_boundary(mark.start);
         Self {
-            mark: mark.start.min(line.len())..mark.end.min(line.len()),
+            mark: start..line.ceil_char_boundary(mark.end).max(start),
             line: line.to_owned(),
         }
     }

@@ -1,0 +1,136 @@
+//! Keys of `limits` and `timeouts`.
+
+use super::{BODY, DURATION, MIB, Section, Shape, key};
+
+pub static LIMITS: Section = Section {
+    name: "limits",
+    about: "What one client, request or message may take.",
+    groups: &[&[
+        key(
+            "headers",
+            Shape::Size {
+                min: 8 * 1024,
+                max: MIB,
+            },
+            "Request line and headers of one request.",
+        )
+        .default("32KiB"),
+        key(
+            "header_count",
+            Shape::Integer { min: 10, max: 1000 },
+            "Header fields of one request.",
+        )
+        .default("100"),
+        key(
+            "uri",
+            Shape::Size {
+                min: 64,
+                max: 63 * 1024,
+            },
+            "Path and query of one request.",
+        )
+        .default("16KiB"),
+        key(
+            "body",
+            BODY,
+            "Body of one unary request, or one message of a stream, as the client sends it.",
+        )
+        .default("4MiB"),
+        key(
+            "message",
+            BODY,
+            "One encoded message to a service: JSON may grow when it is encoded.",
+        )
+        .default("4MiB"),
+        key("reply", BODY, "One message from a service.").default("16MiB"),
+        key(
+            "query_parameters",
+            Shape::Integer {
+                min: 1,
+                max: 100_000,
+            },
+            "Query parameters of one request.",
+        )
+        .default("1000"),
+        key(
+            "depth",
+            Shape::Integer { min: 1, max: 100 },
+            "Nesting of JSON and of messages; protobuf decoders stop at 100.",
+        )
+        .default("100"),
+        key(
+            "connections",
+            Shape::Integer {
+                min: 1,
+                max: 10_000_000,
+            },
+            "Open client connections of the process.",
+        )
+        .default("20000"),
+        key(
+            "connections_per_ip",
+            Shape::Integer {
+                min: 1,
+                max: 10_000_000,
+            },
+            "Open client connections of one address.",
+        )
+        .default("512"),
+        key(
+            "streams",
+            Shape::Integer {
+                min: 1,
+                max: 100_000,
+            },
+            "Concurrent HTTP/2 streams of one client connection.",
+        )
+        .default("100"),
+    ]],
+    exactly_one: &[],
+};
+
+pub static TIMEOUTS: Section = Section {
+    name: "timeouts",
+    about: "How long each stage may take.",
+    groups: &[&[
+        key(
+            "headers",
+            DURATION,
+            "From a request's first byte (or the connection's start) to the end of its headers.",
+        )
+        .default("10s"),
+        key(
+            "keep_alive",
+            DURATION,
+            "A connection with nothing to do. Longer than the load balancer's in front.",
+        )
+        .default("75s"),
+        key(
+            "body_idle",
+            DURATION,
+            "Between two pieces of a request body.",
+        )
+        .default("30s"),
+        key("write_idle", DURATION, "A client that does not read.").default("30s"),
+        key("connect", DURATION, "Opening a connection to an upstream.").default("5s"),
+        key(
+            "ping_interval",
+            DURATION,
+            "Quiet time before a keep-alive probe: an HTTP/2 ping to a client, a TCP probe to an upstream.",
+        )
+        .default("30s"),
+        key(
+            "ping_timeout",
+            DURATION,
+            "Wait for the answer to such a probe.",
+        )
+        .default("10s"),
+        key(
+            "drain",
+            DURATION,
+            "How long exchanges may go on after a stop signal.",
+        )
+        .default("30s"),
+    ]],
+    exactly_one: &[],
+};

@@ -1,0 +1,123 @@
+//! Keys of the file itself, its listeners, descriptors and upstreams.
+
+use super::{DEFAULTS, LIMITS, ROUTE, Section, Shape, TIMEOUTS, key};
+
+/// The whole file.
+pub static FILE: Section = Section {
+    name: "file",
+    about: "Configuration of Transom, an HTTP front door that transcodes REST/JSON to gRPC.",
+    groups: &[&[
+        key(
+            "listeners",
+            Shape::List(&Shape::Section(&LISTENER)),
+            "Addresses to listen on. Each takes HTTP/1.1 and HTTP/2 without TLS.",
+        )
+        .required(),
+        key(
+            "descriptors",
+            Shape::List(&Shape::Section(&DESCRIPTOR)),
+            "Where the protobuf descriptors come from. All are merged into one schema.",
+        ),
+        key(
+            "upstreams",
+            Shape::Named(&UPSTREAM),
+            "The services behind, by name.",
+        )
+        .required(),
+        key(
+            "routes",
+            Shape::List(&Shape::Section(&ROUTE)),
+            "What is served. The most specific path wins, whatever the order.",
+        )
+        .required(),
+        key(
+            "defaults",
+            Shape::Section(&DEFAULTS),
+            "Policy for all routes; a route's own keys win.",
+        ),
+        key(
+            "limits",
+            Shape::Section(&LIMITS),
+            "What one client, request or message may take.",
+        ),
+        key(
+            "timeouts",
+            Shape::Section(&TIMEOUTS),
+            "How long each stage may take.",
+        ),
+        key(
+            "workers",
+            Shape::Integer { min: 1, max: 1024 },
+            "Worker threads. Default: one for each core that the process may use.",
+        ),
+        key(
+            "trusted_proxies",
+            Shape::List(&Shape::Network),
+            "Peers (addresses or networks) whose X-Forwarded-* and Forwarded headers are believed.",
+        ),
+    ]],
+    exactly_one: &[],
+};
+
+pub static LISTENER: Section = Section {
+    name: "listener",
+    about: "An address to listen on.",
+    groups: &[&[key(
+        "address",
+        Shape::Address,
+        "IP address and port: `0.0.0.0:8080`, `[::]:8080`. Port 0 takes any free port.",
+    )
+    .required()]],
+    exactly_one: &[],
+};
+
+pub static DESCRIPTOR: Section = Section {
+    name: "descriptor",
+    about: "A source of descriptors.",
+    groups: &[&[
+        key(
+            "protos",
+            Shape::Path,
+            "Folder of .proto sources, compiled at load. Imports start at this folder; google/api, \
+             google/rpc, google/type and google/protobuf are built in.",
+        ),
+        key(
+            "file",
+            Shape::Path,
+            "FileDescriptorSet, as protoc --descriptor_set_out --include_imports or buf build writes it.",
+        ),
+        key(
+            "reflection",
+            Shape::Upstream,
+            "Upstream whose server reflection (grpc.reflection v1, then v1alpha) is asked.",
+        ),
+        key(
+            "rules",
+            Shape::Path,
+            "google.api.Service YAML: each selector's rule replaces that method's annotation.",
+        ),
+    ]],
+    exactly_one: &["protos", "file", "reflection", "rules"],
+};
+
+pub static UPSTREAM: Section = Section {
+    name: "upstream",
+    about: "A service behind, and where its instances are.",
+    groups: &[&[
+        key(
+            "endpoints",
+            Shape::List(&Shape::Endpoint),
+            "Instances: `dns:host:port` and `host:port` use every address that the name has; \
+             `10.0.0.7:3000` and `[fd00::7]:3000` are one instance each.",
+        )
+        .required(),
+        key(
+            "protocol",
+            Shape::Choice(&["grpc", "http2", "http1"]),
+            "What it speaks: `grpc` (the same as `http2`: HTTP/2 without TLS), or `http1` for plain \
+             HTTP that is only passed on.",
+        )
+        .default("grpc"),
+    ]],
+    exactly_one: &[],
+};

@@ -1,0 +1,182 @@
+//! Keys of policy, in `defaults` and in each route.
+
+use super::{BODY, DURATION, Key, Section, Shape, key};
+
+const HEADERS: Shape = Shape::List(&Shape::Header);
+
+pub static DEFAULTS: Section = Section {
+    name: "defaults",
+    about: "Policy for all routes.",
+    groups: &[POLICY],
+    exactly_one: &[],
+};
+
+const ERROR_FORMATS: &[&str] = &["status", "aip193", "problem"];
+
+/// Policy that means something for transcoded routes alone.
+pub const TRANSCODING_POLICY: &[&str] = &[
+    "json",
+    "unknown_query",
+    "unknown_fields",
+    "ignored_query_parameters",
+    "headers",
+];
+
+pub const POLICY: &[Key] = &[
+    key(
+        "timeout",
+        DURATION,
+        "The whole of a unary call, and the time to the first message of a stream.",
+    )
+    .default("15s"),
+    key(
+        "stream_idle",
+        DURATION,
+        "How long a stream may go without a message in either direction.",
+    )
+    .default("5m"),
+    key(
+        "stream_max",
+        DURATION,
+        "How long a stream may live. Default: as long as it likes.",
+    ),
+    key(
+        "json",
+        Shape::Section(&JSON),
+        "How JSON is printed and read.",
+    ),
+    key(
+        "unknown_query",
+        Shape::Choice(&["reject", "ignore"]),
+        "A query parameter that names no field.",
+    )
+    .default("reject"),
+    key(
+        "unknown_fields",
+        Shape::Choice(&["reject", "ignore"]),
+        "A JSON field that the message does not have.",
+    )
+    .default("reject"),
+    key(
+        "ignored_query_parameters",
+        Shape::List(&Shape::Text),
+        "Parameters to skip even when unknown ones are refused.",
+    ),
+    key(
+        "errors",
+        Shape::ChoiceOr(ERROR_FORMATS, &ERRORS),
+        "Shape of error bodies: `status` (google.rpc.Status), `aip193` or `problem` (RFC 9457).",
+    )
+    .default("status"),
+    key(
+        "headers",
+        Shape::Section(&FORWARDED_HEADERS),
+        "Headers and metadata that cross. Authorization, request id and trace headers always do.",
+    ),
+    key(
+        "limits",
+        Shape::Section(&ROUTE_LIMITS),
+        "Sizes of what this route takes and gives.",
+    ),
+];
+
+pub static ERRORS: Section = Section {
+    name: "errors",
+    about: "Shape of error bodies, and what they may tell.",
+    groups: &[&[
+        key(
+            "format",
+            Shape::Choice(ERROR_FORMATS),
+            "Shape of error bodies.",
+        )
+        .default("status"),
+        key(
+            "hide_internal",
+            Shape::Bool,
+            "Keep DebugInfo and the messages of INTERNAL and UNKNOWN from clients.",
+        )
+        .default("true"),
+    ]],
+    exactly_one: &[],
+};
+
+pub static JSON: Section = Section {
+    name: "json",
+    about: "How JSON is printed and read.",
+    groups: &[&[
+        key(
+            "emit_defaults",
+            Shape::Bool,
+            "Print fields that hold their default value too.",
+        )
+        .default("false"),
+        key(
+            "enums_as_numbers",
+            Shape::Bool,
+            "Print enum values as numbers.",
+        )
+        .default("false"),
+        key(
+            "proto_names",
+            Shape::Bool,
+            "Print `game_id` rather than `gameId`. Both are always read.",
+        )
+        .default("false"),
+        key(
+            "int64_as_numbers",
+            Shape::Bool,
+            "Print 64-bit integers as numbers; JavaScript loses digits past 2^53.",
+        )
+        .default("false"),
+        key("pretty", Shape::Bool, "Print with line breaks and indents.").default("false"),
+        key(
+            "case_insensitive_enums",
+            Shape::Bool,
+            "Read `puzzle` as `PUZZLE`.",
+        )
+        .default("false"),
+        key(
+            "strip_enum_prefix",
+            Shape::Bool,
+            "Print `GENRE_PUZZLE` of enum `Genre` as `PUZZLE`, and read both.",
+        )
+        .default("false"),
+    ]],
+    exactly_one: &[],
+};
+
+pub static FORWARDED_HEADERS: Section = Section {
+    name: "headers",
+    about: "Allow-lists: names, or prefixes that end in `*`.",
+    groups: &[&[
+        key(
+            "to_metadata",
+            HEADERS,
+            "Request headers that go to the service as metadata.",
+        ),
+        key(
+            "to_response",
+            HEADERS,
+            "Metadata of the service that goes to the client as headers.",
+        ),
+    ]],
+    exactly_one: &[],
+};
+
+pub static ROUTE_LIMITS: Section = Section {
+    name: "route_limits",
+    about: "Sizes of what a route takes and gives.",
+    groups: &[&[
+        key(
+            "body",
+            BODY,
+            "Body of one unary request, or one message of a stream. Default: `limits.body`.",
+        ),
+        key(
+            "reply",
+            BODY,
+            "One message from the service. Default: `limits.reply`.",
+        ),
+    ]],
+    exactly_one: &[],
+};

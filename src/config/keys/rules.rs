@@ -1,0 +1,143 @@
+//! Keys of routes: HTTP rules, as `google.api.http` names them, and what else a route can be.
+
+use super::policy::POLICY;
+use super::{Key, Section, Shape, key};
+
+const TEMPLATE_ABOUT: &str = "Path template of google.api.http: `/v1/games/{game_id}`.";
+
+/// The forms of an HTTP rule.
+pub const RULE_MATCHERS: &[&str] = &["get", "put", "post", "delete", "patch", "custom"];
+
+const RULE: &[Key] = &[
+    key("get", Shape::Template, TEMPLATE_ABOUT),
+    key("put", Shape::Template, TEMPLATE_ABOUT),
+    key("post", Shape::Template, TEMPLATE_ABOUT),
+    key("delete", Shape::Template, TEMPLATE_ABOUT),
+    key("patch", Shape::Template, TEMPLATE_ABOUT),
+    key(
+        "custom",
+        Shape::Section(&CUSTOM),
+        "An HTTP rule for another method.",
+    ),
+    key(
+        "body",
+        Shape::Field { star: true },
+        "Field that the request body stands for; `*` is the whole message. Default: no body.",
+    ),
+    key(
+        "response_body",
+        Shape::Field { star: false },
+        "Field of the reply that is the response body. Default: the whole reply.",
+    ),
+];
+
+pub static CUSTOM: Section = Section {
+    name: "custom",
+    about: "An HTTP method and a path template.",
+    groups: &[&[
+        key(
+            "kind",
+            Shape::Method,
+            "The HTTP method: `HEAD`, `QUERY`; `*` is any.",
+        )
+        .required(),
+        key("path", Shape::Template, TEMPLATE_ABOUT).required(),
+    ]],
+    exactly_one: &[],
+};
+
+pub static BINDING: Section = Section {
+    name: "binding",
+    about: "One more HTTP rule for the same method.",
+    groups: &[RULE],
+    exactly_one: RULE_MATCHERS,
+};
+
+pub static ROUTE: Section = Section {
+    name: "route",
+    about: "A matcher, an upstream and policy.",
+    groups: &[
+        &[key(
+            "services",
+            Shape::List(&Shape::ServiceGlob),
+            "Every google.api.http annotation of these services: full names, `*` for any run of \
+             characters.",
+        )],
+        RULE,
+        &[
+            key(
+                "additional_bindings",
+                Shape::List(&Shape::Section(&BINDING)),
+                "More HTTP rules for the same method.",
+            ),
+            key(
+                "rpc",
+                Shape::Rpc,
+                "The method that an HTTP rule calls: `gamehub.v1.Moderation/Report`.",
+            ),
+            key(
+                "override",
+                Shape::Bool,
+                "This HTTP rule takes the place of an annotation of the same shape.",
+            )
+            .default("false"),
+            key(
+                "prefix",
+                Shape::UrlPath,
+                "Pass everything under this path on as it is.",
+            ),
+            key("path", Shape::UrlPath, "Pass this one path on as it is."),
+            key(
+                "hosts",
+                Shape::List(&Shape::Host),
+                "Only for these hosts: `api.example.com`, `*.example.com`. Default: any.",
+            ),
+            key("upstream", Shape::Upstream, "Where it goes.").required(),
+        ],
+        POLICY,
+    ],
+    exactly_one: &[
+        "services", "get", "put", "post", "delete", "patch", "custom", "prefix", "path",
+    ],
+};
+
+/// `http` of a `google.api.Service`; the rest of such a file is Google's and isn't read.
+pub static SERVICE_HTTP: Section = Section {
+    name: "service_http",
+    about: "HTTP rules of a google.api.Service.",
+    groups: &[&[
+        key(
+            "rules",
+            Shape::List(&Shape::Section(&SELECTOR_RULE)),
+            "HTTP rules by selector.",
+        )
+        .required(),
+        key(
+            "fully_decode_reserved_expansion",
+            Shape::Bool,
+            "Whether `%2F` in a multi-segment variable is decoded; only `false` is known here.",
+        ),
+    ]],
+    exactly_one: &[],
+};
+
+/// One of its rules.
+pub static SELECTOR_RULE: Section = Section {
+    name: "selector_rule",
+    about: "The HTTP rule of one method.",
+    groups: &[
+        &[key(
+            "selector",
+            Shape::Text,
+            "The method: `gamehub.v1.Catalogue.GetGame`.",
+        )
+        .required()],
+        RULE,
+        &[key(
+            "additional_bindings",
+            Shape::List(&Shape::Section(&BINDING)),
+            "More HTTP rules for the same method.",
+        )],
+    ],
+    exactly_one: RULE_MATCHERS,
+};
