@@ -65,6 +65,11 @@ fn of_configs() {
         assert!(!report.is_empty(), "{} is fine", path.display());
         let text = report.render(Format::Text);
         assert!(
+            !text.contains('\u{1b}'),
+            "{} steers the terminal",
+            path.display()
+        );
+        assert!(
             !text.contains(SECRET),
             "{} tells the secret:\n{text}",
             path.display()

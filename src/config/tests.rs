@@ -113,12 +113,12 @@ fn anchors_are_copies() {
 }
 
 /// `config/transom.yaml` in the other two formats.
-fn rewritten(node: &Node, source: &Source) -> serde_json::Value {
+fn rewritten(node: &Node) -> serde_json::Value {
     match &node.value {
-        Value::List(items) => items.iter().map(|i| rewritten(i, source)).collect(),
+        Value::List(items) => items.iter().map(|i| rewritten(i)).collect(),
         Value::Map(entries) => entries
             .iter()
-            .map(|e| (e.key.clone(), rewritten(&e.value, source)))
+            .map(|e| (e.key.clone(), rewritten(&e.value)))
             .collect(),
         Value::Scalar(s) => match s.kind {
             super::tree::Kind::Bool => (s.text == "true").into(),
@@ -146,7 +146,7 @@ fn without_places(config: &Config) -> String {
 fn the_three_formats_mean_the_same() {
     let source = sample();
     let tree = from_yaml::parse(&source).expect("parses");
-    let value = rewritten(&tree, &source);
+    let value = rewritten(&tree);
     let json = serde_json::to_string_pretty(&value).expect("json");
     let toml = toml::to_string(&value).expect("toml");
     let read = |syntax, text: &str| match parse_as(syntax, text) {

@@ -57,7 +57,7 @@ fn as_text(d: &Diagnostic, renderer: &Renderer) -> String {
     if let (Some(at), Some(snippet)) = (&d.location, &d.snippet) {
         let mut annotation = AnnotationKind::Primary.span(mark(snippet));
         if let Some(label) = &d.label {
-            annotation = annotation.label(&**label);
+            annotation = annotation.label(plain(label));
         }
         let excerpt = Excerpt::source(&*snippet.line)
             .line_start(at.line)
@@ -74,7 +74,7 @@ fn as_text(d: &Diagnostic, renderer: &Renderer) -> String {
     if let Some(related) = &d.related {
         let annotation = AnnotationKind::Context
             .span(mark(&related.snippet))
-            .label(&*related.label);
+            .label(plain(&related.label));
         let excerpt = Excerpt::source(&*related.snippet.line)
             .line_start(related.location.line)
             .path(&*related.location.file)
@@ -82,12 +82,22 @@ fn as_text(d: &Diagnostic, renderer: &Renderer) -> String {
         group = group.element(excerpt);
     }
     if let Some(key) = &d.key {
-        group = group.element(Level::NOTE.with_name(Some("key")).message(&**key));
+        group = group.element(Level::NOTE.with_name(Some("key")).message(plain(key)));
     }
     if let Some(help) = &d.help {
-        group = group.element(Level::HELP.message(&**help));
+        group = group.element(Level::HELP.message(plain(help)));
     }
     renderer.render(&[group])
+}
+
+/// Text of the input must not steer a terminal. The renderer sees to titles and source lines, and takes
+/// these for our own.
+fn plain(text: &str) -> String {
+    let shown = |c: char| match c.is_control() && c != '\n' {
+        true => char::REPLACEMENT_CHARACTER,
+        false => c,
+    };
+    text.chars().map(shown).collect()
 }
 
 /// The mark, at least one character wide where the line has one.
