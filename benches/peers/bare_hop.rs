@@ -1,4 +1,4 @@
-//! The floor: a hyper HTTP/1.1 server that makes one pooled HTTP/2 gRPC call for each request and
+//! The floor: a hyper server (HTTP/1.1, and HTTP/2 by its preface) that makes one pooled HTTP/2 gRPC call for each request and
 //! passes the bytes on as they are. It transcodes nothing and checks nothing.
 //!
 //! `bare_hop LISTEN UPSTREAM`
@@ -81,10 +81,19 @@ async fn run(listen: SocketAddr, upstream: SocketAddr) -> Result<(), Failed> {
                     }))
                 }
             });
-            let _ = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .serve_connection(TokioIo::new(socket), service)
-                .await;
+            let mut first = [0; 3];
+            let http2 = matches!(socket.peek(&mut first).await, Ok(3) if &first == b"PRI");
+            if http2 {
+                let _ = hyper::server::conn::http2::Builder::new(LocalExec)
+                    .timer(TokioTimer::new())
+                    .serve_connection(TokioIo::new(socket), service)
+                    .await;
+            } else {
+                let _ = hyper::server::conn::http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .serve_connection(TokioIo::new(socket), service)
+                    .await;
+            }
         });
     }
 }

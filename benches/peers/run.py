@@ -141,17 +141,19 @@ def cpu_seconds(pid):
     return (int(fields[11]) + int(fields[12])) / TICK
 
 
-def load(port, case, seconds, cpus):
+def load(port, case, requests, cpus):
+    """Sends that many requests. A count and not a duration: h2load's timed mode may never end with
+    HTTP/1.1 and many connections."""
     _, path, body, connections, http2 = CASES[case]
     command = ["taskset", "-c", ",".join(map(str, cpus)), "h2load", "-c", str(connections), "-t", "1",
-               "-D", str(seconds), f"http://127.0.0.1:{port}{path}"]
+               "-n", str(max(requests, connections)), f"http://127.0.0.1:{port}{path}"]
     if http2:
         command[-1:-1] = ["-m", "10"]
     else:
         command[-1:-1] = ["--h1"]
     if body:
         command[-1:-1] = ["-d", str(WORK / body), "-H", "content-type: application/json"]
-    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    out = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
     done = int(re.search(r"(\d+) succeeded", out).group(1))
     failed = int(re.search(r"(\d+) failed", out).group(1))
     statuses = list(map(int, re.search(r"status codes: (\d+) 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5xx", out).groups()))
@@ -171,15 +173,18 @@ def measure(peers, cases, rounds, seconds):
         for name in peers:
             running[name] = start(configure(name), [proxy_cpu], f"{name}.log", {"TOKIO_WORKER_THREADS": "1"})
             wait_for(PORTS[name], running[name], name)
+        counts = {}
         for number in range(rounds + 1):
             for case in cases:
                 for name in peers:
                     pid = running[name].pid
                     before = cpu_seconds(pid)
-                    done, rate = load(PORTS[name], case, seconds if number else 1, load_cpus)
+                    done, rate = load(PORTS[name], case, counts.get((name, case), 1000), load_cpus)
                     used = cpu_seconds(pid) - before
-                    if number:  # the first round warms up
+                    if number:
                         samples[name, case].append((used / done * 1e6, rate))
+                    else:  # the first round warms up, and tells how many requests fill the time
+                        counts[name, case] = max(int(rate * seconds), 500)
             print(f"round {number} of {rounds}" if number else "warmed up", flush=True)
     finally:
         for process in [*running.values(), backend]:
