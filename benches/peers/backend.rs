@@ -83,17 +83,25 @@ fn item(number: usize) -> Item {
     Item {
         item_id: format!("item-{number:05}"),
         title: format!("The \"great\" adventure, volume {number}"),
-        description: "A long enough description that a shop would show beside the picture: what it \
+        description:
+            "A long enough description that a shop would show beside the picture: what it \
                       is, who it is for, what is in the box, and why one wants it. "
-            .repeat(2),
+                .repeat(2),
         stock: 9_007_199_254 + i64::try_from(number).unwrap_or(0),
         rating: 3.0 + (number % 20) as f64 / 10.0,
         listed: true,
         tags: ["family", "co-op", "award-2026"].map(String::from).to_vec(),
         attributes: [("colour".to_owned(), "green".to_owned())].into(),
-        created: Some(Timestamp { seconds: 1_790_000_000 + number as i64, nanos: 250_000_000 }),
+        created: Some(Timestamp {
+            seconds: 1_790_000_000 + number as i64,
+            nanos: 250_000_000,
+        }),
         category: 2,
-        price: Some(Money { currency: "EUR".to_owned(), units: 59, nanos: 990_000_000 }),
+        price: Some(Money {
+            currency: "EUR".to_owned(),
+            units: 59,
+            nanos: 990_000_000,
+        }),
     }
 }
 
@@ -122,14 +130,31 @@ struct Canned {
 
 impl Canned {
     fn new() -> Self {
-        let list = Items { items: (0..100).map(item).collect(), next_page_token: String::new() };
-        let small = Item { description: "A short description.".to_owned(), ..item(7) };
+        let list = Items {
+            items: (0..100).map(item).collect(),
+            next_page_token: String::new(),
+        };
+        let small = Item {
+            description: "A short description.".to_owned(),
+            ..item(7)
+        };
         let replies = HashMap::from([
             ("/shop.v1.Shop/GetItem", vec![frame(&small)]),
-            ("/shop.v1.Shop/CreateItem", vec![frame(&Created { item_id: "item-00007".into() })]),
+            (
+                "/shop.v1.Shop/CreateItem",
+                vec![frame(&Created {
+                    item_id: "item-00007".into(),
+                })],
+            ),
             ("/shop.v1.Shop/ListItems", vec![frame(&list)]),
-            ("/shop.v1.Shop/BatchCreate", vec![frame(&BatchCreated { created: 100 })]),
-            ("/shop.v1.Shop/WatchItems", (0..100).map(|n| frame(&item(n))).collect()),
+            (
+                "/shop.v1.Shop/BatchCreate",
+                vec![frame(&BatchCreated { created: 100 })],
+            ),
+            (
+                "/shop.v1.Shop/WatchItems",
+                (0..100).map(|n| frame(&item(n))).collect(),
+            ),
         ]);
         Self { replies }
     }
@@ -179,9 +204,10 @@ async fn answer(
         body.flow_control().release_capacity(data?.len())?;
     }
     let mut response = Response::new(());
-    response
-        .headers_mut()
-        .insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    response.headers_mut().insert(
+        http::header::CONTENT_TYPE,
+        HeaderValue::from_static("application/grpc"),
+    );
     let mut trailers = HeaderMap::new();
     let Some(frames) = canned.replies.get(path.as_str()) else {
         trailers.insert("grpc-status", HeaderValue::from_static("12"));
@@ -204,13 +230,21 @@ fn write_bodies(folder: &Path) -> Result<(), Failed> {
     let mut small = item_json(7);
     small["description"] = "A short description.".into();
     fs::write(folder.join("post.json"), serde_json::to_vec(&small)?)?;
-    fs::write(folder.join("batch.json"), serde_json::to_vec(&serde_json::json!({ "items": batch }))?)?;
+    fs::write(
+        folder.join("batch.json"),
+        serde_json::to_vec(&serde_json::json!({ "items": batch }))?,
+    )?;
     Ok(())
 }
 
 fn main() -> Result<(), Failed> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+    match args
+        .iter()
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .as_slice()
+    {
         ["serve", address] => tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?

@@ -103,6 +103,8 @@ fn main() -> Result<(), Failed> {
     let (Some(listen), Some(upstream)) = (args.next(), args.next()) else {
         return Err("usage: bare_hop LISTEN UPSTREAM".into());
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     tokio::task::LocalSet::new().block_on(&runtime, run(listen.parse()?, upstream.parse()?))
 }

@@ -54,7 +54,7 @@ def set_up(peers):
         print("installing h2load (Debian package nghttp2-client)", flush=True)
         sh("apt-get", "install", "-y", "-qq", "nghttp2-client", stdout=subprocess.DEVNULL)
     print("building transom, the backend and the bare hop", flush=True)
-    sh("cargo", "build", "--locked", "--release", "--bin", "transom", "--example", "peers_backend",
+    sh("cargo", "build", "--locked", "--profile", "dist", "--bin", "transom", "--example", "peers_backend",
        "--example", "peers_bare_hop", cwd=ROOT)
     sh(target("examples/peers_backend"), "bodies", WORK)
     descriptor_set()
@@ -78,7 +78,7 @@ def have(program):
 
 def target(name):
     base = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    return base / "release" / name
+    return base / "dist" / name
 
 
 def descriptor_set():
