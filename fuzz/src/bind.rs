@@ -127,8 +127,11 @@ pub fn check(data: &[u8]) {
     }
     let target = Target::Message(plan.input);
     let mut json = Vec::new();
-    let done = plan.codec.print(target, &wire, limits, &mut json);
-    done.expect("what was bound prints");
+    if let Err(error) = plan.codec.print(target, &wire, limits, &mut json) {
+        // A query may name fields in snake_case, and not every such path has a JSON form.
+        assert_eq!(error.what, "a path of the field mask has no JSON form");
+        return;
+    }
     let (mut again, mut printed) = (Vec::new(), Vec::new());
     let read = plan.codec.encode(target, &json, limits, &mut again);
     read.unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&json)));

@@ -379,4 +379,6 @@ fn refusal(violations: Vec<FieldViolation>) -> Failure {
 }
 
 #[cfg(test)]
+mod oracle;
+#[cfg(test)]
 mod tests;

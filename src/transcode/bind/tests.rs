@@ -4,12 +4,12 @@ use super::super::plan::tests::{build, plan, rule};
 use super::*;
 use crate::codec::{CodecLimits, Target};
 
-const LIMITS: CodecLimits = CodecLimits {
+pub(super) const LIMITS: CodecLimits = CodecLimits {
     depth_max: 100,
     encoded_bytes_max: 1 << 20,
 };
 
-fn policy() -> QueryPolicy<'static> {
+pub(super) fn policy() -> QueryPolicy<'static> {
     QueryPolicy {
         unknown: UnknownQuery::Reject,
         ignored: &[],
