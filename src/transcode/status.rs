@@ -19,7 +19,7 @@ use super::wire::{Record, Records};
 pub fn check_head(status: StatusCode, headers: &HeaderMap) -> Result<(), Failure> {
     let content_type = headers.get(header::CONTENT_TYPE).map(|v| v.as_bytes());
     let grpc = content_type.is_some_and(is_grpc);
-    if status == StatusCode::OK && grpc || grpc && is_trailers_only(headers) {
+    if grpc && (status == StatusCode::OK || is_trailers_only(headers)) {
         return Ok(());
     }
     let source = format!(

@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 
 use super::super::plan::tests::{PROTO, plan};
 use super::tests::{LIMITS, policy};
-use super::*;
 use crate::schema::compile;
 
 /// Parameter, its text, and the field's JSON by json names; `*` where it is appended.
