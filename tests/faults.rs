@@ -406,7 +406,7 @@ async fn upstreams_that_speak_something_else() {
         ("HTTP/1.1", |_, mut s| {
             Box::pin(async move {
                 let mut buffer = [0; 1024];
-                s.read(&mut buffer).await.ok();
+                let _any = s.read(&mut buffer).await;
                 s.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
                     .await
                     .ok();

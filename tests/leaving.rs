@@ -200,7 +200,7 @@ async fn a_client_may_have_less_time_than_the_route() {
             .to_str()
             .expect("text")
             .to_owned();
-        let (digits, unit) = sent.split_at(sent.len() - 1);
+        let (digits, unit) = sent.split_at_checked(sent.len() - 1).expect("a unit");
         let digits: u64 = digits.parse().expect("digits");
         let micros = match unit {
             "n" => digits / 1000,

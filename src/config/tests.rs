@@ -115,7 +115,7 @@ fn anchors_are_copies() {
 /// `config/transom.yaml` in the other two formats.
 fn rewritten(node: &Node) -> serde_json::Value {
     match &node.value {
-        Value::List(items) => items.iter().map(|i| rewritten(i)).collect(),
+        Value::List(items) => items.iter().map(rewritten).collect(),
         Value::Map(entries) => entries
             .iter()
             .map(|e| (e.key.clone(), rewritten(&e.value)))

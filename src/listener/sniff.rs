@@ -60,7 +60,7 @@ mod tests {
     #[tokio::test]
     async fn any_split_of_the_preface_is_http2() {
         for at in 1..PREFACE.len() {
-            let (a, b) = PREFACE.split_at(at);
+            let (a, b) = PREFACE.split_at_checked(at).unwrap();
             let (protocol, read) = sniffed(&[a, b]).await;
             assert_eq!((protocol, &read[..]), (Protocol::Http2, &PREFACE[..]));
         }

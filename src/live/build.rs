@@ -195,7 +195,7 @@ impl<'a> Entry<'a> {
         let (target, rule) = match self.shape {
             Shape::Rule { plan, .. } => {
                 let rule = Arc::clone(&plan.rule);
-                (Target::Rpc(*plan), rule)
+                (Target::Rpc(plan), rule)
             }
             Shape::Path(PathMatch::Exact(path)) => (Target::Proxy, format!("path {path}").into()),
             Shape::Path(PathMatch::Prefix(path)) => {

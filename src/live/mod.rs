@@ -58,7 +58,7 @@ pub struct Route {
 )]
 pub enum Target {
     /// Transcode to this method.
-    Rpc(MethodPlan),
+    Rpc(Box<MethodPlan>),
     /// Pass on as it is.
     Proxy,
 }
