@@ -4,9 +4,10 @@
 //! or decoded, and the path wins because it comes later. Nested fields become nested records.
 
 use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
-use smallvec::SmallVec;
+use foldhash::fast::RandomState;
 
 use crate::codec::EncodeError;
 use crate::failure::{Failure, FieldViolation};
@@ -138,16 +139,62 @@ struct Binder<'b> {
     plan: &'b MethodPlan,
     wire: &'b mut Vec<u8>,
     has_body: bool,
-    /// What the query has set so far, each chain once.
-    seen: SmallVec<[Seen; 8]>,
+    seen: Seen,
     violations: Vec<FieldViolation>,
     suggestions: usize,
 }
 
+/// What the query has set so far. Hashed: a thousand parameters must not cost a million comparisons.
+#[derive(Default)]
 struct Seen {
-    chain: Chain,
-    key: Option<Box<str>>,
-    name: Box<str>,
+    /// Fields that hold one value, and map entries by key.
+    fields: HashSet<(Chain, Option<Box<str>>), RandomState>,
+    /// The member of each oneof of each message, and the parameter that set it.
+    oneofs: HashMap<(Chain, u16), (FieldRef, Box<str>), RandomState>,
+}
+
+impl Seen {
+    /// Nothing set so far excludes this field.
+    fn check(&self, schema: &Schema, field: &QueryField<'_>) -> Result<(), String> {
+        for (holder, oneof, member) in oneofs(schema, &field.chain) {
+            match self.oneofs.get(&(holder, oneof)) {
+                Some((other, name)) if *other != member => {
+                    return Err(format!(
+                        "is of the same oneof as {name:?}: give one of them"
+                    ));
+                }
+                _ => {}
+            }
+        }
+        let again = match field.many {
+            Many::Repeated => return Ok(()),
+            Many::Once => "is given more than once, and holds one value",
+            Many::PerKey => "is given more than once for this key",
+        };
+        let slot = (field.chain.clone(), field.key.map(Box::from));
+        match self.fields.contains(&slot) {
+            true => Err(again.to_owned()),
+            false => Ok(()),
+        }
+    }
+
+    fn remember(&mut self, schema: &Schema, name: &str, field: QueryField<'_>) {
+        for (holder, oneof, member) in oneofs(schema, &field.chain) {
+            let slot = self.oneofs.entry((holder, oneof));
+            slot.or_insert_with(|| (member, name.into()));
+        }
+        if field.many != Many::Repeated {
+            self.fields.insert((field.chain, field.key.map(Box::from)));
+        }
+    }
+}
+
+/// Each oneof along a chain: the chain to its message, its index there, and the member.
+fn oneofs(schema: &Schema, chain: &[FieldRef]) -> impl Iterator<Item = (Chain, u16, FieldRef)> {
+    chain.iter().enumerate().filter_map(|(depth, at)| {
+        let oneof = schema.field(*at)?.oneof?;
+        Some((chain.iter().take(depth).copied().collect(), oneof, *at))
+    })
 }
 
 impl<'b> Binder<'b> {
@@ -157,7 +204,7 @@ impl<'b> Binder<'b> {
             plan,
             wire,
             has_body,
-            seen: SmallVec::new(),
+            seen: Seen::default(),
             violations: Vec::new(),
             suggestions: 0,
         }
@@ -242,7 +289,7 @@ impl<'b> Binder<'b> {
         }
         let QueryField { chain, key, .. } = &field;
         match append(self.plan, chain, *key, value, self.wire) {
-            Ok(()) => self.remember(name, field),
+            Ok(()) => self.seen.remember(self.plan.codec.schema(), name, field),
             Err(error) => self.violation(name, describe(&error)),
         }
     }
@@ -258,28 +305,10 @@ impl<'b> Binder<'b> {
         self.violation(name, description);
     }
 
-    /// Nothing set so far excludes this field.
+    /// Neither query, path nor body sets something that excludes this field.
     fn check_set(&self, field: &QueryField<'_>) -> Result<(), String> {
         let schema = self.plan.codec.schema();
-        for seen in &self.seen {
-            match relation(schema, &seen.chain, &field.chain) {
-                Relation::Rivals => {
-                    return Err(format!(
-                        "is of the same oneof as {:?}: give one of them",
-                        seen.name
-                    ));
-                }
-                Relation::Same if field.many == Many::Once => {
-                    return Err("is given more than once, and holds one value".into());
-                }
-                Relation::Same
-                    if field.many == Many::PerKey && seen.key.as_deref() == field.key =>
-                {
-                    return Err("is given more than once for this key".into());
-                }
-                _ => {}
-            }
-        }
+        self.seen.check(schema, field)?;
         for binding in &self.plan.path {
             if relation(schema, &binding.fields, &field.chain) == Relation::Rivals {
                 return Err(format!(
@@ -293,18 +322,6 @@ impl<'b> Binder<'b> {
             return Err("is of the same oneof as the body".into());
         }
         Ok(())
-    }
-
-    fn remember(&mut self, name: &str, field: QueryField<'_>) {
-        let again =
-            field.many == Many::Repeated && self.seen.iter().any(|s| s.chain == field.chain);
-        if !again {
-            self.seen.push(Seen {
-                key: field.key.map(Box::from),
-                chain: field.chain,
-                name: name.into(),
-            });
-        }
     }
 }
 
