@@ -113,18 +113,8 @@ fn put(codec: &Codec, field: &FieldTable, text: &[u8], out: &mut Vec<u8>) -> Res
 
 fn put_number(field: &FieldTable, text: &[u8], out: &mut Vec<u8>) -> Result<()> {
     let name = value::number_name(field.kind);
-    if let Some(special) = scalar::not_finite(text) {
-        match field.kind {
-            Kind::Double => {
-                value::put_fixed64(out, special.to_bits(), field, Put::Element);
-                return Ok(());
-            }
-            Kind::Float => {
-                value::put_fixed32(out, (special as f32).to_bits(), field, Put::Element);
-                return Ok(());
-            }
-            _ => {}
-        }
+    if value::put_not_finite(out, text, field, Put::Element) {
+        return Ok(());
     }
     let whole =
         text.len() <= scalar::NUMBER_BYTES_MAX && lexer::number_end(text, 0) == Some(text.len());

@@ -192,7 +192,7 @@ fn check_scrambled(target: Target, seed: u64) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn prints_proto3_as_the_oracle(seed: u64, bits in 0u8..32) {
