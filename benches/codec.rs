@@ -89,27 +89,49 @@ fn shape(name: &str) -> Shape {
         "list" => {
             let games: Vec<String> = (1..=100).map(game).collect();
             let games = games.join(",");
-            ("bench.List", format!(r#"{{"games":[{games}],"nextPageToken":"abc"}}"#))
+            (
+                "bench.List",
+                format!(r#"{{"games":[{games}],"nextPageToken":"abc"}}"#),
+            )
         }
         "ints" => {
-            let items: Vec<String> = (0..10_000).map(|i: i64| (i * i % 100_003).to_string()).collect();
-            ("bench.Numbers", format!(r#"{{"ints":[{}]}}"#, items.join(",")))
+            let items: Vec<String> = (0..10_000)
+                .map(|i: i64| (i * i % 100_003).to_string())
+                .collect();
+            (
+                "bench.Numbers",
+                format!(r#"{{"ints":[{}]}}"#, items.join(",")),
+            )
         }
         "doubles" => {
-            let items: Vec<String> = (1..10_000).map(|i| (1e5 / f64::from(i)).to_string()).collect();
-            ("bench.Numbers", format!(r#"{{"doubles":[{}]}}"#, items.join(",")))
+            let items: Vec<String> = (1..10_000)
+                .map(|i| (1e5 / f64::from(i)).to_string())
+                .collect();
+            (
+                "bench.Numbers",
+                format!(r#"{{"doubles":[{}]}}"#, items.join(",")),
+            )
         }
         "deep" => (
             "bench.Deep",
             r#"{"child":"#.repeat(90) + r#"{"depth":90}"# + &"}".repeat(90),
         ),
-        "text_1mib" => ("bench.Blob", format!(r#"{{"text":"{}"}}"#, "lorem ipsum dolor ".repeat(58_254))),
-        _ => ("bench.Blob", format!(r#"{{"data":"{}"}}"#, "QUJD".repeat(250_000))),
+        "text_1mib" => (
+            "bench.Blob",
+            format!(r#"{{"text":"{}"}}"#, "lorem ipsum dolor ".repeat(58_254)),
+        ),
+        _ => (
+            "bench.Blob",
+            format!(r#"{{"data":"{}"}}"#, "QUJD".repeat(250_000)),
+        ),
     };
     let id = WORLD.codec.schema().find_message(message).unwrap();
     let target = Target::Message(id);
     let mut wire = Vec::new();
-    WORLD.codec.encode(target, json.as_bytes(), LIMITS, &mut wire).unwrap();
+    WORLD
+        .codec
+        .encode(target, json.as_bytes(), LIMITS, &mut wire)
+        .unwrap();
     let descriptor = WORLD.pool.get_message_by_name(message).unwrap();
     // Both must do the same work.
     let theirs = DynamicMessage::decode(descriptor.clone(), &*wire).unwrap();
@@ -123,54 +145,76 @@ fn shape(name: &str) -> Shape {
     }
 }
 
-const SHAPES: [&str; 7] = ["small", "list", "ints", "doubles", "deep", "text_1mib", "base64_1mb"];
+const SHAPES: [&str; 7] = [
+    "small",
+    "list",
+    "ints",
+    "doubles",
+    "deep",
+    "text_1mib",
+    "base64_1mb",
+];
 
 #[divan::bench(args = SHAPES)]
 fn json_to_wire(bencher: Bencher, name: &str) {
     let shape = shape(name);
     let mut wire = Vec::new();
-    bencher.counter(BytesCount::new(shape.json.len())).bench_local(|| {
-        wire.clear();
-        let json = black_box(shape.json.as_bytes());
-        WORLD.codec.encode(shape.target, json, LIMITS, &mut wire).unwrap();
-        black_box(wire.len())
-    });
+    bencher
+        .counter(BytesCount::new(shape.json.len()))
+        .bench_local(|| {
+            wire.clear();
+            let json = black_box(shape.json.as_bytes());
+            WORLD
+                .codec
+                .encode(shape.target, json, LIMITS, &mut wire)
+                .unwrap();
+            black_box(wire.len())
+        });
 }
 
 #[divan::bench(args = SHAPES)]
 fn json_to_wire_dynamic(bencher: Bencher, name: &str) {
     let shape = shape(name);
     let mut wire = Vec::new();
-    bencher.counter(BytesCount::new(shape.json.len())).bench_local(|| {
-        wire.clear();
-        let mut de = serde_json::Deserializer::from_slice(black_box(shape.json.as_bytes()));
-        let message = DynamicMessage::deserialize(shape.descriptor.clone(), &mut de).unwrap();
-        message.encode(&mut wire).unwrap();
-        black_box(wire.len())
-    });
+    bencher
+        .counter(BytesCount::new(shape.json.len()))
+        .bench_local(|| {
+            wire.clear();
+            let mut de = serde_json::Deserializer::from_slice(black_box(shape.json.as_bytes()));
+            let message = DynamicMessage::deserialize(shape.descriptor.clone(), &mut de).unwrap();
+            message.encode(&mut wire).unwrap();
+            black_box(wire.len())
+        });
 }
 
 #[divan::bench(args = SHAPES)]
 fn wire_to_json(bencher: Bencher, name: &str) {
     let shape = shape(name);
     let mut json = Vec::new();
-    bencher.counter(BytesCount::new(shape.json.len())).bench_local(|| {
-        json.clear();
-        let wire = black_box(&*shape.wire);
-        WORLD.codec.print(shape.target, wire, LIMITS, &mut json).unwrap();
-        black_box(json.len())
-    });
+    bencher
+        .counter(BytesCount::new(shape.json.len()))
+        .bench_local(|| {
+            json.clear();
+            let wire = black_box(&*shape.wire);
+            WORLD
+                .codec
+                .print(shape.target, wire, LIMITS, &mut json)
+                .unwrap();
+            black_box(json.len())
+        });
 }
 
 #[divan::bench(args = SHAPES)]
 fn wire_to_json_dynamic(bencher: Bencher, name: &str) {
     let shape = shape(name);
     let mut json = Vec::new();
-    bencher.counter(BytesCount::new(shape.json.len())).bench_local(|| {
-        json.clear();
-        let wire = black_box(&*shape.wire);
-        let message = DynamicMessage::decode(shape.descriptor.clone(), wire).unwrap();
-        serde_json::to_writer(&mut json, &message).unwrap();
-        black_box(json.len())
-    });
+    bencher
+        .counter(BytesCount::new(shape.json.len()))
+        .bench_local(|| {
+            json.clear();
+            let wire = black_box(&*shape.wire);
+            let message = DynamicMessage::decode(shape.descriptor.clone(), wire).unwrap();
+            serde_json::to_writer(&mut json, &message).unwrap();
+            black_box(json.len())
+        });
 }

@@ -160,6 +160,21 @@ impl Codec {
         Ok(())
     }
 
+    /// The same message in the usual shape, unknown fields kept: what a parser would write again.
+    /// Fields ascend, split messages are merged, of what may occur once the last one stays, repeated
+    /// scalars are packed or not as declared.
+    ///
+    /// # Errors
+    /// The wire is malformed, or text that must be UTF-8 is not.
+    pub fn normalise(
+        &self,
+        message: MessageId,
+        wire: &[u8],
+        limits: CodecLimits,
+    ) -> Result<Vec<u8>, DecodeError> {
+        json_out::normalise(self, message, wire, limits)
+    }
+
     /// Appends one field record for a path or query value: a scalar, an enum, or a message with a
     /// text form (Timestamp, Duration, FieldMask, wrappers; Struct, Value, ListValue and Any as JSON
     /// text). For a repeated field, one element.

@@ -209,11 +209,17 @@ impl Normaliser {
         if self.opens_any && table.form == Form::Any && field.kind == Kind::Bytes {
             return self.any_value(cx, table, field, place);
         }
-        let content = place.read(cx, table)?.content;
-        if field.implicit && is_zero(content) {
+        let content = place.read(cx, table)?.content.canonical(field.kind);
+        if field.implicit && content.is_zero() {
             return Some(());
         }
-        self.out.extend_from_slice(place.raw(cx));
+        match content {
+            Content::Varint(n) => {
+                field.tag.put(&mut self.out);
+                wire::put_varint(&mut self.out, n);
+            }
+            _ => self.out.extend_from_slice(place.raw(cx)),
+        }
         Some(())
     }
 
@@ -347,7 +353,7 @@ impl Normaliser {
         if !packed || !known {
             field.tag.put(out);
         }
-        match content {
+        match content.canonical(field.kind) {
             Content::Varint(n) => wire::put_varint(out, n),
             Content::Fixed32(n) => out.extend_from_slice(&n.to_le_bytes()),
             Content::Fixed64(n) => out.extend_from_slice(&n.to_le_bytes()),
@@ -395,16 +401,6 @@ impl Place {
             }
             _ => None,
         }
-    }
-}
-
-fn is_zero(content: Content) -> bool {
-    match content {
-        Content::Varint(n) => n == 0,
-        Content::Fixed32(n) => n == 0,
-        Content::Fixed64(n) => n == 0,
-        Content::Bytes { start, end } => start == end,
-        _ => false,
     }
 }
 
@@ -544,7 +540,8 @@ fn keep_last_entries(cx: &Cx<'_>, table: &MessageTable, places: &mut Vec<Place>)
                 current = place.field;
                 keys = Offsets::default();
             }
-            if keys.insert(place.start, &EntryKeys { cx, entry }) {
+            let kind = entry.fields.first().map_or(Kind::String, |f| f.kind);
+            if keys.insert(place.start, &EntryKeys { cx, entry, kind }) {
                 continue;
             }
         }
@@ -558,6 +555,7 @@ fn keep_last_entries(cx: &Cx<'_>, table: &MessageTable, places: &mut Vec<Place>)
 struct EntryKeys<'c, 'a> {
     cx: &'c Cx<'a>,
     entry: &'c MessageTable,
+    kind: Kind,
 }
 
 impl<'a> EntryKeys<'_, 'a> {
@@ -572,19 +570,8 @@ impl<'a> EntryKeys<'_, 'a> {
         let (start, end) = range.unwrap_or((0, 0));
         match last_of(self.cx, self.entry, 0, start, end) {
             Some(Content::Bytes { start, end }) => (wire.get(start..end).unwrap_or(&[]), 0),
-            Some(Content::Varint(n)) => (&[], self.canonical(n)),
-            Some(Content::Fixed32(n)) => (&[], n.into()),
-            Some(Content::Fixed64(n)) => (&[], n),
-            _ => (&[], 0),
-        }
-    }
-
-    /// Different varints may be one key: bits beyond an int32 are dropped by all parsers.
-    fn canonical(&self, raw: u64) -> u64 {
-        match self.entry.fields.first().map(|f| f.kind) {
-            Some(Kind::Bool) => u64::from(raw != 0),
-            Some(Kind::Int32 | Kind::Uint32 | Kind::Sint32) => raw & 0xffff_ffff,
-            _ => raw,
+            Some(content) => (&[], content.bits(self.kind)),
+            None => (&[], 0),
         }
     }
 }

@@ -6,6 +6,7 @@
 
 use super::tables::{FieldTable, MessageTable, Shape};
 use super::wire;
+use crate::schema::Kind;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Content {
@@ -24,6 +25,42 @@ pub(super) enum Content {
     Skipped,
     /// The end of the group that this message is, with its number.
     EndGroup(u32),
+}
+
+impl Content {
+    /// The value as the kind holds it: a varint may carry more bits than it.
+    #[inline]
+    pub(super) fn canonical(self, kind: Kind) -> Self {
+        match self {
+            Self::Varint(n) => Self::Varint(match kind {
+                Kind::Bool => u64::from(n != 0),
+                Kind::Int32 | Kind::Enum(_) => i64::from(n as i32) as u64,
+                Kind::Uint32 | Kind::Sint32 => u64::from(n as u32),
+                _ => n,
+            }),
+            other => other,
+        }
+    }
+
+    /// A number as bits that are equal when the numbers are.
+    pub(super) fn bits(self, kind: Kind) -> u64 {
+        match self.canonical(kind) {
+            Self::Varint(n) | Self::Fixed64(n) => n,
+            Self::Fixed32(n) => n.into(),
+            _ => 0,
+        }
+    }
+
+    /// Whether a canonical value is the zero of its kind.
+    #[inline]
+    pub(super) fn is_zero(self) -> bool {
+        match self {
+            Self::Varint(n) | Self::Fixed64(n) => n == 0,
+            Self::Fixed32(n) => n == 0,
+            Self::Bytes { start, end } => start == end,
+            _ => false,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]

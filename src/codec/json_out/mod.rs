@@ -141,6 +141,31 @@ impl Printer {
     }
 }
 
+/// See [`Codec::normalise`].
+pub(super) fn normalise(
+    codec: &Codec,
+    id: MessageId,
+    wire: &[u8],
+    limits: CodecLimits,
+) -> Result<Vec<u8>> {
+    let cx = Cx {
+        codec,
+        tables: &codec.tables,
+        wire,
+    };
+    if codec.tables.message(id).is_none() {
+        return Err(refused("the target is not of this schema"));
+    }
+    if u32::try_from(wire.len()).is_err() {
+        return Err(refused("the message is larger than 4 GiB"));
+    }
+    let mut job = Validator::for_wire(id, wire, limits);
+    while !job.step(&cx, usize::MAX)? {}
+    let mut job = Normaliser::for_wire(id, wire.len());
+    while !job.step(codec, wire, usize::MAX) {}
+    Ok(job.take())
+}
+
 fn refused(what: &str) -> DecodeError {
     DecodeError {
         path: String::new(),

@@ -81,17 +81,7 @@ impl Print {
             return self.closed_enum_known(cx, field, content);
         }
         if field.implicit {
-            return match content {
-                Content::Varint(n) => match field.kind {
-                    Kind::Bool => n != 0,
-                    Kind::Int64 | Kind::Uint64 | Kind::Sint64 => n != 0,
-                    _ => n as u32 != 0,
-                },
-                Content::Fixed32(n) => n != 0,
-                Content::Fixed64(n) => n != 0,
-                Content::Bytes { start, end } => end > start,
-                _ => true,
-            };
+            return !content.canonical(field.kind).is_zero();
         }
         match (field.shape, content) {
             (Shape::Map(entry), Content::Bytes { start, end }) => {

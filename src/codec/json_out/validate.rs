@@ -25,6 +25,16 @@ pub(super) struct Validator {
     ordered: bool,
     depth_max: usize,
     pending: Option<Pending>,
+    aim: Aim,
+}
+
+/// What the wire is checked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Aim {
+    /// To be printed: all of it must have a JSON form.
+    Json,
+    /// To be written as wire again: any well-formed message will do.
+    Wire,
 }
 
 #[derive(Debug)]
@@ -34,6 +44,8 @@ struct Frame {
     end: usize,
     /// Number of the group that this is; 0: it has a length.
     group: u32,
+    /// Where its parent goes on; not known before the end tag of a group is read.
+    resume: usize,
     /// Levels of JSON down to here.
     level: usize,
     /// One past the index of the last field.
@@ -60,6 +72,16 @@ impl Validator {
             ordered: true,
             depth_max: limits.depth_max,
             pending: None,
+            aim: Aim::Json,
+        }
+    }
+
+    /// For wire that is not to become JSON: `Any` is opaque, and only fields that say so must be
+    /// UTF-8.
+    pub(super) fn for_wire(id: MessageId, wire: &[u8], limits: CodecLimits) -> Self {
+        Self {
+            aim: Aim::Wire,
+            ..Self::new(id, wire, limits)
         }
     }
 
@@ -148,7 +170,10 @@ impl Validator {
                         return Ok(false);
                     }
                     Kind::String => {
-                        if table.form == Form::Any {
+                        if self.aim == Aim::Wire && !field.utf8 {
+                            return Ok(true);
+                        }
+                        if table.form == Form::Any && self.aim == Aim::Json {
                             self.any_type(cx, start, end);
                         }
                         return self.text(cx, start, end);
@@ -171,7 +196,9 @@ impl Validator {
                 return Ok(false);
             }
             (Content::Fixed64(bits), _)
-                if table.form == Form::Value && !f64::from_bits(bits).is_finite() =>
+                if table.form == Form::Value
+                    && self.aim == Aim::Json
+                    && !f64::from_bits(bits).is_finite() =>
             {
                 return Err(self.no_form(cx, "a Value can't be NaN or infinite in JSON"));
             }
@@ -202,7 +229,10 @@ impl Validator {
             let max = self.depth_max;
             return Err(self.refused(cx, &format!("nested deeper than {max} levels")));
         }
-        self.stack.push(Frame::new(id, start, end, group, level));
+        let mut frame = Frame::new(id, start, end, group, level);
+        // Behind the record, of which the content need not be the end (MessageSet items).
+        frame.resume = self.pos;
+        self.stack.push(frame);
         self.pos = start;
         Ok(())
     }
@@ -216,9 +246,12 @@ impl Validator {
         if frame.group != number {
             return Err(self.malformed(cx));
         }
-        if self.ordered {
+        if self.ordered && self.aim == Aim::Json {
             let content = cx.wire.get(frame.start..end).unwrap_or(&[]);
             self.check_form(cx, frame, content)?;
+        }
+        if number == 0 {
+            self.pos = frame.resume;
         }
         self.stack.pop();
         Ok(())
@@ -428,6 +461,7 @@ impl Frame {
             start,
             end,
             group,
+            resume: end,
             level,
             last: 0,
             oneofs: 0,
@@ -480,22 +514,16 @@ impl<'a> EntryKeys<'a> {
                     let len = wire::length(self.wire, pos, self.wire.len())?;
                     Some((self.wire.get(*pos..*pos + len)?, 0))
                 }
-                (1, wire::VARINT) => Some((&[][..], self.canonical(wire::varint(self.wire, pos)?))),
+                (1, wire::VARINT) => {
+                    let content = Content::Varint(wire::varint(self.wire, pos)?);
+                    Some((&[][..], content.bits(self.kind)))
+                }
                 (1, wire::FIXED32) => Some((&[][..], u64::from(wire::fixed32(self.wire, pos)?))),
                 (1, wire::FIXED64) => Some((&[][..], wire::fixed64(self.wire, pos)?)),
                 _ => None,
             }
         };
         read(&mut pos).unwrap_or((&[], 0))
-    }
-
-    /// Different varints may be one key: bits beyond an int32 are dropped by all parsers.
-    fn canonical(&self, raw: u64) -> u64 {
-        match self.kind {
-            Kind::Bool => u64::from(raw != 0),
-            Kind::Int32 | Kind::Uint32 | Kind::Sint32 => raw & 0xffff_ffff,
-            _ => raw,
-        }
     }
 }
 

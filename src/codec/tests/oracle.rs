@@ -170,8 +170,11 @@ fn check_scrambled(target: Target, seed: u64) {
     let wire = scrambled(target, seed);
     let message = DynamicMessage::decode(descriptor(target), &*wire).unwrap();
     let expected = oracle_json(&message, &SerializeOptions::new());
-    let json = print(&plain(), target, &wire).unwrap();
-    assert_eq!(parsed(&json), parsed(&expected), "{json}\n{expected}");
+    match print(&plain(), target, &wire) {
+        Ok(json) => assert_eq!(parsed(&json), parsed(&expected), "{json}\n{expected}"),
+        // Merged from two, its parts may be of different sign; the oracle doesn't mind.
+        Err(e) => assert_eq!(e.what, "the duration is out of range"),
+    }
 
     // The normaliser alone: the same message, and then nothing left to do.
     let Target::Message(id) = target else {
