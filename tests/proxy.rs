@@ -124,6 +124,7 @@ async fn a_request_goes_on_as_it_came_but_for_its_hop() {
         assert!(has(&head, line), "{line} in {head}");
     }
     for name in [
+        "upgrade",
         "keep-alive",
         "x-hop",
         "te",
