@@ -161,7 +161,9 @@ impl Print {
             }
             Form::FieldMask => {
                 out.push(b'"');
-                for (i, path) in forms::Strings::new(content).enumerate() {
+                // An empty path has no place in the list, and names nothing.
+                let paths = forms::Strings::new(content).filter(|p| !p.is_empty());
+                for (i, path) in paths.enumerate() {
                     if i > 0 {
                         out.push(b',');
                     }
