@@ -2,8 +2,9 @@
 //!
 //! Fields ascend and unknown ones follow them; of a singular field the last one wins, split messages
 //! are merged, of a oneof the last member stays, of equal map keys the last entry; repeated scalars
-//! are packed or not as the schema says. The input has been validated; what can't be read is left
-//! out. Runs in slices on an explicit stack. Costs twelve bytes a record of the messages that are
+//! are packed or not as the schema says. The input has been validated, but for the value of an `Any`
+//! that stood before its type: what can't be read there is noticed here. Runs in slices on an
+//! explicit stack. Costs twelve bytes a record of the messages that are
 //! open: only wire that no ordinary encoder writes comes here.
 
 use std::hash::{BuildHasher, RandomState};
@@ -25,6 +26,8 @@ pub(super) struct Normaliser {
     out: Vec<u8>,
     /// An `Any`'s value is a message to the printer, but opaque bytes to a proxy.
     opens_any: bool,
+    /// Something could not be read.
+    broken: bool,
 }
 
 /// A record of a message: where it stands, and the index of its field.
@@ -67,6 +70,7 @@ impl Normaliser {
             stack: Vec::new(),
             out: Vec::with_capacity(size),
             opens_any: true,
+            broken: false,
         }
     }
 
@@ -78,9 +82,9 @@ impl Normaliser {
         }
     }
 
-    /// The message, once [`Self::step`] has said `true`.
-    pub(super) fn take(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.out)
+    /// The message, once [`Self::step`] has said `true`; `None` if some of it was malformed.
+    pub(super) fn take(&mut self) -> Option<Vec<u8>> {
+        (!self.broken).then(|| std::mem::take(&mut self.out))
     }
 
     /// Goes on for about `budget` bytes; `true` when all is done.
@@ -96,6 +100,9 @@ impl Normaliser {
         let stop = self.out.len().saturating_add(budget);
         let mut fuel = budget;
         while let Some(frame) = self.stack.last_mut() {
+            if self.broken {
+                return true;
+            }
             if self.out.len() >= stop || fuel == 0 {
                 return false;
             }
@@ -105,10 +112,7 @@ impl Normaliser {
                 Some(&place) => {
                     let id = frame.id;
                     if self.field(&cx, id, place).is_none() {
-                        // Can't be after validation; the record is left out.
-                        if let Some(frame) = self.stack.last_mut() {
-                            frame.next += 1;
-                        }
+                        self.broken = true;
                     }
                 }
             }
@@ -117,10 +121,12 @@ impl Normaliser {
     }
 
     fn push(&mut self, cx: &Cx<'_>, id: MessageId, parts: &[(usize, usize)], close: Close) {
-        let places = match cx.tables.message(id) {
-            Some(table) => places(cx, table, parts),
-            None => Vec::new(),
-        };
+        let found = cx
+            .tables
+            .message(id)
+            .and_then(|table| places(cx, table, parts));
+        self.broken |= found.is_none();
+        let places = found.unwrap_or_default();
         self.stack.push(Frame {
             id,
             places,
@@ -405,10 +411,10 @@ impl Place {
 }
 
 /// The records that stay, by field; within a field as they came.
-fn places(cx: &Cx<'_>, table: &MessageTable, parts: &[(usize, usize)]) -> Vec<Place> {
+fn places(cx: &Cx<'_>, table: &MessageTable, parts: &[(usize, usize)]) -> Option<Vec<Place>> {
     let mut places = Vec::new();
     for &(start, end) in parts {
-        collect(cx, table, start, end, &mut places);
+        collect(cx, table, start, end, &mut places)?;
     }
     if table.oneofs > 0 {
         keep_last_members(table, &mut places);
@@ -422,38 +428,41 @@ fn places(cx: &Cx<'_>, table: &MessageTable, parts: &[(usize, usize)]) -> Vec<Pl
     if places.iter().any(has_maps) {
         keep_last_entries(cx, table, &mut places);
     }
-    places
+    Some(places)
 }
 
-fn collect(cx: &Cx<'_>, table: &MessageTable, from: usize, end: usize, places: &mut Vec<Place>) {
+fn collect(
+    cx: &Cx<'_>,
+    table: &MessageTable,
+    from: usize,
+    end: usize,
+    places: &mut Vec<Place>,
+) -> Option<()> {
     let mut pos = from;
     while pos < end {
         let start = pos;
-        let Some(record) = record::next(table, cx.wire, &mut pos, end) else {
-            return;
-        };
+        let record = record::next(table, cx.wire, &mut pos, end)?;
         let mut index = record.field;
         let field = index.and_then(|i| table.fields.get(i as usize));
-        if let (Content::Group { start }, Some(field)) = (record.content, field) {
-            match record::group_end(cx.wire, start, end, field.number) {
-                Some((_, after)) => pos = after,
-                None => return,
+        match (record.content, field) {
+            (Content::Group { start }, Some(field)) => {
+                (_, pos) = record::group_end(cx.wire, start, end, field.number)?;
             }
+            (Content::EndGroup(_), _) => return None,
+            _ => {}
         }
         if let Some(field) = field
             && is_unknown_enum(cx, field, record.content)
         {
             index = None;
         }
-        let (Ok(start), Ok(end)) = (u32::try_from(start), u32::try_from(pos)) else {
-            return;
-        };
         places.push(Place {
             field: index.unwrap_or(UNKNOWN),
-            start,
-            end,
+            start: u32::try_from(start).ok()?,
+            end: u32::try_from(pos).ok()?,
         });
     }
+    Some(())
 }
 
 /// A closed enum's unknown number, as a singular value or a map's.

@@ -120,7 +120,7 @@ impl Printer {
                 if !job.step(codec, wire, budget) {
                     return Ok(Progress::More);
                 }
-                let normal = job.take();
+                let normal = job.take().ok_or_else(|| refused("malformed protobuf"))?;
                 let again = Validator::new(self.message, &normal, self.limits);
                 self.normal = Some(normal);
                 Stage::Validate(again)
@@ -163,7 +163,7 @@ pub(super) fn normalise(
     while !job.step(&cx, usize::MAX)? {}
     let mut job = Normaliser::for_wire(id, wire.len());
     while !job.step(codec, wire, usize::MAX) {}
-    Ok(job.take())
+    job.take().ok_or_else(|| refused("malformed protobuf"))
 }
 
 fn refused(what: &str) -> DecodeError {

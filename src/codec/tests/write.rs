@@ -167,6 +167,13 @@ fn any_with_its_fields_the_wrong_way_round() {
         wide3(),
         &[(&wire, r#"{"any":{"@type":"t/wide.v3.Leaf","size":5}}"#)],
     );
+    // Whose value is no message of that type.
+    wire[6] = 0xff;
+    wire[7] = 0xff;
+    assert_eq!(
+        print(&plain(), wide3(), &wire).unwrap_err().what,
+        "malformed protobuf"
+    );
 }
 
 #[test]
