@@ -135,6 +135,8 @@ impl Tag {
 pub(super) struct EnumTable {
     pub full_name: Box<str>,
     pub closed: bool,
+    /// Number of the value declared first: the default.
+    pub first: i32,
     /// `google.protobuf.NullValue`.
     pub null: bool,
     names: Names<i32>,
@@ -373,7 +375,8 @@ impl Source<'_> {
             _ if is_64_bit(kind) && !self.options.int64_as_numbers => b"\"0\"",
             Kind::Enum(id) => {
                 let table = self.enums.get(id.0 as usize);
-                table.and_then(|e| e.literal(0)).unwrap_or(b"0")
+                let first = table.and_then(|e| e.literal(e.first));
+                first.unwrap_or(b"0")
             }
             Kind::Message(_) => b"null",
             _ => b"0",
@@ -503,6 +506,7 @@ fn enum_table(source: &Enum, options: &JsonOptions) -> EnumTable {
     EnumTable {
         full_name: (&*source.full_name).into(),
         closed: source.closed,
+        first: source.values.first().map_or(0, |v| v.number),
         null,
         names,
         lower,

@@ -81,6 +81,8 @@ fn maps_with_missing_and_repeated_parts() {
             (b"\xaa\x03\x00", r#"{"mInt32":{"0":{}}}"#),
         ],
     );
+    // The default of a closed enum is its first value.
+    prints(wide2(), &[(b"\x92\x01\x00", r#"{"mEnum":{"":"ONE"}}"#)]);
     // A value message that is absent from its entry.
     prints(
         wide3(),
