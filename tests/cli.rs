@@ -117,6 +117,156 @@ fn wrong_usage() {
     }
 }
 
+/// A folder with one service and a config.
+fn project(config: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let proto = r#"syntax = "proto3";
+package shop.v1;
+import "google/api/annotations.proto";
+message Item { string item_id = 1; bool full = 2; }
+service Shop {
+  rpc Get(Item) returns (Item) { option (google.api.http) = { get: "/v1/items/{item_id}" }; }
+  rpc Audit(Item) returns (Item);
+}
+"#;
+    std::fs::create_dir(folder.path().join("proto")).expect("a folder");
+    std::fs::write(folder.path().join("proto/shop.proto"), proto).expect("a file");
+    std::fs::write(folder.path().join("transom.yaml"), config).expect("a file");
+    folder
+}
+
+/// Exit code, stdout, stderr of a command in a folder.
+fn told_in(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_transom"))
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .expect("runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (
+        output.status.code().expect("a code"),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
+}
+
+const TOP: &str = "\
+listeners: [{ address: \"127.0.0.1:8080\" }]
+descriptors: [{ protos: proto/ }]
+upstreams: { shop: { endpoints: [\"localhost:50051\"] } }
+";
+
+/// Each fault as `line:column message`.
+fn faults(folder: &Path, arguments: &[&str]) -> Vec<String> {
+    let (code, out, err) = told_in(
+        folder,
+        &[&["check", "--format", "json"], arguments].concat(),
+    );
+    assert_eq!((code, &*err), (1, ""), "{out}");
+    let all: Vec<serde_json::Value> = serde_json::from_str(&out).expect("JSON");
+    let fault = |d: &serde_json::Value| {
+        let at = &d["location"];
+        format!(
+            "{}:{} {}",
+            at["line"],
+            at["column"],
+            d["message"].as_str().expect("text")
+        )
+    };
+    all.iter().map(fault).collect()
+}
+
+#[test]
+fn mistakes_of_every_stage_come_at_once() {
+    let routes = "\
+routes:
+  - { services: [\"shop.v1.Shp\"], upstream: shop }
+  - { services: [\"shop.v1.Shop\"], upstream: shop }
+  - { post: \"/v1/a\", rpc: shop.v1.Shop/Audt, upstream: shop }
+  - { get: \"/v1/items/{item_id}\", rpc: shop.v1.Shop/Audit, overide: true, upstream: shop }
+  - { get: \"/v1/b/{nope}\", rpc: shop.v1.Shop/Audit, upstream: shop }
+timeouts: { headers: 5 }
+";
+    let folder = project(&format!("{TOP}{routes}"));
+    // The misspelt `overide` is one mistake: the conflict that it would have settled is none.
+    assert_eq!(
+        faults(folder.path(), &[]),
+        [
+            "5:18 no service matches \"shop.v1.Shp\"",
+            "7:27 service shop.v1.Shop has no method \"Audt\"",
+            "8:60 unknown key `overide`",
+            "9:12 GET /v1/b/{nope} of shop.v1.Shop/Audit: path variable {nope}: shop.v1.Item has no field \"nope\"",
+            "10:22 this duration has no unit",
+        ]
+    );
+}
+
+#[test]
+fn a_wrong_descriptor_source_makes_nothing_else_look_wrong() {
+    let routes = "routes: [{ services: [\"shop.v1.*\"], upstream: shop }]\n";
+    let config = format!("{TOP}{routes}").replace("protos:", "protoss:");
+    let folder = project(&config);
+    assert_eq!(faults(folder.path(), &[]), ["2:17 unknown key `protoss`"]);
+    // A reflection source whose upstream can't be read defines services nobody knows of.
+    let config = format!("{TOP}{routes}")
+        .replace("{ protos: proto/ }", "{ reflection: shop }")
+        .replace(
+            "upstreams: { shop: {",
+            "upstreams: { shop: { protocol: grcp,",
+        );
+    let folder = project(&config);
+    let found = faults(folder.path(), &["--online"]);
+    assert_eq!(found.len(), 1, "{found:?}");
+    // A missing variable is told once.
+    let config = format!("{TOP}{routes}").replace("proto/", "${NO_SUCH_VARIABLE}/");
+    let found = faults(project(&config).path(), &[]);
+    assert_eq!(found.len(), 1, "{found:?}");
+}
+
+#[test]
+fn missing_files_are_told_beside_wrong_keys() {
+    let config = format!("{TOP}routes: [{{ prefix: /, upstrem: shop }}]\n").replace(
+        "[{ protos: proto/ }]",
+        "[{ protos: prot/ }, { file: set.binpb }]",
+    );
+    let found = faults(project(&config).path(), &[]);
+    let starts = [
+        "2:25 can't read folder",
+        "2:42 can't read",
+        "4:23 unknown key",
+    ];
+    assert_eq!(found.len(), starts.len(), "{found:?}");
+    for (fault, start) in found.iter().zip(starts) {
+        assert!(fault.starts_with(start), "{fault} starts with {start}");
+    }
+}
+
+#[test]
+fn wrong_values_say_what_would_be_right() {
+    let folder = project(&format!(
+        "{TOP}routes: [{{ services: [\"*\"], upstream: shop }}]\n"
+    ));
+    for (arguments, right) in [
+        (
+            &["run", "--upstream", "a:1", "--listen", ":8080"][..],
+            "such as `127.0.0.1:8080`",
+        ),
+        (
+            &["demo", "--listen", "localhost:8080"],
+            "such as `127.0.0.1:8080`",
+        ),
+        (&["explain", "GET", "v1/items/7"], "such as `/v1/games"),
+        (
+            &["explain", "GET", "localhost:8080/v1/items/7"],
+            "such as `http://localhost",
+        ),
+    ] {
+        let (code, out, err) = told_in(folder.path(), arguments);
+        assert_eq!((code, &*out), (2, ""), "{arguments:?}");
+        assert!(err.contains(right), "{arguments:?}: {err}");
+    }
+}
+
 #[test]
 fn the_schema_is_printed() {
     let (code, out, _) = told(&["schema"]);

@@ -25,7 +25,7 @@ const CONFIG: &str = include_str!("../../config/demo.yaml");
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Where the gateway listens; port 0 takes any free one
-    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8080")]
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8080", value_parser = super::input::listen_address)]
     pub listen: SocketAddr,
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::config::diagnostic::Report;
 use crate::config::model::Config;
-use crate::config::{self, Loaded};
+use crate::config::{self, Loaded, Survey};
 use crate::control::sources::{self, Built, Reflection};
 
 /// The command was called wrongly.
@@ -25,6 +25,18 @@ pub struct ConfigArgs {
 }
 
 impl ConfigArgs {
+    /// Like [`Self::load`], for who wants to know all that is wrong.
+    fn survey(&self) -> anyhow::Result<Survey> {
+        if self.upstream.is_some() {
+            let Loaded { config, warnings } = self.load(None)?;
+            return Ok(Survey {
+                config: Some(config),
+                report: warnings,
+            });
+        }
+        Ok(config::survey(&self.path()?, &environment)?)
+    }
+
     /// Reads the config that was named, or the first of the usual places. `listen` is for
     /// `--upstream`; `None` is 127.0.0.1:8080.
     ///
@@ -82,6 +94,7 @@ impl DescriptorArgs {
 }
 
 /// Config, descriptors, schema, routes: everything that `run` would serve, nothing of it served.
+/// What is without fault in a wrong config is gone through as well, upstreams aside.
 ///
 /// # Errors
 /// [`Report`] with every fault and warning, [`Usage`] when there is no config.
@@ -89,22 +102,42 @@ pub fn generation(
     config: &ConfigArgs,
     descriptors: &DescriptorArgs,
 ) -> anyhow::Result<(Config, Built)> {
-    let loaded = config.load(None)?;
+    let Survey {
+        config: rest,
+        report: mut told,
+    } = config.survey()?;
+    let Some(rest) = rest else {
+        return Err(told.into());
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let reflection = descriptors.reflection(config);
-    let warnings = loaded.warnings.diagnostics;
-    match runtime.block_on(sources::load(&loaded.config, &reflection)) {
+    let reflection = match descriptors.reflection(config) {
+        // An upstream of a wrong config may not be the one that is meant.
+        Reflection::Ask if told.has_errors() => Reflection::LeaveOut,
+        reflection => reflection,
+    };
+    match runtime.block_on(sources::load(&rest, &reflection)) {
+        Ok(_) if told.has_errors() => Err(told.into()),
         Ok(mut built) => {
-            built.report.diagnostics.splice(..0, warnings);
-            Ok((loaded.config, built))
+            built.report.diagnostics.splice(..0, told.diagnostics);
+            Ok((rest, built))
         }
-        Err(mut report) => {
-            report.diagnostics.splice(..0, warnings);
-            Err(report.into())
+        Err(report) => {
+            told.extend(report);
+            told.sort();
+            Err(told.into())
         }
     }
+}
+
+/// An address of `--listen`.
+///
+/// # Errors
+/// It is none.
+pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    let wrong = |_| "expected an IP address and a port, such as `127.0.0.1:8080` or `[::]:8080`";
+    Ok(text.parse().map_err(wrong)?)
 }
 
 /// Variables of the process; one that is no Unicode counts as unset.

@@ -90,10 +90,7 @@ pub fn explain(args: ExplainArgs) -> Outcome {
             .method
             .parse()
             .map_err(|_| Usage(format!("{:?} is not an HTTP method", args.method)))?,
-        url: args
-            .url
-            .parse()
-            .map_err(|e| Usage(format!("{:?} is not a URL: {e}", args.url)))?,
+        url: url(&args.url)?,
         host: args.host,
         body: args.body.as_deref().map(body).transpose()?,
     };
@@ -104,6 +101,17 @@ pub fn explain(args: ExplainArgs) -> Outcome {
         None => ExitCode::SUCCESS,
         Some(_) => ExitCode::from(super::WRONG_INPUT),
     })
+}
+
+/// A path with its query, or a whole URL. `localhost:8080/v1` would parse as neither.
+fn url(text: &str) -> Result<http::Uri, Usage> {
+    if !text.starts_with('/') && !text.contains("://") {
+        return Err(Usage(format!(
+            "{text:?} is no path, such as `/v1/games?tags=a`, and no whole URL, such as `http://localhost:8080/v1/games`"
+        )));
+    }
+    text.parse()
+        .map_err(|e| Usage(format!("{text:?} is not a URL: {e}")))
 }
 
 fn show(

@@ -34,7 +34,7 @@ pub struct Args {
     #[command(flatten)]
     pub config: ConfigArgs,
     /// Where to listen, with --upstream [default: 127.0.0.1:8080]
-    #[arg(long, value_name = "IP:PORT", requires = "upstream")]
+    #[arg(long, value_name = "IP:PORT", requires = "upstream", value_parser = super::input::listen_address)]
     pub listen: Option<SocketAddr>,
 }
 

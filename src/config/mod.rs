@@ -70,6 +70,15 @@ pub struct Loaded {
     pub warnings: Report,
 }
 
+/// What a file says when it may be wrong somewhere.
+#[derive(Clone, Debug)]
+pub struct Survey {
+    /// The parts without fault; `None` when what is missing would make other things look wrong.
+    pub config: Option<Config>,
+    /// Every fault of the file, or what is worth a warning.
+    pub report: Report,
+}
+
 /// The first file of [`SEARCH`] that is there.
 #[must_use]
 pub fn find() -> Option<PathBuf> {
@@ -81,10 +90,18 @@ pub fn find() -> Option<PathBuf> {
 /// # Errors
 /// All faults of the file, or the one why it can't be read.
 pub fn load(path: &Path, environment: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Report> {
+    survey(path, environment)?.loaded()
+}
+
+/// Reads a config file for somebody who wants to know all that is wrong, not only the first stage's part.
+///
+/// # Errors
+/// Why it can't be read, or is no YAML, JSON or TOML.
+pub fn survey(path: &Path, environment: &dyn Fn(&str) -> Option<String>) -> Result<Survey, Report> {
     let text = read(path)?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    let name = path.display().to_string();
-    parse(&name, &text, Syntax::of(path), folder, environment)
+    let source = Source::new(&path.display().to_string(), &text);
+    survey_text(&source, Syntax::of(path), folder, environment)
 }
 
 /// Resolves the text of a config. `name` is what errors call it; relative paths start at `folder`.
@@ -98,12 +115,21 @@ pub fn parse(
     folder: &Path,
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Loaded, Report> {
-    let source = Source::new(name, text);
-    let mut root = tree_of(&source, syntax)?;
+    survey_text(&Source::new(name, text), syntax, folder, environment)?.loaded()
+}
+
+fn survey_text(
+    source: &Source,
+    syntax: Syntax,
+    folder: &Path,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Survey, Report> {
+    let mut root = tree_of(source, syntax)?;
     let mut faults = Vec::new();
-    interpolate::expand(&source, &mut root, environment, &mut faults);
-    let (config, mut report) = resolve::resolve(&source, &root, folder);
+    interpolate::expand(source, &mut root, environment, &mut faults);
+    let (mut config, mut report) = resolve::resolve(source, &root, folder);
     if !faults.is_empty() {
+        config = None;
         // A value without its variables is wrong in ways that only repeat this.
         let lines: Vec<_> = faults
             .iter()
@@ -115,12 +141,20 @@ pub fn parse(
         report.diagnostics.extend(faults);
     }
     report.sort();
-    match config {
-        Some(config) if !report.has_errors() => Ok(Loaded {
-            config,
-            warnings: report,
-        }),
-        _ => Err(report),
+    Ok(Survey { config, report })
+}
+
+impl Survey {
+    /// # Errors
+    /// Any fault.
+    fn loaded(self) -> Result<Loaded, Report> {
+        match self.config {
+            Some(config) if !self.report.has_errors() => Ok(Loaded {
+                config,
+                warnings: self.report,
+            }),
+            _ => Err(self.report),
+        }
     }
 }
 

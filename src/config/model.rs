@@ -109,6 +109,8 @@ pub enum Matcher {
         overrides: bool,
         /// Of the template text, for errors.
         rule_place: Place,
+        /// Of the method's name.
+        rpc_place: Place,
     },
     /// Plain reverse proxy.
     Path(PathMatch),

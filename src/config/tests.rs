@@ -136,9 +136,8 @@ fn sample() -> Source {
 /// Places are all that may differ.
 fn without_places(config: &Config) -> String {
     let text = format!("{config:#?}");
-    let place = |l: &&str| {
-        !l.trim_start().starts_with("place:") && !l.trim_start().starts_with("rule_place:")
-    };
+    let places = ["place:", "rule_place:", "rpc_place:"];
+    let place = |l: &&str| !places.iter().any(|p| l.trim_start().starts_with(p));
     text.lines().filter(place).collect::<Vec<_>>().join("\n")
 }
 

@@ -59,13 +59,14 @@ impl<'a> Mounts<'a> {
                     method,
                     overrides,
                     rule_place,
+                    rpc_place,
                 } => {
                     let origin = Origin::Config {
                         overrides: *overrides,
                     };
                     match find(schema, service, method) {
                         Ok(method) => found.rule(route, method, rule, origin, rule_place),
-                        Err((message, help)) => found.error(&route.place, message, help),
+                        Err((message, help)) => found.error(rpc_place, message, help),
                     }
                 }
                 Matcher::Path(_) => {}

@@ -7,7 +7,7 @@ mod field;
 use std::cell::RefCell;
 use std::collections::HashSet;
 
-use crate::config::diagnostic::{Diagnostic, Report};
+use crate::config::diagnostic::{Diagnostic, Report, Severity};
 use crate::config::keys::{Key, Section as Keys, Shape};
 use crate::config::model::Place;
 use crate::config::source::{Source, Span};
@@ -35,6 +35,11 @@ impl<'s> Reader<'s> {
         if report.diagnostics.len() < ERRORS_MAX {
             report.push(diagnostic);
         }
+    }
+
+    /// How many errors there are so far.
+    pub fn errors(&self) -> usize {
+        self.report.borrow().count(Severity::Error)
     }
 
     pub fn finish(self) -> Report {

@@ -1,5 +1,5 @@
 //! From what the file says to what it means: every value in range, every name known, every error with
-//! its place. A config that has an error anywhere isn't built.
+//! its place. Of a config with errors the parts without fault come back beside them, for `check` alone.
 
 mod policy;
 mod routes;
@@ -20,10 +20,11 @@ use super::model::{
 use super::raw::{Field, Reader, Section, did_you_mean};
 use super::scalar;
 use super::source::{Source, Span};
-use super::tree::Node;
+use super::tree::{ERRORS_MAX, Node};
 use crate::limits::{ByteLimit, Limits, Timeouts};
 
-/// Resolves a whole file. The report holds warnings beside a config, errors without one.
+/// Resolves a whole file. With errors in the report the config lacks the routes that are wrong; it is
+/// `None` when a descriptor source is, since nobody knows what that would have defined.
 pub fn resolve(source: &Source, root: &Node, folder: &Path) -> (Option<Config>, Report) {
     let reader = Reader::new(source);
     let config = file(&reader, root, folder);
@@ -32,7 +33,8 @@ pub fn resolve(source: &Source, root: &Node, folder: &Path) -> (Option<Config>, 
         // What looks unused may only be misspelt where it is used.
         let errors = |d: &Diagnostic| d.severity == Severity::Error;
         report.diagnostics.retain(errors);
-        return (None, report);
+        let all = report.diagnostics.len() < ERRORS_MAX;
+        return (config.filter(|_| all), report);
     }
     (config, report)
 }
@@ -58,10 +60,10 @@ fn file(reader: &Reader<'_>, root: &Node, folder: &Path) -> Option<Config> {
         .section("defaults")
         .map_or_else(|| base.clone(), |section| policy::policy(&section, &base));
     let upstreams = Upstreams::read(&file);
-    let descriptors = descriptors(&file, &upstreams, folder);
+    let (descriptors, whole) = descriptors(&file, &upstreams, folder);
     let routes = routes::routes(&file, &upstreams, &defaults);
     upstreams.warn_of_unused();
-    Some(Config {
+    let config = Config {
         listeners: listeners(&file),
         descriptors,
         routes,
@@ -75,7 +77,8 @@ fn file(reader: &Reader<'_>, root: &Node, folder: &Path) -> Option<Config> {
             .iter()
             .filter_map(|item| item.parse(scalar::network))
             .collect(),
-    })
+    };
+    whole.then_some(config)
 }
 
 fn listeners(file: &Section<'_, '_>) -> Vec<Listener> {
@@ -247,13 +250,16 @@ fn upstream(name: &str, place: Place, section: &Section<'_, '_>) -> Option<Upstr
     })
 }
 
+/// The sources, and whether these are all.
 fn descriptors(
     file: &Section<'_, '_>,
     upstreams: &Upstreams<'_>,
     folder: &Path,
-) -> Vec<DescriptorSource> {
+) -> (Vec<DescriptorSource>, bool) {
+    let before = file.reader.errors();
+    let items = file.items("descriptors");
     let mut sources = Vec::new();
-    for item in file.items("descriptors") {
+    for item in &items {
         let Some(section) = item.section() else {
             continue;
         };
@@ -277,7 +283,9 @@ fn descriptors(
             sources.push(DescriptorSource::Reflection { upstream, place });
         }
     }
-    sources
+    // One whose upstream is wrong is missing without an error of its own.
+    let whole = file.reader.errors() == before && sources.len() == items.len();
+    (sources, whole)
 }
 
 fn limits(file: &Section<'_, '_>) -> Limits {

@@ -22,10 +22,13 @@ const RULE_KEYS: &[&str] = &[
 pub fn routes(file: &Section<'_, '_>, upstreams: &Upstreams<'_>, defaults: &Policy) -> Vec<Route> {
     let described = file.has("descriptors");
     let items = file.items("routes");
-    let sections = items.iter().filter_map(Field::section);
-    sections
-        .filter_map(|section| route(&section, upstreams, defaults, described))
-        .collect()
+    let reader = file.reader;
+    let faultless = |item: &Field<'_, '_>| {
+        let before = reader.errors();
+        let route = route(&item.section()?, upstreams, defaults, described)?;
+        (reader.errors() == before).then_some(route)
+    };
+    items.iter().filter_map(faultless).collect()
 }
 
 fn route(
@@ -145,6 +148,7 @@ fn rpc(section: &Section<'_, '_>) -> Option<Matcher> {
         method: method.into(),
         overrides: overrides.unwrap_or(false),
         rule_place,
+        rpc_place: field.place(),
     })
 }
 

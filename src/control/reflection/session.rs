@@ -227,11 +227,15 @@ fn shortened(message: &str) -> String {
 
 /// The error with its causes: tonic's own text is only "transport error".
 fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
+    let mut told = vec![error.to_string()];
     let mut cause = error.source();
     while let Some(error) = cause {
-        text = format!("{text}: {error}");
+        let text = error.to_string();
+        // Connectors wrap an error in one that says the same.
+        if told.last() != Some(&text) {
+            told.push(text);
+        }
         cause = error.source();
     }
-    shortened(&text)
+    shortened(&told.join(": "))
 }
