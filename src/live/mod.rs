@@ -52,10 +52,6 @@ pub struct Route {
 }
 
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "one for each route and never moved; a box would be one more step on each request"
-)]
 pub enum Target {
     /// Transcode to this method.
     Rpc(Box<MethodPlan>),
