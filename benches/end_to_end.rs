@@ -21,8 +21,10 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 use transom::rt::LocalExec;
 
+#[allow(dead_code, reason = "the tests use the rest")]
 #[path = "../tests/support/gateway.rs"]
 mod gateway;
+#[allow(dead_code, reason = "the tests use the rest")]
 #[path = "../tests/support/protos.rs"]
 mod protos;
 
@@ -45,7 +47,8 @@ fn main() {
     };
     // Run as a test: only see that it works.
     let quick = std::env::args().any(|a| a == "--test");
-    let seconds = Duration::from_secs_f64(if quick { 0.1 } else { setting("SECONDS", "3") });
+    let seconds = if quick { 0.1 } else { setting("SECONDS", "3") };
+    let seconds = Duration::try_from_secs_f64(seconds).expect("SECONDS is a time");
     let connections = setting("CONNECTIONS", "16") as usize;
 
     println!(
