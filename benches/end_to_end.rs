@@ -3,7 +3,8 @@
 //! A canned gRPC service, one worker of the gateway and HTTP/1.1 clients, each on threads of their own
 //! in this process. What counts is the CPU time of the worker's thread (`/proc/self/task`), so the
 //! figures hold on a busy machine too. For comparison, the same load through a bare hop: hyper and h2
-//! with nothing between them. `SECONDS` and `CONNECTIONS` set the load.
+//! with nothing between them. `SECONDS` and `CONNECTIONS` set the load; a word on the
+//! command line chooses scenarios by name.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -55,7 +56,14 @@ fn main() {
         "{:<18} {:>9} {:>14} {:>14} {:>7}",
         "scenario", "requests", "gateway us/req", "bare us/req", "ratio"
     );
+    let wanted: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|a| !a.starts_with('-'))
+        .collect();
     for scenario in scenarios() {
+        if !wanted.is_empty() && !wanted.iter().any(|w| scenario.name.contains(w.as_str())) {
+            continue;
+        }
         let upstream = upstream(scenario.answer.clone());
         let gateway = gateway::Gateway::builder(upstream).start();
         let ours = measure(&scenario, gateway.address, connections, seconds, "worker-");

@@ -1,6 +1,7 @@
 //! Until when a request may take: the earliest of what the client and the route say.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
@@ -39,13 +40,14 @@ impl Deadline {
         })
     }
 
-    /// Runs `work` until the deadline; it is dropped then.
+    /// Runs `work` until the deadline. It is pinned where it was made: a future that is handed on by
+    /// value is kept twice.
     ///
     /// # Errors
     /// `late()` when the time is up.
     pub(super) async fn bound<T>(
         &self,
-        work: impl Future<Output = Result<T, Failure>>,
+        work: Pin<&mut impl Future<Output = Result<T, Failure>>>,
         late: impl FnOnce() -> Failure,
     ) -> Result<T, Failure> {
         match tokio::time::timeout_at(self.answer, work).await {

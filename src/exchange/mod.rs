@@ -15,6 +15,7 @@ pub use body::ReplyBody;
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -126,7 +127,8 @@ async fn respond(
 ) -> Result<Response<ReplyBody>, Failure> {
     let Matched { route, captures } = matched;
     match &route.target {
-        Target::Proxy => proxy::forward(current, route, connection, head, body).await,
+        // Boxed, as are streams below: a future is as large as its largest branch, and it is moved.
+        Target::Proxy => Box::pin(proxy::forward(current, route, connection, head, body)).await,
         Target::Rpc(plan) => {
             transcode(current, route, plan, captures, connection, head, body).await
         }
@@ -148,21 +150,24 @@ async fn transcode(
     let form = Form::choose(plan, &head.headers)?;
     let deadline = Deadline::earliest(Instant::now(), &head.headers, policy)?;
 
-    let encode = pump::encode(plan, policy, &live.limits, captures, head, body);
-    let message = deadline.bound(encode, no_body_in_time).await?;
+    let message = {
+        let limits = &live.limits;
+        let encode = pin!(pump::encode(plan, policy, limits, captures, head, body));
+        deadline.bound(encode, no_body_in_time).await?
+    };
     let trusted = &live.trusted_proxies;
     let call = call::request(plan, policy, trusted, connection, head, &deadline, message)?;
-    let answer = async {
+    let answer = pin!(async {
         let answer = upstreams.call(route.upstream, call).await?;
         let messages = Messages::open(answer, policy.reply_bytes_max)?;
         match form {
             Form::Unary => pump::decode(plan, policy, &live.limits, messages).await,
             Form::Stream(shape) => {
                 let rule = stream::Rule::of(plan, route, &live.limits);
-                stream::begin(rule, shape, &deadline, messages).await
+                Box::pin(stream::begin(rule, shape, &deadline, messages)).await
             }
         }
-    };
+    });
     deadline.bound(answer, no_answer_in_time).await
 }
 
@@ -223,4 +228,33 @@ fn not_allowed(head: &Parts, allow: http::HeaderValue) -> Failure {
         .status(http::StatusCode::METHOD_NOT_ALLOWED);
     failure.allow = Some(allow);
     failure
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<A, B, C, F>(_: fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// It is moved several times for each request.
+    #[test]
+    fn the_future_of_an_exchange_stays_small() {
+        let size = size_of_future(exchange);
+        assert!(size <= 5 * 1024, "{size} bytes");
+    }
+
+    #[test]
+    fn a_host_is_without_its_port() {
+        for (host, name) in [
+            ("shop.example", "shop.example"),
+            ("shop.example:8080", "shop.example"),
+            ("[::1]:80", "[::1]"),
+            ("[::1]", "[::1]"),
+            ("", ""),
+        ] {
+            assert_eq!(host_name(host), name);
+        }
+    }
 }

@@ -86,8 +86,7 @@ pub(super) fn refuse(
 
 /// Clients' mistakes are theirs; the rest is for the operator.
 pub(super) fn log(failure: &Failure) {
-    let source = std::error::Error::source(failure).map(ToString::to_string);
-    let source = source.as_deref().unwrap_or_default();
+    let source = failure.source.as_ref().map(tracing::field::display);
     let message = &*failure.message;
     let code = failure.code.name();
     match (failure.blame, failure.speaker) {
