@@ -95,6 +95,20 @@ pub(super) fn plain_end(text: &[u8], mut pos: usize) -> usize {
     pos
 }
 
+/// Whether text is ASCII that a JSON string holds as it is.
+#[inline]
+pub(super) fn is_plain_ascii(text: &[u8]) -> bool {
+    let mut chunks = text.chunks_exact(8);
+    for chunk in &mut chunks {
+        let word = <[u8; 8]>::try_from(chunk).map_or(0, u64::from_le_bytes);
+        if special(word) | (word & HIGHS) != 0 {
+            return false;
+        }
+    }
+    let plain = |b: &u8| *b >= 0x20 && *b != b'"' && *b != b'\\' && b.is_ascii();
+    chunks.remainder().iter().all(plain)
+}
+
 fn wide_plain_end(text: &[u8], pos: usize) -> usize {
     let rest = text.get(pos..).unwrap_or(&[]);
     let mut at = pos;

@@ -5,6 +5,8 @@
 
 use std::hash::RandomState;
 
+use smallvec::SmallVec;
+
 /// Up to this many keys are compared one by one.
 const LINEAR_MAX: usize = 8;
 
@@ -17,7 +19,7 @@ pub(super) trait KeyAt {
 #[derive(Debug, Default)]
 pub(super) struct Offsets {
     /// Offset + 1, 0 for a free slot; in the linear phase just the offsets + 1.
-    slots: Vec<u32>,
+    slots: SmallVec<[u32; LINEAR_MAX]>,
     len: usize,
     state: Option<RandomState>,
 }
@@ -49,7 +51,7 @@ impl Offsets {
 
     fn grow(&mut self, size: usize, keys: &impl KeyAt) {
         let state = self.state.get_or_insert_with(RandomState::new);
-        let mut slots = Vec::new();
+        let mut slots = SmallVec::new();
         slots.reserve_exact(size);
         slots.resize(size, 0);
         for at in self.slots.iter().filter_map(|slot| slot.checked_sub(1)) {

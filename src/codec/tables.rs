@@ -121,6 +121,13 @@ impl Tag {
         }
     }
 
+    /// Whether the wire has this very tag at `pos`.
+    #[inline]
+    pub(super) fn is_at(&self, wire: &[u8], pos: usize) -> bool {
+        let own = self.bytes.get(..self.len as usize).unwrap_or(&[]);
+        wire.get(pos..).is_some_and(|rest| rest.starts_with(own))
+    }
+
     #[inline]
     pub(super) fn put(&self, out: &mut Vec<u8>) {
         if self.len == 1 {

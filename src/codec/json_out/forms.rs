@@ -1,7 +1,7 @@
 //! The well-known messages as the printer reads them from the wire: few fields, found by number.
 
 use super::Cx;
-use crate::codec::wire;
+use crate::codec::{well_known, wire};
 use crate::schema::MessageId;
 
 /// The strings of a `repeated string` with number 1 (a FieldMask's paths).
@@ -27,6 +27,18 @@ impl<'w> Iterator for Strings<'w> {
             }
         }
         None
+    }
+}
+
+/// Appends a FieldMask's paths, without quotes.
+pub(super) fn put_mask(out: &mut Vec<u8>, content: &[u8]) {
+    // An empty path has no place in the list, and names nothing.
+    let paths = Strings::new(content).filter(|p| !p.is_empty());
+    for (i, path) in paths.enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        well_known::put_mask_path(out, path);
     }
 }
 

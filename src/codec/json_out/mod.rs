@@ -4,6 +4,7 @@
 //! by bad wire. The printer itself trusts the shape and still can't panic: what it can't read ends
 //! the message.
 
+mod direct;
 mod forms;
 mod object;
 mod only;
@@ -44,6 +45,8 @@ pub struct Printer {
     message: MessageId,
     limits: CodecLimits,
     stage: Stage,
+    /// Small enough for one pass, which was not tried yet.
+    untried: bool,
     /// The wire in the usual shape, when it wasn't.
     normal: Option<Vec<u8>>,
 }
@@ -83,6 +86,9 @@ impl Printer {
             message,
             limits,
             stage: Stage::Validate(Validator::new(message, wire, limits)),
+            untried: matches!(target, Target::Message(_))
+                && wire.len() <= direct::BYTES_MAX
+                && !codec.options.pretty,
             normal: None,
         })
     }
@@ -105,6 +111,13 @@ impl Printer {
             tables: &codec.tables,
             wire: self.normal.as_deref().unwrap_or(wire),
         };
+        if std::mem::take(&mut self.untried)
+            && budget >= wire.len()
+            && direct::print(&cx, self.message, self.limits.depth_max, json)
+        {
+            self.stage = Stage::Done;
+            return Ok(Progress::Done);
+        }
         let next = match &mut self.stage {
             Stage::Validate(job) => {
                 if !job.step(&cx, budget)? {

@@ -357,7 +357,7 @@ fn entry_value(cx: &Cx<'_>, id: MessageId, range: Range) -> Option<Content> {
 }
 
 /// A map's key, always in quotes.
-fn map_key(cx: &Cx<'_>, key: &FieldTable, content: Option<Content>, out: &mut Vec<u8>) {
+pub(super) fn map_key(cx: &Cx<'_>, key: &FieldTable, content: Option<Content>, out: &mut Vec<u8>) {
     out.push(b'"');
     match content {
         Some(Content::Bytes { start, end }) => {

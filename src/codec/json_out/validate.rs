@@ -396,13 +396,7 @@ impl Validator {
             return;
         };
         let keys = frame.keys.get_or_insert_default();
-        let seen = keys.insert(
-            at,
-            &EntryKeys {
-                wire: cx.wire,
-                kind: key.kind,
-            },
-        );
+        let seen = keys.insert(at, &EntryKeys { wire: cx.wire, key });
         self.ordered &= !seen;
     }
 
@@ -494,45 +488,47 @@ impl Frame {
 }
 
 /// Map keys by where the record of their entry begins.
-struct EntryKeys<'a> {
-    wire: &'a [u8],
-    kind: Kind,
+pub(super) struct EntryKeys<'a> {
+    pub wire: &'a [u8],
+    pub key: &'a FieldTable,
 }
 
 impl<'a> EntryKeys<'a> {
-    /// The key's bytes or number. An entry in the usual shape has it first or not at all.
-    fn key(&self, at: u32) -> (&'a [u8], u64) {
-        let mut pos = at as usize;
-        let read = |pos: &mut usize| {
-            wire::tag(self.wire, pos)?;
-            let len = wire::length(self.wire, pos, self.wire.len())?;
-            if len == 0 {
-                return None;
+    /// The key's bytes or number. An entry in the usual shape has it once or not at all.
+    fn key_at(&self, at: u32) -> (&'a [u8], u64) {
+        self.read(at as usize).unwrap_or((&[], 0))
+    }
+
+    fn read(&self, mut pos: usize) -> Option<(&'a [u8], u64)> {
+        wire::tag(self.wire, &mut pos)?;
+        let end = wire::length(self.wire, &mut pos, self.wire.len())? + pos;
+        while pos < end {
+            let (number, kind) = wire::tag(self.wire, &mut pos)?;
+            if number != 1 || kind != self.key.wire_type {
+                wire::skip(self.wire, &mut pos, end, number, kind)?;
+                continue;
             }
-            match wire::tag(self.wire, pos)? {
-                (1, wire::LEN) => {
-                    let len = wire::length(self.wire, pos, self.wire.len())?;
-                    Some((self.wire.get(*pos..*pos + len)?, 0))
+            let content = match kind {
+                wire::LEN => {
+                    let len = wire::length(self.wire, &mut pos, end)?;
+                    return Some((self.wire.get(pos..pos + len)?, 0));
                 }
-                (1, wire::VARINT) => {
-                    let content = Content::Varint(wire::varint(self.wire, pos)?);
-                    Some((&[][..], content.bits(self.kind)))
-                }
-                (1, wire::FIXED32) => Some((&[][..], u64::from(wire::fixed32(self.wire, pos)?))),
-                (1, wire::FIXED64) => Some((&[][..], wire::fixed64(self.wire, pos)?)),
-                _ => None,
-            }
-        };
-        read(&mut pos).unwrap_or((&[], 0))
+                wire::FIXED32 => Content::Fixed32(wire::fixed32(self.wire, &mut pos)?),
+                wire::FIXED64 => Content::Fixed64(wire::fixed64(self.wire, &mut pos)?),
+                _ => Content::Varint(wire::varint(self.wire, &mut pos)?),
+            };
+            return Some((&[], content.bits(self.key.kind)));
+        }
+        None
     }
 }
 
 impl KeyAt for EntryKeys<'_> {
     fn same(&self, a: u32, b: u32) -> bool {
-        self.key(a) == self.key(b)
+        self.key_at(a) == self.key_at(b)
     }
 
     fn hash(&self, at: u32, state: &RandomState) -> u64 {
-        state.hash_one(self.key(at))
+        state.hash_one(self.key_at(at))
     }
 }

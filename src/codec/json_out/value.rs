@@ -161,14 +161,7 @@ impl Print {
             }
             Form::FieldMask => {
                 out.push(b'"');
-                // An empty path has no place in the list, and names nothing.
-                let paths = forms::Strings::new(content).filter(|p| !p.is_empty());
-                for (i, path) in paths.enumerate() {
-                    if i > 0 {
-                        out.push(b',');
-                    }
-                    well_known::put_mask_path(out, path);
-                }
+                forms::put_mask(out, content);
                 out.push(b'"');
             }
         }
@@ -280,7 +273,7 @@ impl Print {
 }
 
 #[inline]
-fn put_scalar(out: &mut Vec<u8>, field: &FieldTable, content: Content) {
+pub(super) fn put_scalar(out: &mut Vec<u8>, field: &FieldTable, content: Content) {
     if field.quoted {
         out.push(b'"');
         put_bare(out, field, content);
@@ -315,6 +308,6 @@ pub(super) fn put_bare(out: &mut Vec<u8>, field: &FieldTable, content: Content) 
 }
 
 #[inline]
-fn put_integer(out: &mut Vec<u8>, value: impl itoa::Integer) {
+pub(super) fn put_integer(out: &mut Vec<u8>, value: impl itoa::Integer) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
