@@ -10,6 +10,7 @@ pub mod status;
 mod suggest;
 mod wire;
 
+#[cfg(feature = "gateway")]
 pub(crate) use suggest::nearest;
 
 pub use bind::{QueryPolicy, UnknownQuery};
