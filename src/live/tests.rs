@@ -214,8 +214,8 @@ fn unknown_rpcs_and_faulty_rules_are_all_told() {
                   - { post: /d, rpc: shop.v1.Games/CreateGame, body: gam, upstream: games }\n";
     assert_eq!(
         errors(routes, &[]),
-        "transom.yaml:7:7: service shop.v1.Games has no method \"GetGames\" [did you mean \"GetGame\"?]\n\
-         transom.yaml:8:7: no descriptor has a service \"shop.v1.Gmes\" [did you mean \"shop.v1.Games\"?]\n\
+        "transom.yaml:7:21: service shop.v1.Games has no method \"GetGames\" [did you mean \"GetGame\"?]\n\
+         transom.yaml:8:21: no descriptor has a service \"shop.v1.Gmes\" [did you mean \"shop.v1.Games\"?]\n\
          transom.yaml:9:12: GET /c/{gme_id} of shop.v1.Games/GetGame: path variable {gme_id}: \
          shop.v1.GetGameRequest has no field \"gme_id\" [did you mean \"game_id\"?]\n\
          transom.yaml:10:7: POST /d of shop.v1.Games/CreateGame: body: \
