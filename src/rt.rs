@@ -24,12 +24,14 @@ impl LocalExec {
     /// Runs `task` to its end on this thread. Only to be called inside a worker's runtime.
     pub fn spawn(&self, task: impl Future<Output = ()> + 'static) -> tokio::task::JoinHandle<()> {
         let panics = Rc::clone(&self.panics);
-        tokio::task::spawn_local(async move {
-            if AssertUnwindSafe(task).catch_unwind().await.is_err() {
+        // Combinators, not async blocks: those keep what they await twice, and each task is moved.
+        let caught = AssertUnwindSafe(task).catch_unwind().map(move |done| {
+            if done.is_err() {
                 panics.set(panics.get().saturating_add(1));
                 tracing::error!("a task panicked; its connection or stream is closed");
             }
-        })
+        });
+        tokio::task::spawn_local(caught)
     }
 }
 
@@ -38,8 +40,6 @@ where
     F: Future + 'static,
 {
     fn execute(&self, future: F) {
-        self.spawn(async {
-            future.await;
-        });
+        self.spawn(future.map(drop));
     }
 }

@@ -15,10 +15,15 @@ use crate::upstream::UpstreamBody;
 use super::Connection;
 use super::deadline::Deadline;
 use super::forwarded::{host, is_trusted};
+use super::request_id::X_REQUEST_ID;
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("transom/", env!("CARGO_PKG_VERSION")));
+
+/// Not a secret, but of this request alone: HPACK is told to leave the value out of its table, where
+/// it would only push out what comes again (RFC 7541 §6.2.3).
+const ONCE: bool = true;
 
 /// # Errors
 /// A header that crosses has a value that gRPC can't carry.
@@ -45,7 +50,8 @@ pub(super) fn request(
             deadline.for_stream(Instant::now())
         }
     };
-    if let Some(timeout) = timeout {
+    if let Some(mut timeout) = timeout {
+        timeout.set_sensitive(ONCE);
         headers.insert(GRPC_TIMEOUT, timeout);
     }
     let peer = connection.peer.ip().to_canonical();
@@ -60,6 +66,9 @@ pub(super) fn request(
     };
     let allow = |name: &HeaderName| policy.to_metadata.iter().any(|p| p.matches(name));
     to_metadata(&head.headers, allow, &client, &mut headers)?;
+    if let Some(id) = headers.get_mut(X_REQUEST_ID) {
+        id.set_sensitive(ONCE);
+    }
 
     let mut request = Request::new(UpstreamBody::whole(message));
     *request.method_mut() = Method::POST;

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use futures_util::FutureExt;
 use http::{HeaderValue, Request, Response, Version, header};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -291,7 +292,7 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Requests<S> {
                     .service
                     .answer(self.ends, Request::from_parts(parts, body));
                 Box::pin(
-                    async move { Ok(answer.await.map(|b| Reply::new(b, in_flight, protocol))) },
+                    answer.map(move |reply| Ok(reply.map(|b| Reply::new(b, in_flight, protocol)))),
                 )
             }
             Err(failure) => {
