@@ -13,6 +13,90 @@ pub(super) enum NumberError {
 /// A number no longer than this is read; more digits than any exact double has.
 pub(super) const NUMBER_BYTES_MAX: usize = 4096;
 
+/// A number of few digits, which most are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Short {
+    Integer(i64),
+    /// `digits` / 10^`places`, with a sign.
+    Decimal {
+        negative: bool,
+        digits: u64,
+        places: u32,
+    },
+}
+
+impl Short {
+    /// Exact: digits below 2^53 and a power of ten below 10^23 are doubles, so one division rounds
+    /// once.
+    #[inline]
+    pub(super) fn double(self) -> f64 {
+        match self {
+            Self::Integer(n) => n as f64,
+            Self::Decimal {
+                negative,
+                digits,
+                places,
+            } => {
+                let power = POWERS.get(places as usize).copied().unwrap_or(f64::NAN);
+                let value = digits as f64 / power;
+                if negative { -value } else { value }
+            }
+        }
+    }
+}
+
+const POWERS: [f64; 16] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+];
+
+/// The number at `pos` and where it ends, if it is an integer or a decimal of at most fifteen digits;
+/// `None` for any other and for what is no number.
+#[inline]
+pub(super) fn short_number(json: &[u8], pos: usize) -> Option<(Short, usize)> {
+    let negative = json.get(pos) == Some(&b'-');
+    let start = pos + usize::from(negative);
+    let mut at = start;
+    let mut digits = 0u64;
+    while let Some(&b @ b'0'..=b'9') = json.get(at) {
+        // Wraps only for numbers that are too long and given up below.
+        digits = digits.wrapping_mul(10).wrapping_add(u64::from(b - b'0'));
+        at += 1;
+    }
+    let whole = at - start;
+    if whole == 0 || whole > 15 || (whole > 1 && json.get(start) == Some(&b'0')) {
+        return None;
+    }
+    let mut places = 0;
+    if json.get(at) == Some(&b'.') {
+        at += 1;
+        while let Some(&b @ b'0'..=b'9') = json.get(at) {
+            digits = digits.wrapping_mul(10).wrapping_add(u64::from(b - b'0'));
+            at += 1;
+            places += 1;
+        }
+        if places == 0 || whole + places > 15 {
+            return None;
+        }
+    }
+    if matches!(json.get(at), Some(b'e' | b'E')) {
+        return None;
+    }
+    let number = match (places, negative, digits) {
+        // Minus zero is a double, and no integer.
+        (0, true, 0) => return None,
+        (0, ..) => {
+            let n = i64::try_from(digits).ok()?;
+            Short::Integer(if negative { -n } else { n })
+        }
+        _ => Short::Decimal {
+            negative,
+            digits,
+            places: u32::try_from(places).ok()?,
+        },
+    };
+    Some((number, at))
+}
+
 /// The integer that a JSON number stands for, exactly: `1e2` and `1.0` are integers.
 #[inline]
 pub(super) fn integer(text: &[u8]) -> Result<i128, NumberError> {
@@ -337,6 +421,50 @@ mod tests {
             ("1x", Err(NumberError::Malformed)),
         ] {
             assert_eq!(integer(text.as_bytes()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn short_numbers_are_what_the_long_way_makes_of_them() {
+        let mut seed = 7u64;
+        for i in 0..200_000u32 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let digits = (seed >> 16) % 10u64.pow(1 + i % 15);
+            let text = match i % 4 {
+                0 => digits.to_string(),
+                1 => format!("-{digits}"),
+                _ => format!(
+                    "{}.{}",
+                    digits % 100_000,
+                    (seed >> 40) % 10u64.pow(1 + i % 7)
+                ),
+            };
+            let Some((short, end)) = short_number(text.as_bytes(), 0) else {
+                assert_eq!(text, "-0", "{text}");
+                continue;
+            };
+            assert_eq!(end, text.len());
+            assert_eq!(
+                short.double().to_bits(),
+                double(text.as_bytes()).unwrap().to_bits(),
+                "{text}"
+            );
+            if let Short::Integer(n) = short {
+                assert_eq!(integer(text.as_bytes()), Ok(n.into()));
+            }
+        }
+        for text in [
+            "01",
+            "-",
+            "",
+            "1.",
+            "1e5",
+            "1.5E2",
+            "1234567890123456",
+            "0.1234567890123456",
+            "-0",
+        ] {
+            assert_eq!(short_number(text.as_bytes(), 0), None, "{text}");
         }
     }
 

@@ -92,6 +92,8 @@ pub(super) struct FieldTable {
     /// Tag of the packed record.
     pub packed_tag: Tag,
     pub json_name: Box<[u8]>,
+    /// `"gameId":` as clients mostly write it.
+    pub quoted_name: Box<[u8]>,
     /// `"gameId":` as printed.
     pub key: Box<[u8]>,
     /// Printed when the field is absent; empty: not printed then.
@@ -328,6 +330,9 @@ impl Source<'_> {
         let mut key = Vec::with_capacity(name.len() + 4);
         super::scalar::put_json_string(&mut key, name.as_bytes());
         key.extend_from_slice(if self.options.pretty { b": " } else { b":" });
+        let mut quoted_name = Vec::with_capacity(field.json_name.len() + 3);
+        super::scalar::put_json_string(&mut quoted_name, field.json_name.as_bytes());
+        quoted_name.push(b':');
         let delimited = field.delimited && !matches!(shape, Shape::Map(_));
         let element_type = match shape {
             Shape::Map(_) => wire::LEN,
@@ -346,6 +351,7 @@ impl Source<'_> {
             tag: Tag::new(field.number, element_type),
             packed_tag: Tag::new(field.number, wire::LEN),
             json_name: field.json_name.as_bytes().into(),
+            quoted_name: quoted_name.into(),
             key: key.into(),
             absent: self.absent(field, shape, implicit).into(),
             zero: self.zero(field.kind).into(),

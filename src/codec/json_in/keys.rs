@@ -54,6 +54,11 @@ impl Document<'_> {
 
 impl KeyAt for Document<'_> {
     fn same(&self, a: u32, b: u32) -> bool {
+        let (first_a, first_b) = (self.json.get(a as usize), self.json.get(b as usize));
+        let escaped = first_a == Some(&b'\\') || first_b == Some(&b'\\');
+        if first_a != first_b && !escaped && !self.numeric {
+            return false;
+        }
         self.with(a, |a| self.with(b, |b| a == b))
     }
 

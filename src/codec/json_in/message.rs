@@ -2,7 +2,7 @@
 
 use super::frame::{FrameKind, Stage};
 use super::keys::Keys;
-use super::value::Put;
+use super::value::{Put, put_short_number};
 use super::{Cx, Encoder, Flow, Outcome, Result, Str};
 use crate::codec::scalar;
 use crate::codec::tables::{FieldTable, MessageTable, NONE, Shape};
@@ -27,6 +27,9 @@ impl Encoder {
                     Member::End => return Ok(self.close()),
                 },
                 Stage::Key => {
+                    if self.peek(cx).is_some() && self.guessed_key(cx, table)? {
+                        continue;
+                    }
                     let Some(key) = self.key(cx)? else {
                         return Ok(Flow::Starved);
                     };
@@ -60,6 +63,41 @@ impl Encoder {
             if self.pos >= self.stop {
                 return Ok(Flow::On);
             }
+        }
+    }
+
+    /// Takes key and colon if they are those of the field after the last one: clients send fields in
+    /// order, and mostly without a space here.
+    #[inline]
+    fn guessed_key(&mut self, cx: &Cx<'_>, table: &MessageTable) -> Result<bool> {
+        let guess = self.next_guess();
+        let Some(field) = table.fields.get(guess as usize) else {
+            return Ok(false);
+        };
+        let rest = cx.json.get(self.pos..).unwrap_or(&[]);
+        if !rest.starts_with(&field.quoted_name) {
+            return Ok(false);
+        }
+        let end = self.pos + field.quoted_name.len();
+        self.top.key = Str {
+            start: self.pos + 1,
+            end: end - 2,
+            escaped: false,
+        };
+        self.top.field = guess;
+        if self.mark(guess as usize) {
+            return Err(self.value_error("given twice"));
+        }
+        self.pos = end;
+        self.top.stage = Stage::Value;
+        Ok(true)
+    }
+
+    #[inline]
+    fn next_guess(&self) -> u32 {
+        match self.top.index {
+            0 => 0,
+            _ => self.top.field.wrapping_add(1),
         }
     }
 
@@ -113,7 +151,7 @@ impl Encoder {
     #[inline]
     fn lookup(&mut self, cx: &Cx<'_>, table: &MessageTable, any: bool) -> Result<u32> {
         let key = self.top.key;
-        let guess = self.top.field;
+        let guess = self.next_guess();
         let found = if key.escaped {
             let mut scratch = Vec::new();
             let text = self.text(cx.json, key, &mut scratch)?;
@@ -139,13 +177,7 @@ impl Encoder {
     }
 
     #[inline]
-    fn by_name(&self, table: &MessageTable, key: &[u8], last: u32, any: bool) -> Option<u32> {
-        // Clients send fields in order: the one after the last is tried before any hashing.
-        let guess = if self.top.index == 0 {
-            0
-        } else {
-            last.wrapping_add(1)
-        };
+    fn by_name(&self, table: &MessageTable, key: &[u8], guess: u32, any: bool) -> Option<u32> {
         match table.by_name(key, guess) {
             None if any && key == b"@type" => Some(TYPE),
             found => found,
@@ -218,7 +250,7 @@ impl Encoder {
         let (kind, slots_base) = match field.shape {
             Shape::Singular => {
                 let base = self.slots.len();
-                let outcome = self.element(cx, field, Put::Field, base)?;
+                let outcome = self.element_at(cx, b, field, Put::Field, base)?;
                 return Ok(self.after_value(outcome));
             }
             Shape::Repeated | Shape::Packed if b != b'[' => {
@@ -278,11 +310,32 @@ impl Encoder {
                 Outcome::Opened => return Ok(Flow::On),
                 Outcome::Starved => return Ok(Flow::Starved),
             }
+            if packed {
+                self.short_numbers(cx, field)?;
+            }
             self.check_size(cx)?;
             if self.pos >= self.stop {
                 return Ok(Flow::On);
             }
         }
+    }
+
+    /// Goes on through a packed array while it is plain: a comma, a short number, and so on.
+    #[inline]
+    fn short_numbers(&mut self, cx: &Cx<'_>, field: &FieldTable) -> Result<()> {
+        while self.pos < self.stop && cx.json.get(self.pos) == Some(&b',') {
+            self.reserve(64);
+            let Some((number, end)) = scalar::short_number(cx.json, self.pos + 1) else {
+                break;
+            };
+            if !put_short_number(&mut self.wire, number, field, Put::Packed) {
+                break;
+            }
+            self.pos = end;
+            self.top.index += 1;
+            self.check_size(cx)?;
+        }
+        Ok(())
     }
 
     /// Before an element: it begins at `self.pos`, and the stage is `Value`.

@@ -27,6 +27,8 @@ use crate::schema::{FieldRef, MessageId};
 const UTF8_WINDOW_BYTES: usize = 64 * 1024;
 /// Strings up to this long are copied at once, longer ones in pieces of this size.
 const PIECE_BYTES: usize = 48 * 1024;
+/// Strings up to this long are scanned anew rather than remembered.
+const NEAR_BYTES: usize = 256;
 /// Moved bytes, beyond four times the output, after which length prefixes are padded instead.
 const MOVED_BYTES_FREE: usize = 64 * 1024;
 
@@ -327,6 +329,17 @@ impl Encoder {
     fn string(&mut self, cx: &Cx<'_>) -> Result<Option<Str>> {
         let start = self.pos + 1;
         if self.scan.start != start {
+            // Most strings are short, plain and right here.
+            let valid = cx.json.get(..self.valid_to).unwrap_or(cx.json);
+            let near = valid.get(..start + NEAR_BYTES).unwrap_or(valid);
+            let end = lexer::plain_end(near, start);
+            if near.get(end) == Some(&b'"') {
+                return Ok(Some(Str {
+                    start,
+                    end,
+                    escaped: false,
+                }));
+            }
             self.scan = StringScan {
                 start,
                 at: start,

@@ -2,7 +2,7 @@
 
 use super::frame::FrameKind;
 use super::{Cx, Encoder, Outcome, Result, Str};
-use crate::codec::scalar::{self, NumberError};
+use crate::codec::scalar::{self, NumberError, Short};
 use crate::codec::tables::{FieldTable, Form};
 use crate::codec::{EncodeError, lexer, well_known, wire};
 use crate::schema::{EnumId, Kind, MessageId};
@@ -31,9 +31,22 @@ impl Encoder {
         put: Put,
         base: usize,
     ) -> Result<Outcome> {
-        let Some(b) = self.peek(cx) else {
-            return self.starved(cx, Outcome::Starved);
-        };
+        match self.peek(cx) {
+            Some(b) => self.element_at(cx, b, field, put, base),
+            None => self.starved(cx, Outcome::Starved),
+        }
+    }
+
+    /// The same for a value whose first byte `b` is at `self.pos`.
+    #[inline]
+    pub(super) fn element_at(
+        &mut self,
+        cx: &Cx<'_>,
+        b: u8,
+        field: &FieldTable,
+        put: Put,
+        base: usize,
+    ) -> Result<Outcome> {
         self.reserve(64);
         match field.kind {
             Kind::Message(id) => return self.message_value(cx, Some(field), id, base),
@@ -42,10 +55,15 @@ impl Encoder {
             Kind::String | Kind::Bytes => return self.text_value(cx, b, field, put, base),
             _ => match b {
                 b'-' | b'0'..=b'9' => {
+                    if let Some((number, end)) = scalar::short_number(cx.json, self.pos)
+                        && put_short_number(&mut self.wire, number, field, put)
+                    {
+                        self.pos = end;
+                        return Ok(Outcome::Written);
+                    }
                     let number = self.number(cx)?;
-                    let (at, len) = (self.pos, number.len());
                     self.put_number(cx, number, field, put)?;
-                    self.pos = at + len;
+                    self.pos += number.len();
                 }
                 b'"' => {
                     let Some(s) = self.string(cx)? else {
@@ -387,6 +405,41 @@ pub(in crate::codec) fn put_number(
         _ => return Err(NumberError::Malformed),
     }
     Ok(())
+}
+
+/// Writes a short number; `false` if it is not of the field's range.
+#[inline]
+pub(super) fn put_short_number(
+    out: &mut Vec<u8>,
+    number: Short,
+    field: &FieldTable,
+    put: Put,
+) -> bool {
+    let n = match (number, field.kind) {
+        (number, Kind::Double) => {
+            put_fixed64(out, number.double().to_bits(), field, put);
+            return true;
+        }
+        (Short::Integer(n), _) => n,
+        _ => return false,
+    };
+    match field.kind {
+        Kind::Int32 => match i32::try_from(n) {
+            Ok(_) => put_varint(out, n as u64, field, put),
+            Err(_) => return false,
+        },
+        Kind::Int64 => put_varint(out, n as u64, field, put),
+        Kind::Uint32 => match u32::try_from(n) {
+            Ok(n) => put_varint(out, n.into(), field, put),
+            Err(_) => return false,
+        },
+        Kind::Uint64 => match u64::try_from(n) {
+            Ok(n) => put_varint(out, n, field, put),
+            Err(_) => return false,
+        },
+        _ => return false,
+    }
+    true
 }
 
 #[inline]
