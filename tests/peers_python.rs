@@ -4,8 +4,9 @@
 #[path = "support/peer.rs"]
 mod peer;
 
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::process::Command;
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 
 use peer::Peer;
@@ -44,10 +45,14 @@ async fn gateway(peer: &Peer) -> Running {
 
 /// Status and body of what curl gets.
 fn curl(gateway: &Running, arguments: &[&str], path: &str) -> (u16, String) {
+    curl_at(gateway.addresses()[0], arguments, path)
+}
+
+fn curl_at(address: SocketAddr, arguments: &[&str], path: &str) -> (u16, String) {
     let output = Command::new("curl")
         .args(["-sS", "-w", "\n%{http_code}"])
         .args(arguments)
-        .arg(format!("http://{}{path}", gateway.addresses()[0]))
+        .arg(format!("http://{address}{path}"))
         .output()
         .expect("curl");
     assert!(output.status.success(), "{path}: {output:?}");
@@ -116,6 +121,67 @@ async fn its_routes_are_served_from_reflection_alone() {
     // In the descriptors, but not in the server.
     let (status, body) = curl(&gateway, &[], "/v1/tags");
     assert_eq!((status, &json(&body)["code"]), (501, &json!(12)), "{body}");
+}
+
+/// The command itself, from nothing but the address of the server.
+#[test]
+fn the_command_serves_it_without_a_file() {
+    let peer = Peer::python();
+    let upstream = format!("127.0.0.1:{}", peer.port());
+    let transom = Transom::start(&["--upstream", &upstream, "--listen", "127.0.0.1:0"]);
+
+    let (status, body) = curl_at(transom.address, &[], "/v1/games/1");
+    let game = json(&body);
+    assert_eq!((status, &game["title"]), (200, &json!("Origami")), "{body}");
+    let (status, body) = curl_at(transom.address, &[], "/v1/lobbies/north?level=0");
+    let reply = json(&body);
+    assert_eq!(
+        (status, &reply["levelGiven"]),
+        (200, &json!(true)),
+        "{body}"
+    );
+    let lines = ["-H", "Accept: application/x-ndjson"];
+    let path = "/v1/games/1/scores:watch?count=2";
+    let (status, body) = curl_at(transom.address, &lines, path);
+    assert_eq!((status, body.lines().count()), (200, 2), "{body}");
+    let (status, body) = curl_at(transom.address, &[], "/v1/nothing");
+    assert_eq!((status, &json(&body)["code"]), (404, &json!(5)), "{body}");
+}
+
+/// `transom run` as a process of its own. Killed with the handle.
+struct Transom {
+    process: Child,
+    address: SocketAddr,
+    /// Open as long as the process may write to it.
+    _stdout: BufReader<ChildStdout>,
+}
+
+impl Transom {
+    fn start(arguments: &[&str]) -> Self {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_transom"))
+            .arg("run")
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let mut line = String::new();
+        let mut stdout = BufReader::new(process.stdout.take().expect("it is piped"));
+        stdout.read_line(&mut line).expect("text");
+        let address = line.trim().strip_prefix("listening on http://");
+        let address = address.unwrap_or_else(|| panic!("{line:?} is no address"));
+        Self {
+            address: address.parse().expect("an address"),
+            process,
+            _stdout: stdout,
+        }
+    }
+}
+
+impl Drop for Transom {
+    fn drop(&mut self) {
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
 }
 
 #[tokio::test]
