@@ -130,7 +130,7 @@ impl Codec {
     /// Encodes a whole JSON document at once, appending to `wire`.
     ///
     /// # Errors
-    /// See [`EncodeError`]; `wire` then holds rubbish past its old length.
+    /// See [`EncodeError`]; `wire` is then as it was.
     pub fn encode(
         &self,
         target: Target,
@@ -138,10 +138,8 @@ impl Codec {
         limits: CodecLimits,
         wire: &mut Vec<u8>,
     ) -> Result<(), EncodeError> {
-        let mut job = Encoder::new(self, target, limits, std::mem::take(wire))?;
-        while job.step(self, json, usize::MAX)? == Progress::More {}
-        *wire = job.finish();
-        Ok(())
+        let job = Encoder::new(self, target, limits, Vec::new())?;
+        job.run_to_end(self, json, wire)
     }
 
     /// Prints a whole wire message at once, appending to `json`.

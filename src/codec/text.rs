@@ -5,7 +5,7 @@ use super::json_in::value::{self, Put};
 use super::lexer;
 use super::scalar::{self, NumberError};
 use super::tables::{FieldTable, Form, Shape};
-use super::{Codec, CodecLimits, EncodeError, EncodeErrorKind, Progress};
+use super::{Codec, CodecLimits, EncodeError, EncodeErrorKind};
 use super::{well_known, wire};
 use crate::schema::{EnumId, FieldRef, Kind, MessageId};
 
@@ -28,10 +28,8 @@ pub(super) fn put_field(codec: &Codec, at: FieldRef, text: &str, out: &mut Vec<u
     if let Kind::Message(id) = field.kind
         && is_json_form(codec, id)
     {
-        let mut job = Encoder::element_of(codec, at, LIMITS, std::mem::take(out))?;
-        while job.step(codec, text.as_bytes(), usize::MAX)? == Progress::More {}
-        *out = job.finish();
-        return Ok(());
+        let job = Encoder::element_of(codec, at, LIMITS, Vec::new())?;
+        return job.run_to_end(codec, text.as_bytes(), out);
     }
     put(codec, field, text.as_bytes(), out).inspect_err(|_| out.truncate(begin))
 }
@@ -57,9 +55,8 @@ pub(super) fn put_entry(
                 message: entry,
                 field: crate::schema::FieldIndex(1),
             };
-            let mut job = Encoder::element_of(codec, at, LIMITS, content)?;
-            while job.step(codec, value.as_bytes(), usize::MAX)? == Progress::More {}
-            content = job.finish();
+            let job = Encoder::element_of(codec, at, LIMITS, Vec::new())?;
+            job.run_to_end(codec, value.as_bytes(), &mut content)?;
         }
         _ => put(codec, value_field, value.as_bytes(), &mut content)?,
     }

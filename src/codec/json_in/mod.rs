@@ -224,6 +224,30 @@ impl Encoder {
         self.run(&cx).map_err(|e| self.located(json, e))
     }
 
+    /// All of the document at once, appended to `wire`, which is as it was if there is an error. The
+    /// job is one that has not begun.
+    pub(super) fn run_to_end(
+        mut self,
+        codec: &Codec,
+        json: &[u8],
+        wire: &mut Vec<u8>,
+    ) -> Result<()> {
+        self.base = wire.len();
+        self.wire = std::mem::take(wire);
+        let result = loop {
+            match self.step(codec, json, usize::MAX) {
+                Ok(Progress::More) => {}
+                Ok(Progress::Done) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        *wire = self.wire;
+        if result.is_err() {
+            wire.truncate(self.base);
+        }
+        result
+    }
+
     fn run(&mut self, cx: &Cx<'_>) -> Result<Progress> {
         if u32::try_from(cx.json.len()).is_err() {
             return Err(self.error(EncodeErrorKind::TooLarge, "larger than 4 GiB".into()));

@@ -3,6 +3,7 @@
 
 mod generate;
 mod oracle;
+mod parts;
 mod read;
 mod robust;
 mod write;
