@@ -49,6 +49,13 @@ impl Offsets {
         false
     }
 
+    /// Empties the set for another use; `false` if it is too large to be worth keeping.
+    pub(super) fn recycle(&mut self) -> bool {
+        self.slots.clear();
+        self.len = 0;
+        self.state.is_none()
+    }
+
     fn grow(&mut self, size: usize, keys: &impl KeyAt) {
         let state = self.state.get_or_insert_with(RandomState::new);
         let mut slots = SmallVec::new();

@@ -167,8 +167,6 @@ pub(super) fn group_end(
     number: u32,
 ) -> Option<(usize, usize)> {
     let mut pos = start;
-    wire::skip(wire, &mut pos, end, number, wire::GROUP)?;
-    // The end tag ends where the group does, and no shorter suffix is a tag of its own.
-    let tag_len = wire::varint_len(u64::from(number) << 3 | 4);
-    Some((pos.checked_sub(tag_len)?, pos))
+    let content_end = wire::group(wire, &mut pos, end, number)?;
+    Some((content_end, pos))
 }

@@ -73,7 +73,9 @@ pub(super) fn length(wire: &[u8], pos: &mut usize, end: usize) -> Option<usize> 
 /// Skips the value after a tag. For a group, up to and with its end tag.
 pub(super) fn skip(wire: &[u8], pos: &mut usize, end: usize, number: u32, kind: u8) -> Option<()> {
     match kind {
-        GROUP => skip_group(wire, pos, end, number)?,
+        GROUP => {
+            group(wire, pos, end, number)?;
+        }
         _ => skip_flat(wire, pos, end, kind)?,
     }
     (*pos <= end).then_some(())
@@ -98,13 +100,16 @@ fn skip_flat(wire: &[u8], pos: &mut usize, end: usize, kind: u8) -> Option<()> {
     }
 }
 
-fn skip_group(wire: &[u8], pos: &mut usize, end: usize, number: u32) -> Option<()> {
+/// Skips a group's content and its end tag; where that tag begins.
+pub(super) fn group(wire: &[u8], pos: &mut usize, end: usize, number: u32) -> Option<usize> {
     let mut open: SmallVec<[u32; 8]> = SmallVec::new();
     open.push(number);
+    let mut last = *pos;
     while let Some(&inner) = open.last() {
         if *pos >= end {
             return None;
         }
+        last = *pos;
         let (number, kind) = tag(wire, pos)?;
         match kind {
             GROUP if open.len() < UNKNOWN_DEPTH_MAX => open.push(number),
@@ -117,7 +122,7 @@ fn skip_group(wire: &[u8], pos: &mut usize, end: usize, number: u32) -> Option<(
             return None;
         }
     }
-    Some(())
+    Some(last)
 }
 
 /// How many bytes the varint takes.
@@ -128,7 +133,19 @@ pub(super) fn varint_len(value: u64) -> usize {
 }
 
 #[inline]
-pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+pub(super) fn put_varint(out: &mut Vec<u8>, value: u64) {
+    let seven = |shift: u32| (value >> shift) as u8 & 0x7f;
+    match value {
+        0..0x80 => out.push(value as u8),
+        0x80..0x4000 => out.extend_from_slice(&[seven(0) | 0x80, seven(7)]),
+        0x4000..0x20_0000 => {
+            out.extend_from_slice(&[seven(0) | 0x80, seven(7) | 0x80, seven(14)]);
+        }
+        _ => put_varint_long(out, value),
+    }
+}
+
+fn put_varint_long(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push((value as u8) | 0x80);
         value >>= 7;
@@ -218,5 +235,22 @@ impl LengthSlot {
             }
         }
         (moved, need)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn varints_of_every_length() {
+        for shift in 0..64 {
+            for value in [1u64 << shift, (1 << shift) - 1, u64::MAX >> shift] {
+                let mut out = Vec::new();
+                put_varint(&mut out, value);
+                assert_eq!(out.len(), varint_len(value));
+                assert_eq!(varint(&out, &mut 0), Some(value));
+            }
+        }
     }
 }

@@ -24,6 +24,13 @@ impl Keys {
     }
 }
 
+impl Keys {
+    /// See [`Offsets::recycle`].
+    pub(super) fn recycle(&mut self) -> bool {
+        self.seen.recycle()
+    }
+}
+
 struct Document<'a> {
     json: &'a [u8],
     numeric: bool,

@@ -1,7 +1,6 @@
 //! Objects and arrays: members to fields, elements to records, entries to maps.
 
 use super::frame::{FrameKind, Stage};
-use super::keys::Keys;
 use super::value::{Put, put_short_number};
 use super::{Cx, Encoder, Flow, Outcome, Result, Str};
 use crate::codec::scalar;
@@ -405,7 +404,7 @@ impl Encoder {
         let keys = self
             .top
             .keys
-            .get_or_insert_with(|| Box::new(Keys::default()));
+            .get_or_insert_with(|| self.spare_keys.take().unwrap_or_default());
         if keys.insert(cx.json, key, numeric) {
             return Err(self.value_error("given twice"));
         }

@@ -16,6 +16,7 @@ pub(super) mod value;
 
 use self::bulk::Bulk;
 use self::frame::{Frame, FrameKind, Stage};
+use self::keys::Keys;
 use self::value::Put;
 use super::lexer::{self, Scan};
 use super::tables::{FieldTable, Tables};
@@ -54,6 +55,8 @@ pub struct Encoder {
     slots: Vec<Slot>,
     /// Fields, oneofs and `@type` seen, by message frame.
     bits: Vec<u64>,
+    /// Keys of a small map that is done, for the next one.
+    spare_keys: Option<Box<Keys>>,
     bulk: Option<Bulk>,
     moved: usize,
     /// Bytes looked at twice because `@type` did not come first.
@@ -189,6 +192,7 @@ impl Encoder {
             stack: Vec::new(),
             slots: Vec::new(),
             bits: Vec::new(),
+            spare_keys: None,
             bulk: None,
             moved: 0,
             rescanned: 0,
@@ -536,6 +540,11 @@ impl Encoder {
 
     fn pop(&mut self) {
         let width = self.close_slots(self.top.slots_base);
+        if let Some(mut keys) = self.top.keys.take()
+            && keys.recycle()
+        {
+            self.spare_keys = Some(keys);
+        }
         self.bits.truncate(self.top.bits_base);
         if let Some(parent) = self.stack.pop() {
             self.top = parent;
