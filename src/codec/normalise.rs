@@ -456,6 +456,10 @@ fn collect(
         {
             index = None;
         }
+        // An entry has no place for unknown fields: it is not kept as a message.
+        if index.is_none() && table.map_entry {
+            continue;
+        }
         places.push(Place {
             field: index.unwrap_or(UNKNOWN),
             start: u32::try_from(start).ok()?,
