@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 
 use crate::failure::{Failure, GrpcCode, Retry};
 
+use super::body::Handle;
 use super::{connection, http1};
 
 /// A request's place on a connection of either kind.
@@ -24,6 +25,8 @@ pub(super) enum Lease {
 pub struct AnswerBody {
     inner: Incoming,
     upstream: Arc<str>,
+    /// Ends a streaming request with its answer.
+    requests: Option<Handle>,
     /// The place on the connection, given back with the body.
     _lease: Lease,
 }
@@ -33,8 +36,14 @@ impl AnswerBody {
         Self {
             inner,
             upstream,
+            requests: None,
             _lease: lease,
         }
+    }
+
+    /// The answer to a request that may still be going on.
+    pub(super) fn ends_with_it(&mut self, requests: Option<Handle>) {
+        self.requests = requests;
     }
 }
 
@@ -55,6 +64,9 @@ impl Body for AnswerBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         let frame = std::task::ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        if frame.is_none() || self.inner.is_end_stream() {
+            self.requests = None;
+        }
         Poll::Ready(frame.map(|f| f.map_err(|e| cut_off(&self.upstream, e))))
     }
 

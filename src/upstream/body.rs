@@ -1,13 +1,16 @@
-//! What is sent upstream: one buffer that may be replayed, or a stream that may not.
+//! What is sent upstream: one buffer that may be replayed, or a stream that may not once it has begun.
 
+use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::client_body::ClientBody;
-use crate::failure::Failure;
+use crate::failure::{Blame, Failure, GrpcCode};
 
 /// Body of a request to an upstream.
 #[derive(Debug)]
@@ -16,6 +19,8 @@ pub enum UpstreamBody {
     Replayable(Option<Bytes>),
     /// The client's body, passed on as it comes.
     Client(ClientBody),
+    /// Messages, made as the upstream takes them.
+    Frames(Frames),
 }
 
 impl UpstreamBody {
@@ -23,6 +28,186 @@ impl UpstreamBody {
     pub fn whole(bytes: Bytes) -> Self {
         Self::Replayable(Some(bytes).filter(|b| !b.is_empty()))
     }
+
+    /// A stream of frames. It is asked for the next one only when the upstream takes it, so a slow
+    /// upstream slows whoever the frames come from.
+    #[must_use]
+    pub fn frames(source: impl FrameSource + 'static) -> Self {
+        Self::Frames(Frames::new(Box::new(source)))
+    }
+
+    /// What ends a stream of frames together with the answer.
+    pub(super) fn handle(&self) -> Option<Handle> {
+        match self {
+            Self::Frames(frames) => Some(Handle(Rc::clone(&frames.shared))),
+            Self::Replayable(_) | Self::Client(_) => None,
+        }
+    }
+
+    /// To be kept while this one is sent, for [`UpstreamBody::again`].
+    pub(super) fn same(&self) -> Option<Self> {
+        match self {
+            Self::Replayable(bytes) => Some(Self::Replayable(bytes.clone())),
+            Self::Frames(frames) => Some(Self::Frames(Frames {
+                shared: Rc::clone(&frames.shared),
+                sending: frames.sending,
+            })),
+            Self::Client(_) => None,
+        }
+    }
+
+    /// The body for another sending, unless some of a stream has been sent.
+    pub(super) fn again(self) -> Option<Self> {
+        match self {
+            Self::Replayable(bytes) => Some(Self::Replayable(bytes)),
+            Self::Frames(frames) => frames.again().map(Self::Frames),
+            Self::Client(_) => None,
+        }
+    }
+}
+
+/// Where the frames of a streaming request come from.
+///
+/// It is dropped as soon as nobody wants more of it: after its end or failure, and when the answer is
+/// over or given up.
+pub trait FrameSource {
+    /// The next piece: whole frames or parts of them, never empty. Nothing is asked for after the end
+    /// or a failure; a failure resets the upstream's stream (`CANCEL`).
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>>;
+}
+
+/// The request's side of a stream. Until its first frame is taken it can be sent once more.
+pub struct Frames {
+    shared: Rc<Shared>,
+    /// Which sending of the request this is: an earlier one gets nothing more.
+    sending: u32,
+}
+
+struct Shared {
+    sending: Cell<u32>,
+    begun: Cell<bool>,
+    /// Gone at the end.
+    source: RefCell<Option<Box<dyn FrameSource>>>,
+    outcome: Cell<Outcome>,
+    waker: RefCell<Option<Waker>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Open,
+    Ended,
+    /// It failed, or the answer is over or given up.
+    Cancelled,
+}
+
+impl Frames {
+    fn new(source: Box<dyn FrameSource>) -> Self {
+        Self {
+            shared: Rc::new(Shared {
+                sending: Cell::new(0),
+                begun: Cell::new(false),
+                source: RefCell::new(Some(source)),
+                outcome: Cell::new(Outcome::Open),
+                waker: RefCell::new(None),
+            }),
+            sending: 0,
+        }
+    }
+
+    /// The same frames for another sending, when nothing of them has been sent.
+    fn again(self) -> Option<Self> {
+        let shared = self.shared;
+        if shared.begun.get() || shared.outcome.get() != Outcome::Open {
+            return None;
+        }
+        let sending = shared.sending.get().wrapping_add(1);
+        shared.sending.set(sending);
+        Some(Self { shared, sending })
+    }
+
+    fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>> {
+        let shared = &*self.shared;
+        match shared.outcome.get() {
+            Outcome::Ended => return Poll::Ready(None),
+            Outcome::Open if shared.sending.get() == self.sending => {}
+            Outcome::Open | Outcome::Cancelled => return Poll::Ready(Some(Err(given_up()))),
+        }
+        let polled = match shared.source.borrow_mut().as_mut() {
+            Some(source) => source.poll_next(cx),
+            None => Poll::Ready(None),
+        };
+        match polled {
+            Poll::Pending => {
+                let mut waker = shared.waker.borrow_mut();
+                if !waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+                    *waker = Some(cx.waker().clone());
+                }
+                Poll::Pending
+            }
+            Poll::Ready(Some(Ok(frame))) => {
+                shared.begun.set(true);
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(None) => {
+                shared.end(Outcome::Ended);
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(failure))) => {
+                shared.end(Outcome::Cancelled);
+                Poll::Ready(Some(Err(cancelling(failure))))
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn end(&self, outcome: Outcome) {
+        self.outcome.set(outcome);
+        let source = self.source.take();
+        drop(source);
+    }
+}
+
+impl fmt::Debug for Frames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frames")
+            .field("sending", &self.sending)
+            .field("begun", &self.shared.begun.get())
+            .field("outcome", &self.shared.outcome.get())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Ends a stream of frames when it is dropped: hyper would go on sending after the answer is over.
+pub(super) struct Handle(Rc<Shared>);
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Handle")
+            .field(&self.0.outcome.get())
+            .finish()
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if self.0.outcome.get() == Outcome::Open {
+            self.0.end(Outcome::Cancelled);
+            if let Some(waker) = self.0.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+}
+
+fn given_up() -> Failure {
+    let failure = Failure::new(Blame::Client, GrpcCode::Cancelled, "the call is over");
+    cancelling(failure)
+}
+
+/// hyper resets a stream with the reason that it finds among the causes of its body's failure.
+fn cancelling(failure: Failure) -> Failure {
+    failure.caused_by(h2::Error::from(h2::Reason::CANCEL))
 }
 
 impl Body for UpstreamBody {
@@ -36,6 +221,9 @@ impl Body for UpstreamBody {
         match self.get_mut() {
             Self::Replayable(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
             Self::Client(body) => Pin::new(body).poll_frame(cx),
+            Self::Frames(frames) => frames
+                .poll_next(cx)
+                .map(|frame| frame.map(|f| f.map(Frame::data))),
         }
     }
 
@@ -43,6 +231,7 @@ impl Body for UpstreamBody {
         match self {
             Self::Replayable(bytes) => bytes.is_none(),
             Self::Client(body) => body.is_end_stream(),
+            Self::Frames(frames) => frames.shared.outcome.get() == Outcome::Ended,
         }
     }
 
@@ -52,6 +241,7 @@ impl Body for UpstreamBody {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
             }
             Self::Client(body) => body.size_hint(),
+            Self::Frames(_) => SizeHint::default(),
         }
     }
 }

@@ -10,7 +10,7 @@ mod endpoint;
 mod http1;
 
 pub use answer::AnswerBody;
-pub use body::UpstreamBody;
+pub use body::{FrameSource, UpstreamBody};
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -144,12 +144,16 @@ impl Pool {
             UpstreamProtocol::Http1 => None,
         };
         let host = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+        let mut requests = request.body().handle();
         loop {
             let (endpoint, lease) = self.lease().await?;
             sends += 1;
             self.address(&mut request, host.as_ref().unwrap_or(&endpoint.authority));
             match self.send(lease, request).await {
-                Ok(answer) => return Ok(answer),
+                Ok(mut answer) => {
+                    answer.body_mut().ends_with_it(requests.take());
+                    return Ok(answer);
+                }
                 Err(Unsent::Again(again, _)) if sends < SENDS_MAX => request = *again,
                 Err(Unsent::Again(_, error)) => {
                     return Err(answer::unanswered(&self.spec.name, error));
@@ -246,11 +250,12 @@ impl Pool {
         }
         let error = error.into_error();
         let stale = matches!(&lease, Lease::Http1(place) if place.is_reused());
-        match copy {
-            Some(copy) if answer::is_unprocessed(&error) || stale && copy.is_idempotent() => {
-                Err(Unsent::Again(Box::new(copy.into_request()), error))
-            }
-            _ => Err(Unsent::Failed(answer::unanswered(&self.spec.name, error))),
+        let again = copy
+            .filter(|copy| answer::is_unprocessed(&error) || stale && copy.is_idempotent())
+            .and_then(Copy::into_request);
+        match again {
+            Some(request) => Err(Unsent::Again(Box::new(request), error)),
+            None => Err(Unsent::Failed(answer::unanswered(&self.spec.name, error))),
         }
     }
 }
@@ -259,25 +264,20 @@ fn no_sender() -> Failure {
     Failure::gateway(GrpcCode::Internal, "a connection was used twice")
 }
 
-/// A request that can be sent once more: its body is in memory.
+/// A request that can be sent once more: its body is in memory, or none of it has been sent.
 struct Copy {
     head: request::Parts,
-    body: Option<bytes::Bytes>,
+    body: UpstreamBody,
 }
 
 impl Copy {
     fn of(request: &Request<UpstreamBody>) -> Option<Self> {
-        let UpstreamBody::Replayable(body) = request.body() else {
-            return None;
-        };
+        let body = request.body().same()?;
         let (mut head, ()) = Request::new(()).into_parts();
         head.method = request.method().clone();
         head.uri = request.uri().clone();
         head.headers = request.headers().clone();
-        Some(Self {
-            head,
-            body: body.clone(),
-        })
+        Some(Self { head, body })
     }
 
     /// RFC 9110 §9.2.2.
@@ -293,7 +293,8 @@ impl Copy {
         )
     }
 
-    fn into_request(self) -> Request<UpstreamBody> {
-        Request::from_parts(self.head, UpstreamBody::Replayable(self.body))
+    fn into_request(self) -> Option<Request<UpstreamBody>> {
+        let body = self.body.again()?;
+        Some(Request::from_parts(self.head, body))
     }
 }
