@@ -79,6 +79,14 @@ fn diagonal() -> Table {
     build(&routes)
 }
 
+/// A `**` in the middle, with everything from one to forty segments after it.
+fn tails() -> Table {
+    let routes: Vec<String> = (0..40)
+        .map(|tail| format!("GET /**{}/end", "/a".repeat(tail)))
+        .collect();
+    build(&routes)
+}
+
 fn look<'p>(table: &Table, method: &Method, path: &'p str) -> Lookup<'p> {
     let path = RawPath::parse(black_box(path)).expect("a good path");
     table.lookup("api.example.com", method, &path)
@@ -116,6 +124,7 @@ fn visits() {
     for (name, table, path) in [
         ("mixtures", mixtures(), "/a/a/a/a/a/a/a/a/a/x".to_owned()),
         ("diagonal", diagonal(), "/a".repeat(40)),
+        ("tails", tails(), "/a".repeat(256)),
     ] {
         let path = RawPath::parse(&path).expect("a good path");
         let (_, visits) = table.lookup_counted("", &Method::POST, &path);
@@ -183,6 +192,13 @@ mod adversarial {
         let table = diagonal();
         let path = "/a".repeat(40);
         bencher.bench(|| black_box(look(&table, &Method::POST, &path)));
+    }
+
+    #[divan::bench]
+    fn many_tails(bencher: divan::Bencher<'_, '_>) {
+        let table = tails();
+        let path = "/a".repeat(256);
+        bencher.bench(|| black_box(look(&table, &Method::GET, &path)));
     }
 
     #[divan::bench]

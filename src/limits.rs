@@ -138,7 +138,7 @@ pub const VIOLATIONS_MAX: usize = 16;
 pub const PATH_SEGMENTS_MAX: usize = 256;
 /// Text of one path template.
 pub const TEMPLATE_BYTES_MAX: usize = 4096;
-/// Segments of one path template.
+/// Segments of one path template. Below 256: a table counts what follows a `**` in bytes.
 pub const TEMPLATE_SEGMENTS_MAX: usize = 128;
 /// Trie nodes that one lookup may visit in one host's routes, whatever the path. Ordinary tables stay
 /// under 50; a table that could need more is refused when it is built.

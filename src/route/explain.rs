@@ -13,7 +13,7 @@ use super::path::decode;
 use super::table::{Lookup, Table};
 use super::template::{PathTemplate, Segment};
 use super::{HostPattern, RawPath, RouteId};
-use crate::limits::EXPLAINED_MAX;
+use crate::limits::{EXPLAINED_MAX, TEMPLATE_SEGMENTS_MAX};
 
 /// One rule that `explain` looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,23 +54,29 @@ pub enum Verdict {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
     host: (u8, usize),
-    segments: SmallVec<[u8; 16]>,
+    segments: Ranks,
     method: u8,
 }
 
-/// A segment's part of a [`Rank`]. One that ends the path counts one more when it was read without
-/// a verb.
-const LITERAL: u8 = 0;
-const ONE: u8 = 2;
-const REST: u8 = 4;
-const PREFIX: u8 = 6;
+/// The segments' part of a [`Rank`], one of the template after the other. One that ends the path counts
+/// one more when it was read without a verb.
+type Ranks = SmallVec<[u16; 16]>;
+
+const LITERAL: u16 = 0;
+const ONE: u16 = 2;
+/// `**` before the end, and one less for each segment after it.
+const MIDDLE: u16 = 4 + TEMPLATE_SEGMENTS_MAX as u16;
+const REST: u16 = MIDDLE + 1;
+/// `**` before the end that covers nothing.
+const NOTHING: u16 = REST + 2;
+const PREFIX: u16 = NOTHING + 1;
 
 /// How a path and a route compare.
 struct Nearness {
     /// Literals of the route that the path has in the same place, and whether the lengths agree.
     literals: usize,
     same_length: bool,
-    fit: Result<SmallVec<[u8; 16]>, Verdict>,
+    fit: Result<Ranks, Verdict>,
 }
 
 /// Groups of the answer, in order.
@@ -143,7 +149,7 @@ impl Judge<'_> {
         Some(((group, rank, distance), considered))
     }
 
-    fn fits(&self, entry: &Entry, segments: SmallVec<[u8; 16]>) -> (Group, Option<Rank>, Verdict) {
+    fn fits(&self, entry: &Entry, segments: Ranks) -> (Group, Option<Rank>, Verdict) {
         let Some(host) = host_rank(&entry.hosts, self.host) else {
             return (Group::OtherHost, None, Verdict::WrongHost);
         };
@@ -226,13 +232,12 @@ fn compare_rule(template: &PathTemplate, path: &RawPath<'_>) -> Nearness {
     let split = path.verb();
     let has_verb = |verb: &str| split.is_some_and(|(_, has)| has == verb.as_bytes());
     let head = template.verb().and(split).map(|(head, _)| head);
-    let mut nearness = compare_segments(template.segments(), path, head);
+    let mut nearness = compare_segments(template.segments(), template.rest(), path, head);
     if let (Some(verb), Ok(ranks)) = (template.verb(), &mut nearness.fit) {
         if has_verb(verb) {
-            let last = path.len() - 1;
-            let rest = ranks.iter().position(|rank| *rank == REST + 1);
-            let last = rest.unwrap_or(last).min(last);
-            if let Some(rank) = ranks.get_mut(last) {
+            // The segment that was counted as the end of the path.
+            let ends = |rank: &&mut u16| [LITERAL + 1, ONE + 1, REST + 1].contains(*rank);
+            if let Some(rank) = ranks.iter_mut().find(ends) {
                 *rank -= 1;
             }
         } else {
@@ -250,27 +255,52 @@ fn compare_rule(template: &PathTemplate, path: &RawPath<'_>) -> Nearness {
 }
 
 /// `head` stands for the last segment when that is read with a verb.
-fn compare_segments(segments: &[Segment], path: &RawPath<'_>, head: Option<&[u8]>) -> Nearness {
+fn compare_segments(
+    segments: &[Segment],
+    rest: Option<usize>,
+    path: &RawPath<'_>,
+    head: Option<&[u8]>,
+) -> Nearness {
     let last = path.len() - 1;
     let has = |at: usize| match head {
         Some(head) if at == last => head,
         _ => path.segment_at(at),
     };
-    let rest = segments.last() == Some(&Segment::Rest);
-    let fixed = segments.len() - usize::from(rest);
+    let fixed = segments.len() - usize::from(rest.is_some());
+    let covers = rest.and_then(|_| path.len().checked_sub(fixed));
     let mut ranks = SmallVec::new();
     let mut differs = None;
     let mut literals = 0;
-    for (at, segment) in segments.iter().enumerate().take(path.len()) {
+    for (index, segment) in segments.iter().enumerate() {
+        // Where it stands in the path; what is after a `**` that doesn't fit stands nowhere.
+        let at = match (rest, covers) {
+            (Some(rest), Some(covers)) if index > rest => index - 1 + covers,
+            (Some(rest), None) if index >= rest => break,
+            _ => index,
+        };
+        if at > last && rest != Some(index) {
+            break;
+        }
         let has = has(at);
         let (fits, rank) = match segment {
             Segment::Literal(text) => (text.as_bytes() == has, LITERAL),
             Segment::One => (!has.is_empty(), ONE),
-            Segment::Rest => (!path.segment_at(at).is_empty() || at == last, REST),
+            Segment::Rest => {
+                let tail = segments.len() - index - 1;
+                let fits = covers == Some(0) || !path.segment_at(at).is_empty();
+                match u16::try_from(tail) {
+                    Ok(0) | Err(_) => (fits || at == last, REST),
+                    Ok(_) if covers == Some(0) => (fits, NOTHING),
+                    Ok(tail) => (fits, MIDDLE.saturating_sub(tail)),
+                }
+            }
         };
         literals += usize::from(fits && rank == LITERAL);
-        let end = at == last || rank == REST;
-        ranks.push(rank + u8::from(end));
+        let end = match segment {
+            Segment::Rest => rank == REST && covers != Some(0),
+            _ => at == last,
+        };
+        ranks.push(rank + u16::from(end));
         if !fits && differs.is_none() {
             differs = Some(Verdict::Differs {
                 segment: at,
@@ -279,16 +309,13 @@ fn compare_segments(segments: &[Segment], path: &RawPath<'_>, head: Option<&[u8]
             });
         }
     }
-    if rest && path.len() == fixed {
-        ranks.push(REST);
-    }
-    let same_length = path.len() == fixed || (rest && path.len() > fixed);
+    let same_length = path.len() == fixed || covers.is_some();
     let fit = match differs {
         Some(differs) => Err(differs),
         None if same_length => Ok(ranks),
         None => {
             let (wants, has) = (segments_of(fixed), segments_of(path.len()));
-            let least = if rest { " or more" } else { "" };
+            let least = if rest.is_some() { " or more" } else { "" };
             Err(Verdict::Shape {
                 why: format!("it has {wants}{least}, the path has {has}").into(),
             })
@@ -327,7 +354,7 @@ fn compare_path(own: &PathMatch, path: &RawPath<'_>) -> Nearness {
     let segments: Vec<_> = literals.collect();
     let fixed = segments.len();
     if exact || (path.len() == fixed && !under) || path.len() < fixed + usize::from(under) {
-        let mut nearness = compare_segments(&segments, path, None);
+        let mut nearness = compare_segments(&segments, None, path, None);
         match &mut nearness.fit {
             Ok(_) if under => {
                 let why = "it takes only what is below it".into();
@@ -362,7 +389,7 @@ fn compare_path(own: &PathMatch, path: &RawPath<'_>) -> Nearness {
         }
     }
     if let Ok(ranks) = &mut nearness.fit {
-        ranks.push(PREFIX + u8::from(!under));
+        ranks.push(PREFIX + u16::from(!under));
     }
     nearness
 }

@@ -30,6 +30,7 @@ pub(super) fn parse(template: &str) -> Result<PathTemplate, TemplateError> {
             verb: parser.verb,
             variables: parser.variables.into(),
             spans: parser.spans.into(),
+            rest: parser.rest,
         }),
         Err(Fault { offset, message }) => Err(TemplateError {
             template: template.into(),
@@ -59,7 +60,7 @@ struct Parser<'t> {
     verb: Option<Box<str>>,
     variables: Vec<Variable>,
     spans: Vec<Span>,
-    /// Where `**` stands, once seen.
+    /// The segment that is `**`, once seen.
     rest: Option<usize>,
 }
 
@@ -151,16 +152,12 @@ impl Parser<'_> {
             }
         }
         self.at += 1;
-        let open_end = self.segments.last() == Some(&Segment::Rest);
         let to = self.segments.len();
-        self.spans.push(Span {
-            from,
-            to,
-            open: open_end,
-        });
+        let has_rest = self.rest.is_some_and(|at| at >= from);
+        self.spans.push(Span { from, to });
         self.variables.push(Variable {
             field_path: field_path.into(),
-            multi: open_end || to - from != 1,
+            multi: has_rest || to - from != 1,
         });
         Ok(())
     }
@@ -271,17 +268,17 @@ impl Parser<'_> {
     }
 
     fn push(&mut self, segment: Segment, start: usize) -> Result<(), Fault> {
-        if let Some(rest) = self.rest {
-            return fault(
-                rest,
-                "`**` must be the last segment: only a verb may follow it",
-            );
-        }
         if self.segments.len() == TEMPLATE_SEGMENTS_MAX {
             return fault(start, format!("more than {TEMPLATE_SEGMENTS_MAX} segments"));
         }
         if segment == Segment::Rest {
-            self.rest = Some(start);
+            if self.rest.is_some() {
+                return fault(
+                    start,
+                    "a second `**`: where the first one ends could not be told",
+                );
+            }
+            self.rest = Some(self.segments.len());
         }
         self.segments.push(segment);
         Ok(())

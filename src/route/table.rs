@@ -3,7 +3,10 @@
 //! Among the routes that match a path and accept the method:
 //!
 //! 1. A route of the exact host beats one of a wildcard host, which beats one of any host.
-//! 2. Segment by segment, a literal beats `*`, `*` beats `**`, and `**` beats a `prefix` route.
+//! 2. Segment by segment of the templates, a literal beats `*`, `*` beats `**`, and `**` beats a
+//!    `prefix` route. Of two that are alike up to a `**`, the one with more segments after it wins;
+//!    but one whose `**` would then cover nothing comes last: `/docs/{name=**}` has `/docs/a`, and
+//!    `/docs/{name=**}/{part}` has `/docs/a/b`.
 //! 3. In the last segment `head:verb` is read as a verb first where a rule has that verb. Where none
 //!    has it, or none that has it accepts the method, the colon is part of the segment.
 //! 4. At the same shape a method beats `*`, and any rule beats a `path` route. `HEAD` is answered by
@@ -17,8 +20,9 @@
 //! So with `/v1/games` mounted and a page for `/`, `/v1/gmaes` is not found and `/play` is the page;
 //! files under `/v1/` itself are still served, since whoever mounted them there meant it.
 //!
-//! `**` matches the rest of the path: nothing, a trailing slash, or segments of which the first is
-//! not empty (so a capture never begins with a slash). `*` never matches an empty segment.
+//! `**` matches nothing or segments of which the first is not empty (so a capture never begins with a
+//! slash); at the end of a template also a trailing slash. It stands once in a template, so it covers
+//! what the other segments leave and no split has to be chosen. `*` never matches an empty segment.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::ControlFlow;
@@ -49,6 +53,7 @@ pub struct Table {
     pub(super) methods: Box<[Box<str>]>,
     pub(super) hosts: Hosts,
     pub(super) entries: Box<[Entry]>,
+    pub(super) deeps: Box<[Deep]>,
     pub(super) depth_max: usize,
     pub(super) visits_max: u64,
 }
@@ -57,6 +62,8 @@ pub struct Table {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Node {
     pub star: u32,
+    /// Rules that go on after `**`: a number of `deeps`.
+    pub deep: u32,
     /// Rules that end here.
     pub leaf: (u32, u32),
     /// Rules that end here with `**`.
@@ -74,6 +81,7 @@ impl Default for Node {
     fn default() -> Self {
         Self {
             star: NONE,
+            deep: NONE,
             leaf: (0, 0),
             rest: (0, 0),
             exact: NONE,
@@ -83,6 +91,15 @@ impl Default for Node {
             directory: false,
         }
     }
+}
+
+/// What follows a `**` before the end of a template.
+#[derive(Clone, Debug)]
+pub(super) struct Deep {
+    pub node: u32,
+    /// How many segments the rules have after `**`; the longest first. A path is read from as far
+    /// before its end, so there is one place to go on from for each, however long the path is.
+    pub tails: Vec<u8>,
 }
 
 /// A method at a node and the rule that has it.
@@ -96,6 +113,8 @@ pub(super) struct Accept {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Edge {
     Star,
+    /// `**` that something follows.
+    Deep,
     Literal(u32),
     /// To the leaf of the rules that end at the node with this verb.
     Verb(u32),
@@ -104,10 +123,10 @@ pub(super) enum Edge {
 }
 
 impl Edge {
-    /// Its key among the edges of all nodes; the star edge is in the node.
+    /// Its key among the edges of all nodes; those of wildcards are in the node.
     pub(super) fn key(self, from: u32) -> Option<u64> {
         let (word, kind) = match self {
-            Self::Star => return None,
+            Self::Star | Self::Deep => return None,
             Self::Literal(word) => (word, 0),
             Self::Verb(word) => (word, 1),
             Self::RestVerb(word) => (word, 2),
@@ -234,8 +253,8 @@ impl Table {
         let mut captures = SmallVec::new();
         if let Matcher::Rule { template, .. } = &entry.matcher {
             captures.extend(template.spans().iter().map(|span| {
-                let to = if span.open { path.len() } else { span.to };
-                path.raw(span.from, to, verb)
+                let (from, to) = template.covered(*span, path.len());
+                path.raw(from, to, verb)
             }));
         }
         Lookup::Matched(Match {

@@ -1,7 +1,9 @@
 //! Path templates of `google.api.http`; [`super::grammar`] parses them.
 //!
-//! Literals are kept decoded, so `/caf%C3%A9` and `/café` are one template. `**` stands last. The
-//! template `/` alone is an addition of ours (and of most peers): it matches the path `/`.
+//! Literals are kept decoded, so `/caf%C3%A9` and `/café` are one template. `**` stands once, anywhere:
+//! `google/api/http.proto` wants it last, but Google's own services have it before the end, and the
+//! peers take it. With one `**`, what it covers follows from the length of the path. The template `/`
+//! alone is an addition of ours (and of most peers): it matches the path `/`.
 
 use std::fmt;
 
@@ -25,6 +27,8 @@ pub struct PathTemplate {
     pub(super) verb: Option<Box<str>>,
     pub(super) variables: Box<[Variable]>,
     pub(super) spans: Box<[Span]>,
+    /// Where `**` stands.
+    pub(super) rest: Option<usize>,
 }
 
 /// One segment of a template; variables are laid over them.
@@ -34,7 +38,7 @@ pub enum Segment {
     Literal(Box<str>),
     /// `*`: one segment that is not empty.
     One,
-    /// `**`: the rest of the path, also none of it; always the last segment.
+    /// `**`: any number of segments, also none; once in a template.
     Rest,
 }
 
@@ -47,12 +51,11 @@ pub struct Variable {
     pub multi: bool,
 }
 
-/// The segments that a variable covers: `from..to`, or to the end of the path when it ends in `**`.
+/// The segments of the template that a variable covers: `from..to`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Span {
     pub from: usize,
     pub to: usize,
-    pub open: bool,
 }
 
 /// Why a template can't be parsed: byte offset in the template and what is wrong there.
@@ -66,7 +69,7 @@ pub struct TemplateError {
 
 impl PathTemplate {
     /// # Errors
-    /// Anything but the grammar of `google/api/http.proto`; also a `**` that is not last, a variable
+    /// Anything but the grammar of `google/api/http.proto`; also a second `**`, a variable
     /// in a variable, a variable twice, a literal that no request can have, and more than
     /// [`TEMPLATE_BYTES_MAX`](crate::limits::TEMPLATE_BYTES_MAX) bytes or [`TEMPLATE_SEGMENTS_MAX`](crate::limits::TEMPLATE_SEGMENTS_MAX) segments.
     pub fn parse(template: &str) -> Result<Self, TemplateError> {
@@ -99,6 +102,20 @@ impl PathTemplate {
 
     pub(super) fn spans(&self) -> &[Span] {
         &self.spans
+    }
+
+    pub(super) fn rest(&self) -> Option<usize> {
+        self.rest
+    }
+
+    /// The segments of a path of `len` segments that a variable covers, when the template takes it:
+    /// what follows `**` stands as far from the end of the path as from the end of the template.
+    pub(super) fn covered(&self, span: Span, len: usize) -> (usize, usize) {
+        let place = |at: usize| match self.rest {
+            Some(rest) if at > rest => (at + len).saturating_sub(self.segments.len()),
+            _ => at,
+        };
+        (place(span.from), place(span.to))
     }
 
     /// What it matches, with the names of variables gone: `/v1/games/*:publish`.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::builder::{Conflict, ConflictKind, Entry, Matcher, PathMatch};
 use super::host::{HostPattern, Hosts};
 use super::path::decode;
-use super::table::{Accept, Edge, NONE, Node, Table};
+use super::table::{Accept, Deep, Edge, NONE, Node, Table};
 use super::template::{PathTemplate, Segment};
 use crate::limits::LOOKUP_VISITS_MAX;
 
@@ -19,6 +19,7 @@ pub(super) struct Trie {
     /// The first is `*`.
     methods: Vec<Box<str>>,
     roots: HashMap<Option<HostPattern>, u32, foldhash::fast::FixedState>,
+    deeps: Vec<Deep>,
     depth_max: usize,
     visits_max: u64,
     conflicts: Vec<Conflict>,
@@ -106,7 +107,7 @@ impl Trie {
             None => segments.len().saturating_sub(1),
         };
         let mut node = root;
-        let mut rest = false;
+        let rest = template.rest().is_some_and(|at| at + 1 == segments.len());
         for (depth, segment) in segments.iter().enumerate() {
             node = match segment {
                 Segment::Literal(text) => {
@@ -114,9 +115,10 @@ impl Trie {
                     self.child(node, Edge::Literal(word), index)
                 }
                 Segment::One => self.child(node, Edge::Star, index),
+                Segment::Rest if rest => node,
                 Segment::Rest => {
-                    rest = true;
-                    node
+                    let tail = segments.len() - depth - 1;
+                    self.deep(node, tail, index)
                 }
             };
             if depth + 1 == directory
@@ -125,7 +127,9 @@ impl Trie {
                 grown.node.directory = true;
             }
         }
-        self.depth_max = self.depth_max.max(segments.len());
+        // What follows a `**` stands at no fixed depth.
+        let fixed = template.rest().unwrap_or(segments.len());
+        self.depth_max = self.depth_max.max(fixed);
         match template.verb() {
             Some(verb) => {
                 let word = self.word(verb.as_bytes());
@@ -212,6 +216,32 @@ impl Trie {
         node
     }
 
+    /// The node after a `**` that `tail` segments follow.
+    fn deep(&mut self, from: u32, tail: usize, entry: u32) -> u32 {
+        let known = self.nodes.get(from as usize).map(|grown| grown.node.deep);
+        let at = known.filter(|deep| *deep != NONE).unwrap_or_else(|| {
+            let node = self.grow(from, Edge::Deep, entry);
+            self.deeps.push(Deep {
+                node,
+                tails: Vec::new(),
+            });
+            let deep = narrow(self.deeps.len() - 1);
+            if let Some(parent) = self.nodes.get_mut(from as usize) {
+                parent.node.deep = deep;
+            }
+            deep
+        });
+        let Some(deep) = self.deeps.get_mut(at as usize) else {
+            return from;
+        };
+        // Templates are shorter than 256 segments.
+        let tail = u8::try_from(tail).unwrap_or(u8::MAX);
+        if let Err(place) = deep.tails.binary_search_by(|known| tail.cmp(known)) {
+            deep.tails.insert(place, tail);
+        }
+        deep.node
+    }
+
     fn grow(&mut self, parent: u32, by: Edge, entry: u32) -> u32 {
         self.nodes.push(GrowingNode {
             node: Node::default(),
@@ -246,8 +276,9 @@ impl Trie {
     }
 
     /// Bounds the visits of a lookup. A path follows at most one literal edge and the star edge of a
-    /// node, so `visits(node) = 1 + max(visits(literal child)) + visits(star child)`. One more for a
-    /// node with verbs, where the last segment ends with and without its verb, and one for another
+    /// node, and goes on after its `**` once for each number of segments that may follow, so
+    /// `visits(node) = 1 + max(visits(literal child)) + visits(star child) + tails * visits(deep
+    /// child)`. One more for a node with verbs, where the last segment ends with and without its verb, and one for another
     /// literal child, which that segment may lead to without its verb.
     fn measure(&mut self, entries: &[Entry]) {
         #[derive(Clone, Copy, Default)]
@@ -255,6 +286,7 @@ impl Trie {
             literal: u64,
             heaviest: u32,
             star: u64,
+            deep: u64,
             head: u64,
         }
         let mut weights = vec![Weight::default(); self.nodes.len()];
@@ -264,10 +296,12 @@ impl Trie {
             let verbs = u64::from(grown.node.verbs);
             let visits = (1 + verbs + below.head)
                 .saturating_add(below.literal)
-                .saturating_add(below.star);
+                .saturating_add(below.star)
+                .saturating_add(below.deep);
             match weights.get_mut(grown.parent as usize) {
                 Some(parent) => match grown.by {
                     Edge::Star => parent.star = visits,
+                    Edge::Deep => parent.deep = visits.saturating_mul(self.tails(grown.parent)),
                     Edge::Literal(_) => {
                         parent.head = parent.head.max(verbs);
                         if visits > parent.literal {
@@ -287,19 +321,26 @@ impl Trie {
         }
         for (root, visits) in heavy {
             let mut at = root;
-            // The first node on the heaviest way that a path leaves in both directions.
-            let (literal, star) = loop {
+            // The first node on the heaviest way that a path leaves in several directions.
+            let (first, second) = loop {
                 let weight = weights.get(at).copied().unwrap_or_default();
                 let star = self.nodes.get(at).map_or(NONE, |grown| grown.node.star);
-                at = match (weight.literal, weight.star) {
-                    (0, 0) => break (at, at),
-                    (0, _) => star as usize,
-                    (_, 0) => weight.heaviest as usize,
-                    (_, _) => break (weight.heaviest as usize, star as usize),
+                let deep = self.nodes.get(at).map_or(NONE, |grown| grown.node.deep);
+                let deep = self.deeps.get(deep as usize).map_or(NONE, |deep| deep.node);
+                let ways = [
+                    (weight.literal, weight.heaviest),
+                    (weight.star, star),
+                    (weight.deep, deep),
+                ];
+                let mut ways = ways.into_iter().filter(|(visits, _)| *visits > 0);
+                at = match (ways.next(), ways.next()) {
+                    (Some((_, one)), Some((_, other))) => break (one as usize, other as usize),
+                    (Some((_, only)), None) => only as usize,
+                    (None, _) => break (at, at),
                 };
             };
             let entry = |node: usize| entries.get(self.nodes.get(node)?.entry as usize);
-            if let (Some(first), Some(second)) = (entry(literal), entry(star)) {
+            if let (Some(first), Some(second)) = (entry(first), entry(second)) {
                 self.conflicts.push(Conflict {
                     kind: ConflictKind::Overlaps { visits },
                     shape: first.text().into(),
@@ -309,6 +350,13 @@ impl Trie {
                 });
             }
         }
+    }
+
+    /// In how many places a lookup goes on after the `**` of a node.
+    fn tails(&self, node: u32) -> u64 {
+        let deep = self.nodes.get(node as usize).map(|grown| grown.node.deep);
+        let deep = deep.and_then(|deep| self.deeps.get(deep as usize));
+        deep.map_or(0, |deep| deep.tails.len() as u64)
     }
 
     /// Packs it, unless there are conflicts.
@@ -340,6 +388,7 @@ impl Trie {
             methods: self.methods.into(),
             hosts,
             entries: entries.into(),
+            deeps: self.deeps.into(),
             depth_max: self.depth_max,
             visits_max: self.visits_max,
         })

@@ -1,8 +1,9 @@
 //! The walk over all nodes of a [`Table`] that match one path, most specific first.
 //!
-//! From a node lead on at most one literal edge and the star edge, and a trie has one way to each
-//! node, so no node is visited for two reasons. What is visited at most is known when the table is
-//! built.
+//! From a node lead on at most one literal edge, the star edge, and one jump over what a `**` covers
+//! for each number of segments that rules have after it. A trie has one way to each node, and below a
+//! `**` no rule ends in two places, so no node is visited twice at one place of the path. What is
+//! visited at most is known when the table is built.
 
 use std::ops::ControlFlow;
 
@@ -24,12 +25,12 @@ pub(super) enum Met<'t> {
     },
 }
 
-/// A walk over all nodes that match one path. Each node is entered at most twice (with the last
-/// segment read with and without its verb), and only a literal and a star edge lead on from one.
+/// A walk over all nodes that match one path. At one place of the path a node is entered at most twice
+/// (with the last segment read with and without its verb).
 pub(super) struct Walk<'t, 'r, 'p> {
     table: &'t Table,
     path: &'r RawPath<'p>,
-    /// The number of each segment's text, as far as the trie is deep.
+    /// The number of each segment's text, as far as the trie is deep from its root.
     words: SmallVec<[u32; 16]>,
     split: Option<Split>,
     pub visits: u64,
@@ -90,7 +91,7 @@ impl<'t, 'r, 'p> Walk<'t, 'r, 'p> {
         {
             self.ends_with_verb(next, split, meet)?;
         }
-        let word = self.words.get(depth).copied().unwrap_or(NONE);
+        let word = self.word(depth);
         if word != NONE
             && let Some(next) = table.edge(node, Edge::Literal(word))
         {
@@ -104,14 +105,69 @@ impl<'t, 'r, 'p> Walk<'t, 'r, 'p> {
                 self.from(here.star, depth + 1, meet)?;
             }
         }
+        if here.deep != NONE {
+            self.beyond(here.deep, depth, meet)?;
+        }
         if !empty || last {
             if let Some(split) = self.split.filter(|_| here.verbs) {
                 self.meet_verb(node, Edge::RestVerb(split.verb), meet)?;
             }
             self.meet_rules(here.rest, meet)?;
         }
+        if here.deep != NONE {
+            self.without_rest(here.deep, depth, meet)?;
+        }
         self.meet_path(here.prefix_under, Some(depth), meet)?;
         self.meet_path(here.prefix_at, Some(depth), meet)
+    }
+
+    /// Goes on after a `**` that begins at `depth` and covers something; least comes first.
+    fn beyond<B>(
+        &mut self,
+        deep: u32,
+        depth: usize,
+        meet: &mut impl FnMut(&Self, Met<'t>) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        let table = self.table;
+        let Some(deep) = table.deeps.get(deep as usize) else {
+            return ControlFlow::Continue(());
+        };
+        if self.path.segment_at(depth).is_empty() {
+            return ControlFlow::Continue(());
+        }
+        for tail in &deep.tails {
+            match self.path.len().checked_sub(usize::from(*tail)) {
+                Some(after) if after > depth => self.from(deep.node, after, meet)?,
+                _ => {}
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Goes on after a `**` at `depth` that covers nothing.
+    fn without_rest<B>(
+        &mut self,
+        deep: u32,
+        depth: usize,
+        meet: &mut impl FnMut(&Self, Met<'t>) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        let table = self.table;
+        let after = self.path.len() - depth;
+        match table.deeps.get(deep as usize) {
+            Some(deep) if deep.tails.iter().any(|tail| usize::from(*tail) == after) => {
+                self.from(deep.node, depth, meet)
+            }
+            _ => ControlFlow::Continue(()),
+        }
+    }
+
+    /// The number of a segment's text. Those after a `**` are looked up as they are needed.
+    fn word(&self, depth: usize) -> u32 {
+        let known = self.words.get(depth).copied();
+        known.unwrap_or_else(|| {
+            let word = self.table.words.get(self.path.segment_at(depth));
+            word.copied().unwrap_or(NONE)
+        })
     }
 
     /// The path ended at `node` and a verb follows; `**` may still stand for nothing.

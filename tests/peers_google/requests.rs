@@ -76,9 +76,20 @@ pub const REQUESTS: &[Request] = &[
        "google.cloud.kms.v1.KeyManagementService/Encrypt",
        "POST /v1/{name=projects/*/locations/*/keyRings/*/cryptoKeys/**}:encrypt",
        r#"{"name": "projects/p/locations/l/keyRings/r/cryptoKeys/k/cryptoKeyVersions/1", "plaintext": "aGk=", "plaintextCrc32c": "42"}"#),
-    of(("GET", "/v1/projects/p/databases/d/documents/c/x/deep/er"), "",
-       "google.firestore.v1.Firestore/GetDocument", "GET /v1/{name=projects/*/databases/*/documents/*/**}",
+    of(("DELETE", "/v1/projects/p/databases/d/documents/c/x/deep/er"), "",
+       "google.firestore.v1.Firestore/DeleteDocument", "DELETE /v1/{name=projects/*/databases/*/documents/*/**}",
        r#"{"name": "projects/p/databases/d/documents/c/x/deep/er"}"#),
+    // `**` before the end.
+    of(("POST", "/v1/projects/p/databases/d/documents/c?documentId=x"), r#"{"fields": {"a": {"integerValue": "1"}}}"#,
+       "google.firestore.v1.Firestore/CreateDocument", "POST /v1/{parent=projects/*/databases/*/documents/**}/{collection_id}",
+       r#"{"parent": "projects/p/databases/d/documents", "collectionId": "c", "documentId": "x", "document": {"fields": {"a": {"integerValue": "1"}}}}"#),
+    of(("POST", "/v1/projects/p/databases/d/documents/c/x/rooms"), "{}",
+       "google.firestore.v1.Firestore/CreateDocument", "POST /v1/{parent=projects/*/databases/*/documents/**}/{collection_id}",
+       r#"{"parent": "projects/p/databases/d/documents/c/x", "collectionId": "rooms", "document": {}}"#),
+    of(("GET", "/v1/projects/p/locations/l/keyRings/r/cryptoKeys/k/protectedResourcesSummary"), "",
+       "google.cloud.kms.inventory.v1.KeyTrackingService/GetProtectedResourcesSummary",
+       "GET /v1/{name=projects/*/locations/*/keyRings/*/cryptoKeys/**}/protectedResourcesSummary",
+       r#"{"name": "projects/p/locations/l/keyRings/r/cryptoKeys/k"}"#),
     // Verbs.
     of(("POST", "/v1/projects/p/topics/t:publish"),
        r#"{"messages": [{"data": "aGk=", "attributes": {"k": "v"}}, {"orderingKey": "o"}]}"#,
@@ -173,9 +184,9 @@ pub const REQUESTS: &[Request] = &[
     of(("POST", "/v2/projects/p/instances/i/tables/t:readRows"), r#"{"rowsLimit": "5", "rows": {"rowKeys": ["aGk="]}}"#,
        "google.bigtable.v2.Bigtable/ReadRows", "POST /v2/{table_name=projects/*/instances/*/tables/*}:readRows",
        r#"{"tableName": "projects/p/instances/i/tables/t", "rowsLimit": "5", "rows": {"rowKeys": ["aGk="]}}"#),
-    // From a service YAML, in place of an annotation.
+    // Its `**` covers something, so it comes before that of GetDocument.
     of(("GET", "/v1/projects/p/databases/d/documents/c/x/rooms?pageSize=2&showMissing=true"), "",
-       "google.firestore.v1.Firestore/ListDocuments", "GET /v1/{parent=projects/*/databases/*/documents/*/*}/{collection_id}",
+       "google.firestore.v1.Firestore/ListDocuments", "GET /v1/{parent=projects/*/databases/*/documents/*/**}/{collection_id}",
        r#"{"parent": "projects/p/databases/d/documents/c/x", "collectionId": "rooms", "pageSize": 2, "showMissing": true}"#),
 ];
 

@@ -166,41 +166,54 @@ impl Route {
                     }
                     raw.push(head);
                 }
-                let mut key = Vec::new();
-                for (at, segment) in segments.iter().enumerate() {
-                    let code = match *segment {
-                        "**" => {
-                            let rest = raw.get(at..).unwrap_or_default();
-                            let slash = rest.len() > 1 && rest[0].is_empty();
-                            // A colon alone before its verb: not an empty segment, but the last.
-                            if slash || at > raw.len() {
-                                return None;
-                            }
-                            b'e'
-                        }
-                        "*" => {
-                            raw.get(at).filter(|has| !has.is_empty())?;
-                            b'c'
-                        }
-                        literal => {
-                            raw.get(at).filter(|has| plain(has) == plain(literal))?;
-                            b'a'
-                        }
-                    };
-                    let ends = at + 1 == raw.len() || (code == b'e' && at < raw.len());
-                    key.push(code + u8::from(ends && !with_verb));
-                }
-                if segments.last() != Some(&"**") && raw.len() != segments.len() {
-                    return None;
-                }
+                let (key, taken) = deal(segments, &raw, with_verb)?;
                 let captures = variables.iter().map(|(from, len)| {
-                    let open = segments[from + len - 1] == "**";
-                    let to = if open { raw.len() } else { from + len };
-                    raw.get(*from..to).unwrap_or_default().join("/")
+                    let parts = taken[*from..from + len].concat();
+                    parts.join("/")
                 });
                 Some((key, captures.collect()))
             }
         }
+    }
+}
+
+/// Deals the segments of a path out to those of a template, one after the other: a sort key, and what
+/// each has got. `**` tries every number of segments.
+fn deal<'p>(
+    segments: &[&str],
+    raw: &[&'p str],
+    with_verb: bool,
+) -> Option<(Vec<u8>, Vec<Vec<&'p str>>)> {
+    let Some((segment, after)) = segments.split_first() else {
+        return raw.is_empty().then(Default::default);
+    };
+    let dealt = |code: u8, count: usize| {
+        let (own, rest) = raw.split_at_checked(count)?;
+        let (mut key, mut taken) = deal(after, rest, with_verb)?;
+        let ends = !own.is_empty() && rest.is_empty() && !with_verb;
+        key.insert(0, code + u8::from(ends));
+        taken.insert(0, own.to_vec());
+        Some((key, taken))
+    };
+    match *segment {
+        "**" if after.is_empty() => {
+            // A colon alone before its verb: not an empty segment, but the last.
+            let slash = raw.len() > 1 && raw[0].is_empty();
+            (!slash).then(|| dealt(b'f', raw.len()))?
+        }
+        "**" => {
+            let starts = |count: &usize| *count == 0 || !raw[0].is_empty();
+            let mut ways = (0..=raw.len()).filter(starts);
+            let (mut key, taken) = ways.find_map(|count| dealt(b'e', count))?;
+            // More segments after it come first, nothing that it stands for last.
+            match taken[0].is_empty() {
+                true => key[0] = b'h',
+                false => key.insert(1, u8::MAX - after.len() as u8),
+            }
+            Some((key, taken))
+        }
+        "*" => (!raw.first()?.is_empty()).then(|| dealt(b'c', 1))?,
+        literal => (plain(raw.first()?) == plain(literal)).then(|| dealt(b'a', 1))?,
     }
 }
 
@@ -266,7 +279,7 @@ const HOSTS: &[&str] = &["", "", "", "h.x", "*.x", "*.y.x", "*.h.x"];
 
 fn route() -> impl Strategy<Value = Route> {
     let segment = prop_oneof![3 => prop::sample::select(LITERALS), 2 => Just("*")];
-    let rest = prop::bool::weighted(0.2);
+    let rest = prop::option::weighted(0.35, 0usize..5);
     let verb = prop::sample::select(&["", "", "", ":v", ":w", ":%76"][..]);
     let method = prop::sample::select(&["GET", "GET", "POST", "HEAD", "*"][..]);
     let spans = prop::collection::vec((0usize..4, 1usize..4), 0..3);
@@ -278,8 +291,8 @@ fn route() -> impl Strategy<Value = Route> {
         spans,
     );
     let rule = rule.prop_map(|(mut segments, rest, verb, method, spans)| {
-        if rest || segments.is_empty() {
-            segments.push("**");
+        if let Some(at) = rest.or(segments.is_empty().then_some(0)) {
+            segments.insert(at.min(segments.len()), "**");
         }
         let mut free = 0;
         let mut variables = Vec::new();
@@ -315,7 +328,7 @@ fn route() -> impl Strategy<Value = Route> {
 }
 
 fn request() -> impl Strategy<Value = (&'static str, &'static str, String)> {
-    let path = prop::collection::vec(prop::sample::select(REQUESTED), 1..5);
+    let path = prop::collection::vec(prop::sample::select(REQUESTED), 1..7);
     (
         prop::sample::select(&["GET", "POST", "HEAD", "PUT"][..]),
         prop::sample::select(&["", "h.x", "a.y.x", "z.h.x", "other"][..]),

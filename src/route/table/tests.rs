@@ -101,6 +101,95 @@ fn captures_follow_the_template() {
 }
 
 #[test]
+fn rules_go_on_after_a_rest() {
+    let documents = "/v1/{parent=projects/*/databases/*/documents";
+    check(
+        &[
+            &format!("POST {documents}/**}}/{{collection_id}}"),
+            &format!("GET {documents}/*/**}}/{{collection_id}}"),
+            &format!("GET {documents}}}/{{collection_id}}"),
+            "GET /v1/{name=projects/*/databases/*/documents/*/**}",
+            "POST /v1/{name=**}/a:run",
+            "PATCH /{name=**/sessions/*}",
+            "PATCH /{name=**}",
+        ],
+        &[
+            (
+                "POST /v1/projects/p/databases/d/documents/c",
+                "0 projects/p/databases/d/documents|c",
+            ),
+            (
+                "POST /v1/projects/p/databases/d/documents/c/x%2Fy/e",
+                "0 projects/p/databases/d/documents/c/x%2Fy|e",
+            ),
+            ("POST /v1/projects/p/databases/d/documents", "405 PATCH"),
+            ("POST /v1/projects/p/databases/d/documents//c", "405 PATCH"),
+            (
+                "POST /v1/projects/p/databases/d/documents/c/",
+                "405 GET, HEAD, PATCH",
+            ),
+            (
+                "GET /v1/projects/p/databases/d/documents/c",
+                "2 projects/p/databases/d/documents|c",
+            ),
+            (
+                "GET /v1/projects/p/databases/d/documents/c/x/y",
+                "1 projects/p/databases/d/documents/c/x|y",
+            ),
+            ("POST /v1/a:run", "4"),
+            ("POST /v1/x/y/a:run", "4 x/y"),
+            ("POST /v1/x/y/b:run", "405 PATCH"),
+            ("PATCH /sessions/1", "6 sessions/1"),
+            ("PATCH /x/sessions/1", "5 x/sessions/1"),
+            ("PATCH /x/sessions/1/2", "6 x/sessions/1/2"),
+        ],
+    );
+}
+
+#[test]
+fn more_after_a_rest_is_more_specific() {
+    check(
+        &[
+            "GET /{a=**}",
+            "GET /{a=**}/x",
+            "GET /{a=**}/{b}",
+            "GET /{a=**}/{b}/{c}",
+            "GET /*/{a=**}/x",
+            "GET /y/{a=**}",
+            "GET /{a=**}/x:v",
+            "GET /{a=**}:v",
+        ],
+        &[
+            ("GET /", "0"),
+            ("GET /x", "0 x"),
+            ("GET /p/q", "2 p|q"),
+            ("GET /p/x", "4"),
+            ("GET /y/x", "5 x"),
+            ("GET /o/p/q", "3 o|p|q"),
+            ("GET /x:v", "7 x"),
+            ("GET /:v", "7"),
+            ("GET /p/q/x:v", "3 p|q|x:v"),
+        ],
+    );
+    check(
+        &[
+            "GET /{a=**}/x",
+            "GET /{a=**}/{b}",
+            "GET /{a=**}/{b}/{c}",
+            "files /",
+        ],
+        &[
+            ("GET /x", "0"),
+            ("GET /b", "1 |b"),
+            ("GET /p/x", "0 p"),
+            ("GET /p/q", "1 p|q"),
+            ("GET /p/q/x", "2 p|q|x"),
+            ("GET /", "3"),
+        ],
+    );
+}
+
+#[test]
 fn the_most_specific_rule_that_accepts_the_method_wins() {
     check(
         &[
@@ -346,6 +435,51 @@ fn a_diagonal_of_literals_is_cheap() {
     assert!(visits(&table, &request) <= 2 * (depth * depth) as u64);
     let request = format!("GET {}/a", "/b".repeat(depth - 1));
     assert_eq!(ask(&table, &request), format!("{}", depth - 1));
+}
+
+/// A `**` before the end is gone on from in one place for each number of segments after it, whatever
+/// the length of the path; too many of them are refused with the others.
+#[test]
+fn rests_before_the_end_are_bounded() {
+    let tails = |count: usize| {
+        let rule = |tail: usize| format!("GET /**{}/end", "/a".repeat(tail));
+        let rules: Vec<_> = (0..count).map(rule).collect();
+        builder(&rules.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let one = tails(1).build().unwrap();
+    for len in [2, 20, 254] {
+        assert_eq!(visits(&one, &format!("GET {}/x", "/a".repeat(len))), 2);
+    }
+    let table = tails(40).build().unwrap();
+    let most = table.visits_max();
+    assert!(most <= crate::limits::LOOKUP_VISITS_MAX as u64, "{most}");
+    let request = format!("GET {}/x", "/a".repeat(200));
+    assert!(visits(&table, &request) <= most);
+    // One for the root; after a `**` that n segments follow, one for each of them that is there.
+    assert_eq!(visits(&table, &request), 1 + (1..=40).sum::<u64>());
+    let request = format!("GET {}/end", "/a".repeat(200));
+    assert_eq!(ask(&table, &request), "39");
+
+    let refused = tails(100).build().unwrap_err();
+    assert!(
+        refused[0]
+            .to_string()
+            .contains("overlap with too many others"),
+        "{refused:?}"
+    );
+    // Each mixture of literals and wildcards, after a `**` that may begin anywhere.
+    let deep = |depth: u32| {
+        let rule = |bits: u32| {
+            let part = |at: u32| if bits >> at & 1 == 1 { "/*" } else { "/a" };
+            format!("GET /**{}", (0..depth).map(part).collect::<String>())
+        };
+        let rules: Vec<_> = (0..1_u32 << depth).map(rule).collect();
+        builder(&rules.iter().map(String::as_str).collect::<Vec<_>>()).build()
+    };
+    let table = deep(8).unwrap();
+    let request = format!("POST {}", "/a".repeat(250));
+    assert!(visits(&table, &request) <= 2 * table.visits_max());
+    assert!(deep(11).is_err());
 }
 
 #[test]
