@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
@@ -30,6 +30,7 @@ pub struct ClientBody {
     timer: Option<Pin<Box<Sleep>>>,
     waiting: bool,
     meter: Option<Rc<Meter>>,
+    clean: Option<fn(HeaderMap) -> HeaderMap>,
 }
 
 /// What is known of a body that someone else reads: how it goes, and what became of it.
@@ -92,6 +93,7 @@ impl ClientBody {
             timer: None,
             waiting: false,
             meter: None,
+            clean: None,
         }
     }
 
@@ -106,6 +108,13 @@ impl ClientBody {
         });
         self.meter = Some(Rc::clone(&meter));
         (self, meter)
+    }
+
+    /// Passes trailers through `clean` on their way.
+    #[must_use]
+    pub fn with_trailers(mut self, clean: fn(HeaderMap) -> HeaderMap) -> Self {
+        self.clean = Some(clean);
+        self
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -135,7 +144,7 @@ impl Body for ClientBody {
         let piece = match Pin::new(&mut this.inner).poll_frame(cx) {
             Poll::Ready(frame) => {
                 this.waiting = false;
-                frame.map(|f| f.map_err(broken))
+                frame.map(|f| f.map(|f| cleaned(f, this.clean)).map_err(broken))
             }
             Poll::Pending => {
                 std::task::ready!(this.poll_timer(cx));
@@ -154,6 +163,14 @@ impl Body for ClientBody {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+fn cleaned(frame: Frame<Bytes>, clean: Option<fn(HeaderMap) -> HeaderMap>) -> Frame<Bytes> {
+    match (clean, frame.into_trailers()) {
+        (Some(clean), Ok(trailers)) => Frame::trailers(clean(trailers)),
+        (None, Ok(trailers)) => Frame::trailers(trailers),
+        (_, Err(frame)) => frame,
     }
 }
 

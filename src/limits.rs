@@ -171,7 +171,10 @@ pub const UPSTREAM_BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// How often one request may be sent, when the upstream has provably not begun on it.
 pub const SENDS_MAX: usize = 3;
 /// Header or trailer list of an upstream's answer.
-pub const REPLY_HEADER_BYTES_MAX: u32 = 64 * 1024;
+pub const REPLY_HEADER_BYTES_MAX: usize = 64 * 1024;
+/// What h2 is told instead: it cuts trailers at its limit without a word, so that ours must be the
+/// smaller one to be seen.
+pub const REPLY_HEADER_BYTES_READ: u32 = 4 * 64 * 1024;
 /// Bytes that one HTTP/2 stream may hold on their way out.
 pub const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// Connections that the kernel has made and we have not accepted, for each socket.

@@ -3,7 +3,7 @@
 mod support;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
 use serde_json::{Value, json};
@@ -90,7 +90,8 @@ async fn a_request_goes_on_as_it_came_but_for_its_hop() {
         .send(concat!(
             "GET /site/a%2Fb/c;d?x=1&y=%20 HTTP/1.1\r\n",
             "host: shop.example:8080\r\n",
-            "connection: keep-alive, x-hop, authorization\r\n",
+            "connection: keep-alive, x-hop, authorization, x-request-id, x-forwarded-for, via\r\n",
+            "x_forwarded_for: 9.9.9.9\r\nx-forwarded-ssl: on\r\n",
             "keep-alive: timeout=5\r\n",
             "x-hop: 1\r\n",
             "te: trailers, gzip\r\n",
@@ -131,6 +132,8 @@ async fn a_request_goes_on_as_it_came_but_for_its_hop() {
         "proxy-authorization",
         "forwarded",
         "x-real-ip",
+        "x_forwarded_for",
+        "x-forwarded-ssl",
     ] {
         assert!(!names(&head, name), "{name} in {head}");
     }
@@ -249,10 +252,13 @@ async fn trailers_cross_both_ways_over_http2() {
     let gateway = over_http2(&upstream).start();
     let pieces: Vec<Result<Frame<Bytes>, std::convert::Infallible>> = vec![
         Ok(Frame::data("abc".into())),
-        Ok(Frame::trailers(HeaderMap::from_iter([(
-            "x-sum".parse().expect("name"),
-            "6".parse().expect("value"),
-        )]))),
+        Ok(Frame::trailers(support::grpc::trailers(&[
+            ("x-sum", "6"),
+            ("host", "evil.example"),
+            ("content-length", "9"),
+            ("authorization", "Bearer stolen"),
+            ("x-forwarded-for", "1.2.3.4"),
+        ]))),
     ];
     let body = StreamBody::new(futures_util::stream::iter(pieces));
     let stream = TcpStream::connect(gateway.address).await.expect("connect");
@@ -278,7 +284,11 @@ async fn trailers_cross_both_ways_over_http2() {
         assert!(!call.request.headers().contains_key("host"));
         assert_eq!(call.body().await, b"abc");
         let trailers = call.request.body_mut().trailers().await.expect("trailers");
-        assert_eq!(trailers.expect("trailers")["x-sum"], "6");
+        let trailers = trailers.expect("trailers");
+        assert_eq!(
+            (&trailers["x-sum"], trailers.len()),
+            (&"6".parse().expect("value"), 1)
+        );
         let head = Response::builder().status(201).body(()).expect("head");
         let mut answer = call.respond.send_response(head, false).expect("respond");
         answer.send_data("ok".into(), false).expect("data");
@@ -336,7 +346,7 @@ async fn failures_are_json() {
     for (name, address, statuses) in [
         ("not there", gone, &[503][..]),
         ("cut off", cut, &[502, 503]),
-        ("garbage", garbage, &[502, 503]),
+        ("garbage", garbage, &[502]),
         ("silent", silent, &[504]),
     ] {
         let gateway = Gateway::builder("127.0.0.1:1".parse().expect("address"))
@@ -431,10 +441,14 @@ async fn http2_clients_and_http1_upstreams_meet() {
     let site = Site::start().await;
     let gateway = over_http1(&site).start();
     let mut client = Http2::connect(gateway.address).await;
-    let request = Request::post("http://shop.example/site/x").body(Full::from("abc"));
+    let request = Request::post("http://shop.example/site/x")
+        .header("cookie", "a=1")
+        .header("cookie", "b=2; c=3")
+        .body(Full::from("abc"));
     let (reply, ()) = tokio::join!(client.send(request.expect("request")), async {
         let (mut upstream, head) = site.next().await;
         assert!(head.starts_with("POST /site/x HTTP/1.1\r\n"), "{head}");
+        assert!(has(&head, "cookie: a=1; b=2; c=3"), "{head}");
         assert!(has(&head, "host: shop.example"), "{head}");
         assert!(has(&head, "content-length: 3") || has(&head, "transfer-encoding: chunked"));
         upstream

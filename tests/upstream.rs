@@ -426,6 +426,27 @@ fn a_stale_http1_connection_costs_a_get_nothing() {
 }
 
 #[test]
+fn an_http1_answer_that_cant_be_read_is_502_and_asked_for_once() {
+    on_a_worker(async {
+        let address = raw(|number, mut stream: TcpStream| async move {
+            assert_eq!(number, 0, "the request was sent again");
+            head(&mut stream).await.unwrap();
+            let reply = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+            stream.write_all(reply).await.unwrap();
+            head(&mut stream).await.unwrap();
+            stream.write_all(b"\0garbage\r\n\r\n").await.unwrap();
+        })
+        .await;
+        let pool = pool(&[address], UpstreamProtocol::Http1);
+        let first = call(&pool, get("/")).await.unwrap().unwrap();
+        assert_eq!(text(first).await, "ok");
+        let failure = call(&pool, get("/")).await.unwrap().unwrap_err();
+        assert_eq!(failure.http_status(), 502);
+        assert_eq!(failure.retry, Retry::Never);
+    });
+}
+
+#[test]
 fn http1_requests_at_the_same_time_have_connections_of_their_own() {
     on_a_worker(async {
         let (seen, mut numbers) = tokio::sync::mpsc::unbounded_channel();

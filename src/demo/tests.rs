@@ -148,6 +148,12 @@ async fn a_game_is_created_changed_published_and_removed() {
         violated(&refused),
         ["game.title", "game.genre", "game.tags[1]"]
     );
+    let flooded = pb::Game {
+        tags: vec!["Not OK".into(); 100_000],
+        ..Default::default()
+    };
+    let refused = catalogue.create_game(create(flooded)).await.unwrap_err();
+    assert_eq!(violated(&refused).len(), 3 + 10);
 
     let mut wanted = pb::Game {
         title: "Glass Garden".into(),

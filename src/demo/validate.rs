@@ -25,7 +25,7 @@ pub(super) fn game(game: &Game) -> Vec<FieldViolation> {
     if game.tags.len() > TAGS_MAX {
         fault("game.tags", "must be at most 10");
     }
-    for (at, tag) in game.tags.iter().enumerate() {
+    for (at, tag) in game.tags.iter().take(TAGS_MAX).enumerate() {
         if !is_tag(tag) {
             let field = format!("game.tags[{at}]");
             fault(&field, "must be lower-case letters, digits and dashes");

@@ -9,22 +9,13 @@ use http::header::{
 };
 use http::request::Parts;
 
+use crate::transcode::metadata::is_end_to_end;
+
 use super::Connection;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-
-/// Says where a request comes from; anyone can write them, so a stranger's are dropped.
-const CLAIMS: [HeaderName; 7] = [
-    FORWARDED,
-    FORWARDED_FOR,
-    FORWARDED_HOST,
-    FORWARDED_PROTO,
-    HeaderName::from_static("x-forwarded-port"),
-    HeaderName::from_static("x-forwarded-prefix"),
-    HeaderName::from_static("x-real-ip"),
-];
 
 /// For one connection, whether or not `Connection` lists them.
 const HOP_BY_HOP: [HeaderName; 8] = [
@@ -38,8 +29,38 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     UPGRADE,
 ];
 
-/// What `Connection` must not take away: it would change who is asked for what.
-const END_TO_END: [HeaderName; 3] = [HOST, http::header::AUTHORIZATION, http::header::COOKIE];
+/// Whether a header says where a request comes from: anyone can write those, so a stranger's are
+/// dropped. Servers of the CGI kind read `X_Forwarded_For` as `X-Forwarded-For`; so does this.
+fn is_claim(name: &HeaderName) -> bool {
+    let name = name.as_str().as_bytes();
+    let same = |a: &u8, b: &u8| a == b || (*a == b'_' && *b == b'-');
+    let begins = |with: &[u8]| {
+        let begin = name.get(..with.len());
+        begin.is_some_and(|begin| begin.iter().zip(with).all(|(a, b)| same(a, b)))
+    };
+    let is = |whole: &[u8]| name.len() == whole.len() && begins(whole);
+    begins(b"x-forwarded-") || is(FORWARDED.as_str().as_bytes()) || is(b"x-real-ip")
+}
+
+/// Trailers that would change what a message is, or who sends it (RFC 9110 §6.5.1).
+const NOT_IN_TRAILERS: [HeaderName; 9] = [
+    HOST,
+    http::header::CONTENT_LENGTH,
+    http::header::CONTENT_ENCODING,
+    http::header::CONTENT_TYPE,
+    http::header::AUTHORIZATION,
+    http::header::COOKIE,
+    http::header::SET_COOKIE,
+    http::header::VIA,
+    super::request_id::X_REQUEST_ID,
+];
+
+fn drop_claims(headers: &mut HeaderMap) {
+    let claims: Vec<HeaderName> = headers.keys().filter(|n| is_claim(n)).cloned().collect();
+    for claim in &claims {
+        headers.remove(claim);
+    }
+}
 
 /// Whether the peer's word on the client is taken.
 pub(super) fn is_trusted(peer: IpAddr, trusted: &[ipnet::IpNet]) -> bool {
@@ -54,9 +75,7 @@ pub(super) fn tell_origin(head: &mut Parts, connection: Connection, trusted: &[i
     let headers = &mut head.headers;
     let peer = connection.peer.ip().to_canonical();
     if !is_trusted(peer, trusted) {
-        for claim in &CLAIMS {
-            headers.remove(claim);
-        }
+        drop_claims(headers);
     }
     let mut chain = String::new();
     for earlier in headers.get_all(&FORWARDED_FOR) {
@@ -94,12 +113,22 @@ pub(super) fn end_hop(headers: &mut HeaderMap) {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
-        .filter(|name| !END_TO_END.contains(name))
+        .filter(|name| !is_end_to_end(name))
         .collect();
     for name in listed.iter().chain(&HOP_BY_HOP) {
         headers.remove(name);
     }
     headers.remove(TE);
+}
+
+/// Trailers as they may go on, in either direction.
+pub(super) fn clean(mut trailers: HeaderMap) -> HeaderMap {
+    end_hop(&mut trailers);
+    for name in &NOT_IN_TRAILERS {
+        trailers.remove(name);
+    }
+    drop_claims(&mut trailers);
+    trailers
 }
 
 /// Whether `TE` says that trailers are welcome.
@@ -148,14 +177,20 @@ mod tests {
             ("x-forwarded-prefix", "/admin"),
             ("x-real-ip", "1.1.1.1"),
             ("forwarded", "for=1.1.1.1"),
+            ("x-forwarded-client-cert", "Subject=root"),
+            ("x_forwarded_for", "1.1.1.1"),
+            ("x-forwarded_ssl", "on"),
+            ("x_real_ip", "1.1.1.1"),
+            ("x-forwarder", "kept"),
         ]);
         tell_origin(&mut head, from("203.0.113.9:5000"), &[]);
         assert_eq!(all(&head, "x-forwarded-for"), ["203.0.113.9"]);
         assert_eq!(all(&head, "x-forwarded-proto"), ["http"]);
         assert_eq!(all(&head, "x-forwarded-host"), ["shop.example:8080"]);
-        for gone in ["x-forwarded-prefix", "x-real-ip", "forwarded"] {
-            assert!(all(&head, gone).is_empty(), "{gone}");
-        }
+        let mut left: Vec<&str> = head.headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        let ours = ["x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
+        assert_eq!(left, [&["host"], &ours[..], &["x-forwarder"]].concat());
     }
 
     #[test]

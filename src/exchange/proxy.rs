@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, TE, VIA};
+use http::header::{EXPECT, HOST, HeaderMap, TE, VIA};
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode, Uri, Version};
 use http_body::{Body, Frame, SizeHint};
@@ -20,23 +20,13 @@ use crate::client_body::{ClientBody, Meter, too_large};
 use crate::config::model::{Policy, UpstreamProtocol};
 use crate::failure::{Failure, GrpcCode};
 use crate::live::Route;
+use crate::transcode::metadata::join_cookies;
 use crate::upstream::{AnswerBody, UpstreamBody};
 
 use super::body::{BreakOff, ReplyBody};
 use super::deadline::{after, no_answer_in_time};
-use super::forwarded::{end_hop, host, tell_origin, wants_trailers};
+use super::forwarded::{clean, end_hop, host, tell_origin, wants_trailers};
 use super::{Connection, Current};
-
-/// Trailers that would change what a message is (RFC 9110 §6.5.1).
-const NOT_IN_TRAILERS: [HeaderName; 7] = [
-    HOST,
-    CONTENT_LENGTH,
-    http::header::TRANSFER_ENCODING,
-    http::header::CONTENT_ENCODING,
-    http::header::CONTENT_TYPE,
-    http::header::AUTHORIZATION,
-    http::header::SET_COOKIE,
-];
 
 /// Sends the request on and begins the reply with the head of the answer. Dropping it, or the reply's
 /// body before its end, resets the upstream's stream (or closes its connection).
@@ -73,7 +63,7 @@ pub(super) async fn forward(
         (UpstreamBody::whole(Bytes::new()), None)
     } else {
         let (body, meter) = body.metered(max);
-        (UpstreamBody::Client(body), Some(meter))
+        (UpstreamBody::Client(body.with_trailers(clean)), Some(meter))
     };
     let call = current
         .upstreams
@@ -111,10 +101,12 @@ fn outgoing(
     trusted: &[ipnet::IpNet],
     protocol: UpstreamProtocol,
 ) -> Parts {
-    tell_origin(&mut head, *connection, trusted);
     let asked = host(&head).and_then(|h| HeaderValue::from_str(h).ok());
     let trailers = wants_trailers(&head.headers);
+    // What `Connection` lists is the client's to take away; what we add afterwards is not.
     end_hop(&mut head.headers);
+    join_cookies(&mut head.headers);
+    tell_origin(&mut head, *connection, trusted);
     if let Some(asked) = asked {
         head.headers.insert(HOST, asked);
     }
@@ -195,7 +187,10 @@ impl Relayed {
         match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.waiting = false;
-                Poll::Ready(Some(Ok(clean(frame))))
+                Poll::Ready(Some(Ok(match frame.into_trailers() {
+                    Ok(trailers) => Frame::trailers(clean(trailers)),
+                    Err(frame) => frame,
+                })))
             }
             Poll::Ready(Some(Err(failure))) => self.broken.defer(failure, cx),
             Poll::Ready(None) => Poll::Ready(None),
@@ -236,18 +231,5 @@ impl fmt::Debug for Relayed {
         f.debug_struct("Relayed")
             .field("body", &self.body)
             .finish_non_exhaustive()
-    }
-}
-
-fn clean(frame: Frame<Bytes>) -> Frame<Bytes> {
-    match frame.into_trailers() {
-        Ok(mut trailers) => {
-            end_hop(&mut trailers);
-            for name in &NOT_IN_TRAILERS {
-                trailers.remove(name);
-            }
-            Frame::trailers(trailers)
-        }
-        Err(frame) => frame,
     }
 }

@@ -96,6 +96,34 @@ fn is_hop_by_hop(name: &str) -> bool {
     )
 }
 
+/// What `Connection` must not take away, whoever lists it: it would change who asks for what, or cut
+/// the request off from its traces.
+#[must_use]
+pub fn is_end_to_end(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "authorization" | "cookie" | "host" | "x-request-id"
+    )
+}
+
+/// Makes one field of the pieces that HTTP/2 may cut `cookie` into, as every other protocol wants it
+/// (RFC 9113 §8.2.3).
+pub fn join_cookies(headers: &mut HeaderMap) {
+    let mut pieces = headers.get_all(header::COOKIE).iter();
+    let (Some(first), Some(second)) = (pieces.next(), pieces.next()) else {
+        return;
+    };
+    let mut whole = first.as_bytes().to_vec();
+    for piece in std::iter::once(second).chain(pieces) {
+        whole.extend_from_slice(b"; ");
+        whole.extend_from_slice(piece.as_bytes());
+    }
+    if let Ok(mut whole) = HeaderValue::try_from(whole) {
+        whole.set_sensitive(first.is_sensitive());
+        headers.insert(header::COOKIE, whole);
+    }
+}
+
 /// Whether a `Connection` header lists this name, which makes it hop-by-hop too.
 fn is_connection_listed(headers: &HeaderMap, name: &HeaderName) -> bool {
     headers.get_all(header::CONNECTION).iter().any(|value| {
@@ -130,7 +158,8 @@ pub fn to_metadata(
             Crossing::ByList => allow(name),
             Crossing::OfProxies => client.trust == Trust::Trusted && allow(name),
         };
-        if !crosses || is_connection_listed(headers, name) || !is_metadata_key(name.as_str()) {
+        let listed = !is_end_to_end(name) && is_connection_listed(headers, name);
+        if !crosses || listed || !is_metadata_key(name.as_str()) {
             continue;
         }
         if is_carried(name, value) {
@@ -140,6 +169,7 @@ pub fn to_metadata(
         }
         // A broken trace header costs the trace, not the request.
     }
+    join_cookies(metadata);
     forward(headers, client, metadata);
     Ok(())
 }

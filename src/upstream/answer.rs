@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::failure::{Failure, GrpcCode, Retry};
+use crate::limits::REPLY_HEADER_BYTES_MAX;
 
 use super::body::Handle;
 use super::{connection, http1};
@@ -45,6 +47,28 @@ impl AnswerBody {
     pub(super) fn ends_with_it(&mut self, requests: Option<Handle>) {
         self.requests = requests;
     }
+
+    fn bounded(&self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, Failure> {
+        match frame.trailers_ref() {
+            Some(trailers) if is_too_large(trailers) => Err(too_large(&self.upstream)),
+            _ => Ok(frame),
+        }
+    }
+}
+
+/// Whether a head or trailers are over [`REPLY_HEADER_BYTES_MAX`], as RFC 9113 §6.5.2 counts a list.
+/// h2 takes a larger list than it announces, and of trailers it silently drops what is over.
+pub(super) fn is_too_large(fields: &HeaderMap) -> bool {
+    let bytes: usize = fields
+        .iter()
+        .map(|(n, v)| n.as_str().len() + v.len() + 32)
+        .sum();
+    bytes > REPLY_HEADER_BYTES_MAX
+}
+
+pub(super) fn too_large(upstream: &str) -> Failure {
+    let message = format!("upstream {upstream:?} sent headers or trailers that are too large");
+    Failure::upstream(GrpcCode::Internal, message)
 }
 
 impl fmt::Debug for AnswerBody {
@@ -67,7 +91,12 @@ impl Body for AnswerBody {
         if frame.is_none() || self.inner.is_end_stream() {
             self.requests = None;
         }
-        Poll::Ready(frame.map(|f| f.map_err(|e| cut_off(&self.upstream, e))))
+        let frame = match frame {
+            Some(Ok(frame)) => self.bounded(frame),
+            Some(Err(error)) => Err(cut_off(&self.upstream, error)),
+            None => return Poll::Ready(None),
+        };
+        Poll::Ready(Some(frame))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -97,6 +126,14 @@ pub(super) fn unanswered(upstream: &str, error: hyper::Error) -> Failure {
         Failure::upstream(code, format!("upstream {upstream:?} gave no answer")).caused_by(error);
     failure.retry = retry;
     failure
+}
+
+/// What came is no HTTP: the upstream may have acted on the request, and is broken, not busy.
+pub(super) fn unreadable(upstream: &str, error: hyper::Error) -> Failure {
+    let message = format!("upstream {upstream:?} gave an answer that can't be read");
+    let mut failure = Failure::upstream(GrpcCode::Internal, message).caused_by(error);
+    failure.retry = Retry::Never;
+    failure.status(http::StatusCode::BAD_GATEWAY)
 }
 
 /// The code that gRPC gives to a stream reset ("HTTP2 Transport Mapping", the table of errors).

@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::limits::{
-    REPLY_HEADER_BYTES_MAX, SEND_BUFFER_BYTES_MAX, UPSTREAM_CONNECTION_WINDOW,
+    REPLY_HEADER_BYTES_READ, SEND_BUFFER_BYTES_MAX, UPSTREAM_CONNECTION_WINDOW,
     UPSTREAM_PING_INTERVAL, UPSTREAM_STREAM_WINDOW, UPSTREAM_STREAMS_MAX,
 };
 use crate::rt::LocalExec;
@@ -62,7 +62,7 @@ impl Connection {
             .initial_max_send_streams(NO_SETTINGS_YET)
             .initial_stream_window_size(UPSTREAM_STREAM_WINDOW)
             .initial_connection_window_size(UPSTREAM_CONNECTION_WINDOW)
-            .max_header_list_size(REPLY_HEADER_BYTES_MAX)
+            .max_header_list_size(REPLY_HEADER_BYTES_READ)
             .max_send_buf_size(SEND_BUFFER_BYTES_MAX)
             .keep_alive_interval(UPSTREAM_PING_INTERVAL)
             .keep_alive_timeout(ping_timeout)

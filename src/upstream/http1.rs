@@ -122,7 +122,7 @@ async fn handshake(
     stream: TcpStream,
 ) -> Result<(Sender, http1::Connection<TokioIo<TcpStream>, UpstreamBody>), hyper::Error> {
     http1::Builder::new()
-        .max_header_size(REPLY_HEADER_BYTES_MAX as usize)
+        .max_header_size(REPLY_HEADER_BYTES_MAX)
         .handshake(TokioIo::new(stream))
         .await
 }

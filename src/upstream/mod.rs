@@ -239,6 +239,9 @@ impl Pool {
             },
         };
         let mut error = match sent {
+            Ok(answer) if answer::is_too_large(answer.headers()) => {
+                return Err(Unsent::Failed(answer::too_large(&self.spec.name)));
+            }
             Ok(answer) => {
                 let name = Arc::clone(&self.spec.name);
                 return Ok(answer.map(|body| AnswerBody::new(body, name, lease)));
@@ -249,6 +252,9 @@ impl Pool {
             return Err(Unsent::Again(Box::new(request), error.into_error()));
         }
         let error = error.into_error();
+        if error.is_parse() {
+            return Err(Unsent::Failed(answer::unreadable(&self.spec.name, error)));
+        }
         let stale = matches!(&lease, Lease::Http1(place) if place.is_reused());
         let again = copy
             .filter(|copy| answer::is_unprocessed(&error) || stale && copy.is_idempotent())

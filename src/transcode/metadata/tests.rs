@@ -125,8 +125,19 @@ fn what_connection_lists_is_hop_by_hop() {
         ("x-tenant", "a"),
         ("authorization", "Bearer x"),
         ("x-request-id", "7"),
+        ("connection", "x-request-id"),
     ];
-    assert_eq!(crossed(&pairs, &["*"]), ["x-request-id=7"]);
+    assert_eq!(
+        crossed(&pairs, &["*"]),
+        ["authorization=Bearer x", "x-request-id=7"]
+    );
+}
+
+#[test]
+fn the_pieces_of_a_cookie_cross_as_one() {
+    let pieces = [("cookie", "a=1"), ("cookie", "b=2; c=3"), ("cookie", "d=4")];
+    assert_eq!(crossed(&pieces, &["cookie"]), ["cookie=a=1; b=2; c=3; d=4"]);
+    assert_eq!(crossed(&pieces[..1], &["cookie"]), ["cookie=a=1"]);
 }
 
 #[test]
