@@ -1,6 +1,8 @@
 //! `transom explain METHOD URL`: the rule that wins, what each part of the request is bound to, the
 //! message that would be sent, and why the rules near it lost.
 
+mod policy;
+
 use std::io::{self, Write};
 
 use serde::Serialize;
@@ -38,6 +40,8 @@ pub struct Answer {
     /// Why it goes no further.
     pub message: Option<String>,
     pub route: Option<Winner>,
+    /// What the route does beside: a key of its policy, and what it comes to.
+    pub policy: Vec<(&'static str, String)>,
     pub bindings: Vec<Binding>,
     /// Fields at fault, and what is wrong with them.
     pub violations: Vec<(String, String)>,
@@ -96,6 +100,7 @@ pub fn explain(live: &Live, question: &Question) -> Answer {
         status: None,
         message: None,
         route: None,
+        policy: Vec::new(),
         bindings: Vec::new(),
         violations: Vec::new(),
         sent: None,
@@ -126,6 +131,7 @@ pub fn explain(live: &Live, question: &Question) -> Answer {
     answer.others = losers(live, &considered, Some(won.route));
     if let Some(route) = live.route(won.route) {
         answer.route = Some(winner(live, route));
+        answer.policy = policy::lines(route);
         if let Target::Rpc(plan) = &route.target {
             answer.bind(live, route, plan, &won.captures, question);
         }
@@ -293,6 +299,9 @@ impl Answer {
                 format!(" ({stream})")
             };
             writeln!(out, "  goes to {target}{kind} on upstream {upstream}")?;
+        }
+        for (key, text) in &self.policy {
+            writeln!(out, "  {key}: {text}")?;
         }
         if let (Some(status), Some(message)) = (self.status, &self.message) {
             writeln!(out, "  refused with {status}: {message}")?;

@@ -13,6 +13,7 @@ use crate::limits::{ByteLimit, Limits, Timeouts};
 use crate::route::{HostPattern, PathMatch};
 use crate::schema::HttpRule;
 
+pub use super::cors::Cors;
 pub use crate::transcode::{ErrorFormat, UnknownQuery};
 
 /// `transom.yaml:31:5`
@@ -151,6 +152,8 @@ pub struct Policy {
     pub reply_bytes_max: ByteLimit,
     pub to_metadata: Vec<HeaderPattern>,
     pub to_response: Vec<HeaderPattern>,
+    /// `None`: pages of other origins read nothing.
+    pub cors: Option<Arc<Cors>>,
 }
 
 /// A header name, or a prefix of names (`x-app-*`).
@@ -186,6 +189,7 @@ impl Default for Policy {
             reply_bytes_max: limits.reply_bytes_max,
             to_metadata: Vec::new(),
             to_response: Vec::new(),
+            cors: None,
         }
     }
 }

@@ -100,6 +100,8 @@ fn shape(shape_of: &'static Shape, defs: &mut Map<String, Value>) -> Value {
         | Shape::Endpoint
         | Shape::Host
         | Shape::Header
+        | Shape::CorsHeader
+        | Shape::Origin
         | Shape::Network
         | Shape::ServiceGlob
         | Shape::Method

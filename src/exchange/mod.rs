@@ -2,6 +2,7 @@
 
 mod body;
 mod call;
+mod cors;
 mod deadline;
 mod forwarded;
 mod messages;
@@ -10,6 +11,7 @@ mod pump;
 mod reply;
 mod request_id;
 mod stream;
+mod vary;
 
 pub use body::ReplyBody;
 
@@ -20,7 +22,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
@@ -95,15 +97,47 @@ pub async fn exchange(
     let id = cx.ids.of(head.headers.get(&X_REQUEST_ID));
     head.headers.insert(X_REQUEST_ID, id.clone());
 
-    let reply = match lookup(&current.live, &head) {
-        Ok(matched) => {
-            let voice = Voice::of(matched.route, &current.live);
-            let answered = respond(&current, &connection, &matched, &head, body).await;
-            answered.unwrap_or_else(|failure| reply::refuse(voice, accept(&head), &failure))
-        }
-        Err(failure) => reply::refuse(Voice::of_all(&current.live), accept(&head), &failure),
+    let live = &*current.live;
+    let mut voice = Voice::of_all(live);
+    let answered = match preflight(live, &head, &mut voice) {
+        Some(answered) => answered,
+        None => match lookup(live, &head, &head.method) {
+            Ok(matched) => {
+                voice = Voice::of(matched.route, live);
+                respond(&current, &connection, &matched, &head, body).await
+            }
+            Err(failure) => Err(failure),
+        },
     };
+    let mut reply =
+        answered.unwrap_or_else(|failure| reply::refuse(voice, accept(&head), &failure));
+    if let Some(cors) = &voice.policy.cors {
+        cors::mark(cors, &head, &mut reply);
+    }
     reply::finish(reply, &head.method, id)
+}
+
+/// The answer to a CORS preflight, by the policy of the route that the request it asks for would
+/// take. `None` where that route has no such policy: its upstream may have one.
+fn preflight<'l>(
+    live: &'l Live,
+    head: &Parts,
+    voice: &mut Voice<'l>,
+) -> Option<Result<Response<ReplyBody>, Failure>> {
+    let method = cors::preflight(head)?;
+    let allowed = match lookup(live, head, &method) {
+        Ok(matched) => {
+            *voice = Voice::of(matched.route, live);
+            http::HeaderValue::from_str(method.as_str()).ok()?
+        }
+        // The browser says best which method is not allowed.
+        Err(failure) => match failure.allow {
+            Some(allow) => allow,
+            None => return Some(Err(failure)),
+        },
+    };
+    let cors = voice.policy.cors.as_deref()?;
+    Some(cors::answer(cors, head, allowed))
 }
 
 /// The reply to a request that was refused before it came to a route.
@@ -196,10 +230,14 @@ impl Form {
 ///
 /// # Errors
 /// 400, 404 or 405.
-fn lookup<'l, 'p>(live: &'l Live, head: &'p Parts) -> Result<Matched<'l, 'p>, Failure> {
+fn lookup<'l, 'p>(
+    live: &'l Live,
+    head: &'p Parts,
+    method: &Method,
+) -> Result<Matched<'l, 'p>, Failure> {
     let path = RawPath::parse(head.uri.path()).map_err(|e| Failure::client(e.to_string()))?;
     let host = host_name(forwarded::host(head).unwrap_or_default());
-    let found = match live.table.lookup(host, &head.method, &path) {
+    let found = match live.table.lookup(host, method, &path) {
         Lookup::Matched(found) => found,
         Lookup::MethodNotAllowed { allow } => return Err(not_allowed(head, allow)),
         Lookup::NotFound => return Err(not_found()),

@@ -4,6 +4,7 @@
 //! is listed only once it works.
 
 mod bounds;
+mod cors;
 mod file;
 mod policy;
 mod rules;
@@ -55,6 +56,10 @@ pub enum Shape {
     Host,
     /// `x-tenant`, `x-app-*`
     Header,
+    /// `x-app-*`, `*`
+    CorsHeader,
+    /// `https://*.example.com`, `*`
+    Origin,
     /// `10.0.0.0/8`
     Network,
     /// `gamehub.v1.*`

@@ -1,5 +1,6 @@
 //! Keys of policy, in `defaults` and in each route.
 
+use super::cors::CORS;
 use super::{BODY, DURATION, Key, Section, Shape, key};
 
 const HEADERS: Shape = Shape::List(&Shape::Header);
@@ -78,6 +79,12 @@ pub const POLICY: &[Key] = &[
         Shape::Section(&ROUTE_LIMITS),
         "Sizes of what this route takes and gives.",
     ),
+    key(
+        "cors",
+        Shape::ChoiceOr(&["off"], &CORS),
+        "Lets pages of other origins read replies; preflights are answered by the gateway.",
+    )
+    .default("off"),
 ];
 
 pub static ERRORS: Section = Section {

@@ -269,9 +269,23 @@ impl<'r, 'n> Field<'r, 'n> {
         let found = words.iter().find(|w| **w == text);
         if found.is_none() {
             let all: Vec<_> = words.iter().map(|w| format!("`{w}`")).collect();
-            let mut wrong = self.fail(format!("expected one of {}", all.join(", ")));
+            let expected = match (&*all, self.shape) {
+                ([only], Shape::ChoiceOr(..)) => format!("expected {only}, or a map"),
+                _ => format!("expected one of {}", all.join(", ")),
+            };
+            let mut wrong = self.fail(expected);
             wrong.label = did_you_mean(text, words.iter().copied());
-            self.reader.push(wrong);
+            let keys = match self.shape {
+                Shape::ChoiceOr(_, keys) => Some(keys.keys().map(|k| k.name)),
+                _ => None,
+            };
+            let help = keys.map(|k| {
+                format!(
+                    "the keys of the map are {}",
+                    k.collect::<Vec<_>>().join(", ")
+                )
+            });
+            self.reader.push(wrong.maybe_help(help));
         }
         found.copied()
     }

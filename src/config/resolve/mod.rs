@@ -1,6 +1,7 @@
 //! From what the file says to what it means: every value in range, every name known, every error with
 //! its place. Of a config with errors the parts without fault come back beside them, for `check` alone.
 
+mod cors;
 mod policy;
 mod routes;
 

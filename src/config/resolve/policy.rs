@@ -70,6 +70,9 @@ pub fn policy(section: &Section<'_, '_>, base: &Policy) -> Policy {
             policy.reply_bytes_max = limit;
         }
     }
+    if let Some(field) = section.field("cors") {
+        super::cors::cors(&field, &mut policy);
+    }
     policy
 }
 
