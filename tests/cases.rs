@@ -38,7 +38,7 @@ macro_rules! tables {
 
 tables!(
     binding, bodies, compact, errors, kinds, lenient, metadata, parts, raw, replies, routing,
-    streams, verbose,
+    streams, updates, verbose,
 );
 
 #[test]

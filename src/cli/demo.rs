@@ -86,8 +86,8 @@ const LINES: &[(&str, &str)] = &[
         r#"curl --json '{"title": "Glass Garden", "genre": "GENRE_PUZZLE", "tags": ["garden"], "typicalSession": "600s"}' @/v1/games"#,
     ),
     (
-        "change two fields; a FieldMask says which",
-        r#"curl -X PATCH --json '{"tagline": "Mind the gap", "playersMax": 16}' '@/v1/games/4?update_mask=tagline,playersMax'"#,
+        "change two fields: the service's FieldMask is filled from the body",
+        r#"curl -X PATCH --json '{"tagline": "Mind the gap", "playersMax": 16}' @/v1/games/4"#,
     ),
     (
         "a custom verb (publishes what you created)",

@@ -166,13 +166,14 @@ impl Answer {
         };
         self.list_path(plan, captures);
         self.list_query(plan, question.url.query(), &policy);
-        self.list_body(plan, question);
+        let mask = plan.mask_to_fill(question.url.query(), &policy);
+        self.list_body(plan, mask, question);
         let limits = CodecLimits {
             depth_max: live.limits.depth_max,
             encoded_bytes_max: live.limits.message_bytes_max.bytes(),
         };
         let mut wire = Vec::new();
-        let bound = encode_body(plan, question, limits, &mut wire)
+        let bound = encode_body(plan, mask, question, limits, &mut wire)
             .and_then(|()| plan.bind(captures, question.url.query(), &policy, &mut wire));
         if let Err(failure) = bound {
             return self.fail(&failure);
@@ -249,7 +250,7 @@ impl Answer {
         });
     }
 
-    fn list_body(&mut self, plan: &MethodPlan, question: &Question) {
+    fn list_body(&mut self, plan: &MethodPlan, mask: Option<FieldRef>, question: &Question) {
         let field = match plan.body {
             BodyRule::None => None,
             BodyRule::Whole | BodyRule::RawWhole => Some("*".to_owned()),
@@ -276,6 +277,15 @@ impl Answer {
             field,
             note,
         });
+        if let Some(mask) = mask {
+            self.bindings.push(Binding {
+                from: "body",
+                name: "field names".to_owned(),
+                value: String::new(),
+                field: Some(field_path(plan, &[mask], None)),
+                note: Some("the query gives no mask".to_owned()),
+            });
+        }
     }
 
     /// The text form.
@@ -437,6 +447,7 @@ fn field_path(plan: &MethodPlan, chain: &[FieldRef], key: Option<&str>) -> Strin
 /// The body's part of the message.
 fn encode_body(
     plan: &MethodPlan,
+    mask: Option<FieldRef>,
     question: &Question,
     limits: CodecLimits,
     wire: &mut Vec<u8>,
@@ -450,8 +461,7 @@ fn encode_body(
             Ok(())
         }
         Some(target) => plan
-            .codec
-            .encode(target, body, limits, wire)
+            .encode_body(target, mask, body, limits, wire)
             .map_err(|error| {
                 let failure = Failure::client(format!("body: {error}"));
                 match error.path.is_empty() {

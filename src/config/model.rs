@@ -144,6 +144,8 @@ pub struct Policy {
     pub unknown_query: UnknownQuery,
     /// Parameters to skip even when unknown ones are refused.
     pub ignored_query_parameters: Vec<Box<str>>,
+    /// A PATCH without a field mask gets that of its body's fields.
+    pub fill_update_mask: bool,
     pub errors: ErrorFormat,
     /// Hide DebugInfo and the messages of INTERNAL and UNKNOWN from clients.
     pub hide_internal: bool,
@@ -183,6 +185,7 @@ impl Default for Policy {
             json: JsonOptions::default(),
             unknown_query: UnknownQuery::Reject,
             ignored_query_parameters: Vec::new(),
+            fill_update_mask: true,
             errors: ErrorFormat::Status,
             hide_internal: true,
             body_bytes_max: limits.body_bytes_max,

@@ -19,6 +19,7 @@ use crate::config::model::Policy;
 use crate::failure::{Failure, GrpcCode};
 use crate::limits::{ByteLimit, Limits, PRINT_CHUNK_BYTES, WORK_SLICE_BYTES};
 use crate::protocol::rest::{self, MediaError, RawBody};
+use crate::schema::FieldRef;
 use crate::transcode::frame::{self, PREFIX_BYTES};
 use crate::transcode::{BodyRule, MethodPlan, QueryPolicy, ResponseRule};
 
@@ -38,10 +39,16 @@ pub(super) async fn encode(
     head: &Parts,
     body: ClientBody,
 ) -> Result<Bytes, Failure> {
+    let query = QueryPolicy {
+        unknown: policy.unknown_query,
+        ignored: &policy.ignored_query_parameters,
+        parameters_max: limits.query_parameters_max,
+    };
     let mut wire = Vec::new();
     match (plan.body_target(), plan.body) {
         (Some(target), _) => {
-            wire = encode_json(plan, target, policy, limits, head, body).await?;
+            let mask = plan.mask_to_fill(head.uri.query(), &query);
+            wire = encode_json(plan, (target, mask), policy, limits, head, body).await?;
         }
         (None, BodyRule::RawWhole | BodyRule::RawField(_)) => {
             check_media(rest::check_coding(head.headers.get(CONTENT_ENCODING)))?;
@@ -51,18 +58,14 @@ pub(super) async fn encode(
         }
         (None, _) => refuse_content(body, policy.body_bytes_max).await?,
     }
-    let query = QueryPolicy {
-        unknown: policy.unknown_query,
-        ignored: &policy.ignored_query_parameters,
-        parameters_max: limits.query_parameters_max,
-    };
     plan.bind(captures, head.uri.query(), &query, &mut wire)?;
     framed(wire, limits.message_bytes_max)
 }
 
+/// The body's part of the message, and the mask of what it gives where that is asked for.
 async fn encode_json(
     plan: &MethodPlan,
-    target: Target,
+    (target, mask): (Target, Option<FieldRef>),
     policy: &Policy,
     limits: &Limits,
     head: &Parts,
@@ -81,6 +84,9 @@ async fn encode_json(
     let wire = Vec::with_capacity(json.len().min(WORK_SLICE_BYTES));
     let mut job =
         Encoder::new(codec, target, codec_limits(limits), wire).map_err(|e| of_body(&e))?;
+    if mask.is_some() {
+        job = job.noting_paths();
+    }
     while job
         .step(codec, &json, WORK_SLICE_BYTES)
         .map_err(|e| of_body(&e))?
@@ -88,7 +94,12 @@ async fn encode_json(
     {
         tokio::task::yield_now().await;
     }
-    Ok(job.finish())
+    let Some(mask) = mask else {
+        return Ok(job.finish());
+    };
+    let (mut wire, paths) = job.finish_with_paths();
+    plan.fill_mask(mask, &paths, &mut wire);
+    Ok(wire)
 }
 
 /// Puts the message into its frame: one buffer, so that it may be sent again.

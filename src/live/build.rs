@@ -96,7 +96,13 @@ fn plan(
     codecs: &mut Codecs<'_>,
 ) -> Result<(MethodPlan, PathTemplate), Vec<BuildError>> {
     let codec = codecs.of(&mount.route.policy.json);
-    MethodPlan::build(codec, mount.method, mount.rule).map_err(|faults| {
+    let built = MethodPlan::build(codec, mount.method, mount.rule);
+    let fills = mount.route.policy.fill_update_mask;
+    let built = built.map(|(mut plan, template)| {
+        plan.filled_mask = plan.filled_mask.filter(|_| fills);
+        (plan, template)
+    });
+    built.map_err(|faults| {
         let of_config = matches!(mount.origin, Origin::Config { .. });
         let error = |fault: crate::transcode::PlanError| {
             // A config rule's template has a place of its own; its other keys are the route's.

@@ -8,7 +8,7 @@ use crate::schema::{HttpPattern, HttpRule, SchemaBuilder, compile};
 
 pub(crate) const PROTO: &str = r#"syntax = "proto3";
 package shop.v1;
-import "google/api/annotations.proto";
+import "google/api/annotations.proto"; import "google/protobuf/field_mask.proto";
 
 service Games {
   rpc GetGame(GetGameRequest) returns (Game) {
@@ -40,7 +40,11 @@ message GetGameRequest {
   int32 page_size = 4;
   map<string, string> labels = 5;
 }
-message CreateGameRequest { Game game = 1; string request_id = 2; }
+message CreateGameRequest {
+  Game game = 1;
+  string request_id = 2;
+  google.protobuf.FieldMask update_mask = 3;
+}
 message Game { string game_id = 1; string title = 2; int64 plays = 3; }
 "#;
 

@@ -349,7 +349,7 @@ fn append(
 }
 
 /// Makes what was written from `start` on the content of this message field.
-fn wrap(schema: &Schema, field: FieldRef, start: usize, wire: &mut Vec<u8>) {
+pub(super) fn wrap(schema: &Schema, field: FieldRef, start: usize, wire: &mut Vec<u8>) {
     let Some(field) = schema.field(field) else {
         return;
     };

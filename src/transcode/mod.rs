@@ -8,6 +8,7 @@ pub mod plan;
 pub mod query;
 pub mod status;
 mod suggest;
+pub mod update;
 mod wire;
 
 #[cfg(feature = "gateway")]

@@ -15,6 +15,7 @@ use crate::schema::{
 
 use super::query::QueryFields;
 use super::suggest::nearest;
+use super::update::filled_mask;
 
 /// All that a transcoded route needs, resolved at load.
 #[derive(Debug)]
@@ -40,6 +41,8 @@ pub struct MethodPlan {
     pub response: ResponseRule,
     /// The fields that query parameters may set.
     pub query: QueryFields,
+    /// The field mask that a PATCH without one gets, made of the fields of its JSON body.
+    pub filled_mask: Option<FieldRef>,
     /// Compiled for this route's JSON options.
     pub codec: Arc<Codec>,
 }
@@ -166,6 +169,7 @@ impl MethodPlan {
             body,
             response,
             query,
+            filled_mask: filled_mask(&schema, method.method.input, rule, body),
             codec,
         };
         Ok((plan, template))

@@ -158,6 +158,11 @@ fn encode(
     let unsupported = |e: rest::MediaError| {
         Failure::client(e.to_string()).status(http::StatusCode::UNSUPPORTED_MEDIA_TYPE)
     };
+    let query = QueryPolicy {
+        unknown: route.policy.unknown_query,
+        ignored: &route.policy.ignored_query_parameters,
+        parameters_max: live.limits.query_parameters_max,
+    };
     let content_type = headers.get("content-type");
     let body = case.body().filter(|b| !b.is_empty());
     let mut wire = Vec::new();
@@ -165,7 +170,8 @@ fn encode(
         (Some(target), Some(json)) => {
             rest::check_coding(headers.get("content-encoding")).map_err(unsupported)?;
             rest::check_json(content_type).map_err(unsupported)?;
-            let encoded = plan.codec.encode(target, &json, limits(live), &mut wire);
+            let mask = plan.mask_to_fill(uri.query(), &query);
+            let encoded = plan.encode_body(target, mask, &json, limits(live), &mut wire);
             encoded.map_err(|e| {
                 let failure = Failure::client(e.to_string());
                 match e.kind {
@@ -187,11 +193,6 @@ fn encode(
         }
         _ => {}
     }
-    let query = QueryPolicy {
-        unknown: route.policy.unknown_query,
-        ignored: &route.policy.ignored_query_parameters,
-        parameters_max: live.limits.query_parameters_max,
-    };
     plan.bind(captures, uri.query(), &query, &mut wire)?;
     Ok(wire)
 }

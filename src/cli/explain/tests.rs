@@ -113,6 +113,29 @@ fn a_body_is_part_of_the_message() {
 }
 
 #[test]
+fn a_mask_that_is_filled_is_told() {
+    let rule = "patch: /v2/games, rpc: shop.v1.Games/CreateGame, body: game, upstream: games";
+    let ask = |rule: &str, url: &str| {
+        let question = Question {
+            method: http::Method::PATCH,
+            url: url.parse().unwrap(),
+            host: None,
+            body: Some(br#"{"title": null, "plays": 7}"#.to_vec()),
+        };
+        explain(&live(&format!("  - {{ {rule} }}\n")), &question)
+    };
+    let note = "body  field names            → update_mask (the query gives no mask)\n";
+    let filled = ask(rule, "/v2/games");
+    assert!(head(&filled).contains(note), "{}", head(&filled));
+    let sent = filled.sent.unwrap().json;
+    assert!(sent.contains(r#""updateMask": "title,plays""#), "{sent}");
+    let given = ask(rule, "/v2/games?updateMask=plays");
+    assert!(!head(&given).contains("field names"));
+    let left = ask(&format!("{rule}, update_mask: leave"), "/v2/games");
+    assert!(!left.sent.unwrap().json.contains("updateMask"));
+}
+
+#[test]
 fn a_wrong_body_is_a_400_that_names_the_field() {
     let answer = ask("POST", "/v1/games", Some(r#"{"plays": true}"#));
     assert_eq!(answer.status, Some(400));

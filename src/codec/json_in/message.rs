@@ -12,18 +12,27 @@ use crate::schema::{FieldIndex, FieldRef, Kind, MessageId};
 pub(super) const UNKNOWN: u32 = u32::MAX;
 /// `@type`, among the members of an `Any`.
 pub(super) const TYPE: u32 = u32::MAX - 1;
+/// `value`, among those of an `Any` of an Empty: Go prints that type as one with a JSON form of its
+/// own, the other implementations don't.
+const EMPTY: u32 = u32::MAX - 2;
 
 impl Encoder {
     /// Goes through an object's members: `{`, then key, colon and value by turns. Comes back when
     /// another frame is on top, the object is closed or the slice is used up.
     pub(super) fn message_step(&mut self, cx: &Cx<'_>, id: MessageId, any: bool) -> Result<Flow> {
         let table = cx.tables.message(id).ok_or_else(|| self.lost())?;
+        let noting = self.notes_paths();
         loop {
             match self.top.stage {
                 Stage::First | Stage::Next => match self.open_member(cx)? {
                     Member::Key => {}
                     Member::Starved => return Ok(Flow::Starved),
-                    Member::End => return Ok(self.close()),
+                    Member::End => {
+                        if noting && self.top.stage == Stage::First {
+                            self.note_empty(cx)?;
+                        }
+                        return Ok(self.close());
+                    }
                 },
                 Stage::Key => {
                     if self.peek(cx).is_some() && self.guessed_key(cx, table)? {
@@ -48,7 +57,14 @@ impl Encoder {
                         field: FieldIndex(self.top.field),
                     };
                     let outcome = match table.fields.get(self.top.field as usize) {
-                        Some(field) => self.member_value(cx, at, field, table)?,
+                        Some(field) => {
+                            let outcome = self.member_value(cx, at, field, table)?;
+                            if noting {
+                                self.note(cx, at, field, outcome)?;
+                            }
+                            outcome
+                        }
+                        None if self.top.field == EMPTY && any => self.bare_message(cx, id)?,
                         None => self.skip_value(cx)?,
                     };
                     match outcome {
@@ -167,6 +183,7 @@ impl Encoder {
         };
         let bit = match at {
             TYPE => table.fields.len() + table.oneofs,
+            EMPTY => table.fields.len() + table.oneofs + 1,
             _ => at as usize,
         };
         if self.mark(bit) {
@@ -179,6 +196,7 @@ impl Encoder {
     fn by_name(&self, table: &MessageTable, key: &[u8], guess: u32, any: bool) -> Option<u32> {
         match table.by_name(key, guess) {
             None if any && key == b"@type" => Some(TYPE),
+            None if any && key == b"value" && is_empty(table) => Some(EMPTY),
             found => found,
         }
     }
@@ -500,6 +518,10 @@ impl Encoder {
         self.wire.extend_from_slice(text);
         Ok(())
     }
+}
+
+fn is_empty(table: &MessageTable) -> bool {
+    table.fields.is_empty() && *table.full_name == *"google.protobuf.Empty"
 }
 
 /// What stands before a member or an element.

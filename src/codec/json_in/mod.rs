@@ -11,12 +11,14 @@ mod bulk;
 mod frame;
 mod keys;
 mod message;
+mod paths;
 mod skip;
 pub(super) mod value;
 
 use self::bulk::Bulk;
 use self::frame::{Frame, FrameKind, Stage};
 use self::keys::Keys;
+use self::paths::Paths;
 use self::value::Put;
 use super::lexer::{self, Scan};
 use super::tables::{FieldTable, Tables};
@@ -58,6 +60,7 @@ pub struct Encoder {
     /// Keys of a small map that is done, for the next one.
     spare_keys: Option<Box<Keys>>,
     bulk: Option<Bulk>,
+    paths: Option<Box<Paths>>,
     moved: usize,
     /// Bytes looked at twice because `@type` did not come first.
     rescanned: usize,
@@ -194,6 +197,7 @@ impl Encoder {
             bits: Vec::new(),
             spare_keys: None,
             bulk: None,
+            paths: None,
             moved: 0,
             rescanned: 0,
         })
@@ -539,6 +543,7 @@ impl Encoder {
     }
 
     fn pop(&mut self) {
+        self.leave_paths();
         let width = self.close_slots(self.top.slots_base);
         if let Some(mut keys) = self.top.keys.take()
             && keys.recycle()

@@ -4,6 +4,7 @@
 mod generate;
 mod oracle;
 mod parts;
+mod paths;
 mod read;
 mod robust;
 mod write;

@@ -10,7 +10,7 @@ use super::{LIMITS, WORLD, codec, encode, plain, print, wide2, wide3};
 use crate::codec::normalise::Normaliser;
 use crate::codec::{Codec, Encoder, JsonOptions, Printer, Progress, Target};
 
-fn descriptor(target: Target) -> MessageDescriptor {
+pub(super) fn descriptor(target: Target) -> MessageDescriptor {
     let Target::Message(id) = target else {
         unreachable!()
     };
@@ -18,11 +18,11 @@ fn descriptor(target: Target) -> MessageDescriptor {
     WORLD.pool.get_message_by_name(name).unwrap()
 }
 
-fn random(target: Target, seed: u64) -> DynamicMessage {
+pub(super) fn random(target: Target, seed: u64) -> DynamicMessage {
     generate::message(&mut Random::new(seed), &descriptor(target), 0)
 }
 
-fn oracle_json(message: &DynamicMessage, options: &SerializeOptions) -> String {
+pub(super) fn oracle_json(message: &DynamicMessage, options: &SerializeOptions) -> String {
     let mut out = serde_json::Serializer::new(Vec::new());
     message.serialize_with_options(&mut out, options).unwrap();
     String::from_utf8(out.into_inner()).unwrap()

@@ -474,3 +474,45 @@ fn limits_are_kept() {
         EncodeErrorKind::TooLarge
     );
 }
+
+#[test]
+fn an_any_of_an_empty_with_or_without_its_value() {
+    reads(
+        wide3(),
+        &[
+            (
+                r#"{"any":{"@type":"type.googleapis.com/google.protobuf.Empty","value":{}}}"#,
+                r#"{"any":{"@type":"type.googleapis.com/google.protobuf.Empty"}}"#,
+            ),
+            (
+                r#"{"any":{"value":{ },"@type":"type.googleapis.com/google.protobuf.Empty"}}"#,
+                r#"{"any":{"@type":"type.googleapis.com/google.protobuf.Empty"}}"#,
+            ),
+            (
+                r#"{"any":{"@type":"type.googleapis.com/google.protobuf.Empty"}}"#,
+                r#"{"any":{"@type":"type.googleapis.com/google.protobuf.Empty"}}"#,
+            ),
+        ],
+    );
+    refuses(
+        wide3(),
+        &[
+            (
+                r#"{"any":{"@type":"type.googleapis.com/google.protobuf.Empty","value":{"a":1}}}"#,
+                "any.value.a: no such field in google.protobuf.Empty",
+            ),
+            (
+                r#"{"any":{"@type":"type.googleapis.com/google.protobuf.Empty","value":1}}"#,
+                "any.value: expected an object, found 1",
+            ),
+            (
+                r#"{"any":{"@type":"type.googleapis.com/google.protobuf.Empty","value":{},"value":{}}}"#,
+                "any.value: given twice",
+            ),
+            (
+                r#"{"empty":{"value":{}}}"#,
+                "empty.value: no such field in google.protobuf.Empty",
+            ),
+        ],
+    );
+}

@@ -20,6 +20,7 @@ pub const TRANSCODING_POLICY: &[&str] = &[
     "unknown_query",
     "unknown_fields",
     "ignored_query_parameters",
+    "update_mask",
     "headers",
 ];
 
@@ -63,6 +64,12 @@ pub const POLICY: &[Key] = &[
         Shape::List(&Shape::Text),
         "Parameters to skip even when unknown ones are refused.",
     ),
+    key(
+        "update_mask",
+        Shape::Choice(&["fill", "leave"]),
+        "A field mask that a PATCH comes without: `fill` it with the fields of the JSON body, or `leave` it out.",
+    )
+    .default("fill"),
     key(
         "errors",
         Shape::ChoiceOr(ERROR_FORMATS, &ERRORS),

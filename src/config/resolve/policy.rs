@@ -47,6 +47,9 @@ pub fn policy(section: &Section<'_, '_>, base: &Policy) -> Policy {
     if let Some(word) = choice("unknown_fields") {
         policy.json.ignore_unknown_fields = word == "ignore";
     }
+    if let Some(word) = choice("update_mask") {
+        policy.fill_update_mask = word == "fill";
+    }
     if section.has("ignored_query_parameters") {
         let items = section.items("ignored_query_parameters");
         policy.ignored_query_parameters = items

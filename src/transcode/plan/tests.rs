@@ -28,6 +28,7 @@ import "google/protobuf/wrappers.proto";
 service S {
   rpc M(In) returns (Out);
   rpc Watch(In) returns (stream Out);
+  rpc Masks(TwoMasks) returns (Out);
   rpc Upload(google.api.HttpBody) returns (google.api.HttpBody);
 }
 enum Color { COLOR_UNSPECIFIED = 0; RED = 1; BLUE = -2; }
@@ -69,6 +70,7 @@ message In {
   map<string, int64> counts = 28;
   optional string maybe = 29;
 }
+message TwoMasks { Inner inner = 1; google.protobuf.FieldMask one = 2; google.protobuf.FieldMask two = 3; }
 message Out { Inner inner = 1; google.api.HttpBody file = 2; repeated Inner list = 3; }
 "#;
 
