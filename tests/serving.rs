@@ -221,6 +221,37 @@ async fn a_stream_whose_window_stays_shut_is_cut_off_and_the_others_go_on() {
 }
 
 #[tokio::test]
+async fn replies_in_one_piece_to_shut_windows_are_reset_while_the_connection_is_kept_busy() {
+    let edge = edge(Timeouts {
+        write_idle: SHORT,
+        ..patient()
+    });
+    let stream = tokio::net::TcpStream::connect(edge.address).await.unwrap();
+    let shut = h2::client::Builder::new()
+        .initial_window_size(0)
+        .handshake::<_, Bytes>(stream);
+    let (mut send, connection) = shut.await.unwrap();
+    tokio::spawn(connection);
+    let mut asked = Vec::new();
+    for _ in 0..20 {
+        let request = Request::get("http://test/").body(()).unwrap();
+        let (answer, _) = send.send_request(request, true).unwrap();
+        asked.push(answer);
+    }
+    for answer in asked {
+        let mut body = answer.await.unwrap().into_body();
+        let error = soon("a reset", body.data()).await.unwrap().unwrap_err();
+        assert!(error.is_reset(), "{error}");
+    }
+    // Neither places nor the connection are lost.
+    let request = Request::head("http://test/").body(()).unwrap();
+    let (answer, _) = send.send_request(request, true).unwrap();
+    assert_eq!(soon("a head", answer).await.unwrap().status(), 200);
+    drop(send);
+    assert!(edge.finish().await.stalled >= 20);
+}
+
+#[tokio::test]
 async fn a_slow_reader_that_reads_is_served() {
     let mut edge = edge(Timeouts {
         write_idle: LONG,

@@ -27,6 +27,7 @@ use super::io::ClientIo;
 use super::pulse::{Pulse, Verdict};
 use super::reply::Reply;
 use super::sniff::{Protocol, sniff};
+use super::streams::StreamExec;
 use super::{Bounds, Connections, Counters, Ends, Service, count};
 
 /// A connection as it was accepted.
@@ -58,7 +59,6 @@ pub(super) async fn serve<S: Service>(mut accepted: Accepted<S>) {
     let io = ClientIo::new(accepted.stream, ahead, read, protocol, Rc::clone(&pulse));
     let service = Requests {
         service: accepted.service,
-        protocol,
         ends: accepted.ends,
         bounds: Rc::clone(&bounds),
         pulse: Rc::clone(&pulse),
@@ -73,7 +73,13 @@ pub(super) async fn serve<S: Service>(mut accepted: Accepted<S>) {
         }
         Protocol::Http2 => {
             pulse.on_preface();
-            let connection = http2_builder(&bounds, accepted.exec).serve_connection(io, service);
+            let exec = StreamExec {
+                exec: accepted.exec,
+                pulse: Rc::clone(&pulse),
+                bounds: Rc::clone(&bounds),
+                counters: Rc::clone(&counters),
+            };
+            let connection = http2_builder(&bounds, exec).serve_connection(io, service);
             Driver::new(connection, pulse, bounds, counters).await
         }
     };
@@ -116,7 +122,7 @@ fn http1_builder(bounds: &Bounds) -> http1::Builder {
     builder
 }
 
-fn http2_builder(bounds: &Bounds, exec: LocalExec) -> http2::Builder<LocalExec> {
+fn http2_builder(bounds: &Bounds, exec: StreamExec) -> http2::Builder<StreamExec> {
     let header_bytes = bounds.limits.header_bytes_max.bytes();
     let mut builder = http2::Builder::new(exec);
     builder
@@ -154,7 +160,7 @@ where
     }
 }
 
-impl<I, S, B> Served for http2::Connection<I, S, LocalExec>
+impl<I, S, B> Served for http2::Connection<I, S, StreamExec>
 where
     S: hyper::service::HttpService<Incoming, ResBody = B>,
     S::Future: 'static,
@@ -205,8 +211,6 @@ impl<C: Served> Driver<C> {
     /// Looks at the clock; whether the connection is to be closed at once.
     fn is_over(&mut self) -> bool {
         let now = Instant::now();
-        let cut = self.pulse.cut_stalled(now, &self.bounds.timeouts);
-        self.counters.stalled.set(self.counters.stalled.get() + cut);
         let mut wait = match self.pulse.verdict(now, &self.bounds.timeouts) {
             Verdict::WaitUntil(at) => at,
             Verdict::SlowHead => {
@@ -266,7 +270,6 @@ impl<C: Served> Future for Driver<C> {
 /// The requests of one connection.
 struct Requests<S> {
     service: S,
-    protocol: Protocol,
     ends: Ends,
     bounds: Rc<Bounds>,
     pulse: Rc<Pulse>,
@@ -280,7 +283,6 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Requests<S> {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let in_flight = self.pulse.begin();
-        let protocol = self.protocol;
         let (mut parts, body) = request.into_parts();
         match check(&parts, &self.bounds.limits) {
             Ok(checked) => {
@@ -291,9 +293,7 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Requests<S> {
                 let answer = self
                     .service
                     .answer(self.ends, Request::from_parts(parts, body));
-                Box::pin(
-                    answer.map(move |reply| Ok(reply.map(|b| Reply::new(b, in_flight, protocol)))),
-                )
+                Box::pin(answer.map(move |reply| Ok(reply.map(|b| Reply::new(b, in_flight)))))
             }
             Err(failure) => {
                 count(&self.counters.refused_requests);
@@ -303,7 +303,7 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Requests<S> {
                     let close = HeaderValue::from_static("close");
                     reply.headers_mut().insert(header::CONNECTION, close);
                 }
-                Box::pin(async move { Ok(reply.map(|b| Reply::new(b, in_flight, protocol))) })
+                Box::pin(async move { Ok(reply.map(|b| Reply::new(b, in_flight))) })
             }
         }
     }

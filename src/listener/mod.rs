@@ -11,6 +11,7 @@ mod pulse;
 mod reply;
 mod sniff;
 mod socket;
+mod streams;
 
 pub use accept::{Listener, accept};
 pub use gate::{Gate, Pass, Refused};

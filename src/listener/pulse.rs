@@ -11,7 +11,6 @@
 //! `Head` together, and none for writes; hence this.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
 use std::task::Waker;
@@ -20,6 +19,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::limits::Timeouts;
+
+use super::streams::Piece;
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,23 +39,14 @@ pub(super) struct Pulse {
     in_flight: Cell<usize>,
     stalled_since: Cell<Option<Instant>>,
     closing: Cell<bool>,
-    /// Replies that are streamed over HTTP/2, by a number of their own.
-    streams: RefCell<HashMap<u64, Rc<dyn Outgoing>>>,
-    next_stream: Cell<u64>,
+    /// Left by a reply's body for the stream's task, within one poll.
+    piece: Cell<Option<Piece>>,
     /// The driver's, to tell it of `closing`.
     waker: RefCell<Option<Waker>>,
 }
 
 /// A write at least this large is part of a reply: control frames are smaller.
 const PROGRESS_BYTES_MIN: usize = 256;
-
-/// A reply that is streamed over HTTP/2.
-pub(super) trait Outgoing {
-    /// When the last piece was handed over, if no other has been asked for since.
-    fn given_at(&self) -> Option<Instant>;
-    /// Gives the rest up, once and for all.
-    fn cut(&self);
-}
 
 /// What the driver should do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,8 +68,7 @@ impl Pulse {
             in_flight: Cell::new(0),
             stalled_since: Cell::new(None),
             closing: Cell::new(false),
-            streams: RefCell::default(),
-            next_stream: Cell::new(0),
+            piece: Cell::new(None),
             waker: RefCell::new(None),
         })
     }
@@ -133,35 +124,14 @@ impl Pulse {
         self.closing.get()
     }
 
-    /// Watches a streamed reply until [`Pulse::unwatch`].
-    pub(super) fn watch(&self, stream: Rc<dyn Outgoing>) -> u64 {
-        let id = self.next_stream.get();
-        self.next_stream.set(id.wrapping_add(1));
-        self.streams.borrow_mut().insert(id, stream);
-        id
+    /// What a reply's body did, for the task that polls it.
+    pub(super) fn note(&self, piece: Piece) {
+        self.piece.set(Some(piece));
     }
 
-    pub(super) fn unwatch(&self, id: u64) {
-        let stream = self.streams.borrow_mut().remove(&id);
-        drop(stream);
-    }
-
-    /// Cuts replies off that the client has not asked more of for as long as `write_idle`; says how
-    /// many. Flow control holds such a stream back while the socket itself flows, so that no write is
-    /// ever blocked.
-    pub(super) fn cut_stalled(&self, now: Instant, timeouts: &Timeouts) -> u64 {
-        let stalled: Vec<_> = self
-            .streams
-            .borrow()
-            .values()
-            .filter(|s| {
-                s.given_at()
-                    .is_some_and(|at| at + timeouts.write_idle <= now)
-            })
-            .map(Rc::clone)
-            .collect();
-        stalled.iter().for_each(|s| s.cut());
-        stalled.len() as u64
+    /// What a body did last, since this was last asked.
+    pub(super) fn take_piece(&self) -> Option<Piece> {
+        self.piece.take()
     }
 
     /// Keeps the driver's waker for [`Pulse::close`].
