@@ -126,6 +126,8 @@ impl Default for Timeouts {
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 /// A stream with no message in either direction.
 pub const STREAM_IDLE: Duration = Duration::from_secs(5 * 60);
+/// Silence of a stream of events before a comment is sent: shorter than proxies' usual 30 or 60 s.
+pub const SSE_HEARTBEAT: Duration = Duration::from_secs(15);
 /// Pure work (encode, decode) handed back to the runtime after this many bytes.
 pub const WORK_SLICE_BYTES: usize = 64 * 1024;
 /// A chunk of a JSON document on its way to the client.

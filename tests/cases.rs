@@ -37,8 +37,8 @@ macro_rules! tables {
 }
 
 tables!(
-    binding, bodies, compact, errors, kinds, lenient, metadata, parts, raw, replies, routing,
-    streams, updates, verbose,
+    binding, bodies, compact, errors, events, kinds, lenient, metadata, parts, raw, replies,
+    routing, streams, updates, verbose,
 );
 
 #[test]

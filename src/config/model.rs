@@ -140,6 +140,7 @@ pub struct Policy {
     pub timeout: Duration,
     pub stream_idle: Duration,
     pub stream_max: Option<Duration>,
+    pub sse: Sse,
     pub json: JsonOptions,
     pub unknown_query: UnknownQuery,
     /// Parameters to skip even when unknown ones are refused.
@@ -156,6 +157,24 @@ pub struct Policy {
     pub to_response: Vec<HeaderPattern>,
     /// `None`: pages of other origins read nothing.
     pub cors: Option<Arc<Cors>>,
+}
+
+/// Server-sent events.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sse {
+    /// A comment is sent after such a silence; zero is never.
+    pub heartbeat: Duration,
+    /// How long a client is told to wait before it connects again.
+    pub retry: Option<Duration>,
+}
+
+impl Default for Sse {
+    fn default() -> Self {
+        Self {
+            heartbeat: crate::limits::SSE_HEARTBEAT,
+            retry: None,
+        }
+    }
 }
 
 /// A header name, or a prefix of names (`x-app-*`).
@@ -182,6 +201,7 @@ impl Default for Policy {
             timeout: crate::limits::CALL_TIMEOUT,
             stream_idle: crate::limits::STREAM_IDLE,
             stream_max: None,
+            sse: Sse::default(),
             json: JsonOptions::default(),
             unknown_query: UnknownQuery::Reject,
             ignored_query_parameters: Vec::new(),

@@ -182,6 +182,11 @@ async fn transcode(
     let Current { live, upstreams } = current;
     let policy = &*route.policy;
     let form = Form::choose(plan, &head.headers)?;
+    if let Form::Stream(shape) = form
+        && let Some(reply) = shape.nothing_more(&head.headers)
+    {
+        return Ok(reply);
+    }
     let deadline = Deadline::earliest(Instant::now(), &head.headers, policy)?;
 
     let message = {
@@ -197,7 +202,7 @@ async fn transcode(
         match form {
             Form::Unary => pump::decode(plan, policy, &live.limits, messages).await,
             Form::Stream(shape) => {
-                let rule = stream::Rule::of(plan, route, &live.limits);
+                let rule = stream::Rule::of(plan, route, &live.limits, &head.headers);
                 Box::pin(stream::begin(rule, shape, &deadline, messages)).await
             }
         }
@@ -213,11 +218,11 @@ enum Form {
 
 impl Form {
     /// # Errors
-    /// 406 for a client that takes nothing that a stream can be; 501 for calls whose requests stream.
+    /// 501 for calls whose requests stream.
     fn choose(plan: &MethodPlan, headers: &http::HeaderMap) -> Result<Self, Failure> {
         match plan.stream {
             StreamKind::Unary => Ok(Self::Unary),
-            StreamKind::Server => Shape::choose(plan, headers).map(Self::Stream),
+            StreamKind::Server => Ok(Self::Stream(Shape::choose(plan, headers))),
             StreamKind::Client | StreamKind::Bidi => Err(Failure::gateway(
                 GrpcCode::Unimplemented,
                 "streams of requests are not served over HTTP yet",

@@ -10,8 +10,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, Response, StatusCode};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use tokio::time::{Instant, Sleep};
 
 use crate::codec::{Codec, CodecLimits, Printer, Progress};
@@ -19,6 +19,7 @@ use crate::config::model::Policy;
 use crate::failure::{Failure, GrpcCode};
 use crate::limits::{Limits, PRINT_CHUNK_BYTES, WORK_SLICE_BYTES};
 use crate::live::Route;
+use crate::protocol::events::{Events, HEARTBEAT, Resume};
 use crate::protocol::rest::RawBody;
 use crate::protocol::stream::{Framer, StreamFormat};
 use crate::transcode::MethodPlan;
@@ -30,6 +31,8 @@ use super::messages::Messages;
 use super::pump::{Content, codec_limits, raw_body, unprintable};
 use super::reply::{self, inner};
 
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
 /// What the client gets of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
@@ -39,15 +42,21 @@ pub(super) enum Shape {
 }
 
 impl Shape {
-    /// # Errors
-    /// 406 for a client that takes nothing that a stream can be.
-    pub(super) fn choose(plan: &MethodPlan, headers: &HeaderMap) -> Result<Self, Failure> {
+    pub(super) fn choose(plan: &MethodPlan, headers: &HeaderMap) -> Self {
         match Content::of(plan) {
-            Content::Raw { .. } => Ok(Self::Raw),
-            Content::Json(_) => StreamFormat::negotiate(headers)
-                .map(Self::Json)
-                .map_err(|e| Failure::client(e.to_string()).status(StatusCode::NOT_ACCEPTABLE)),
+            Content::Raw { .. } => Self::Raw,
+            Content::Json(_) => Self::Json(StreamFormat::negotiate(headers)),
         }
+    }
+
+    /// The reply to a client that has seen the whole stream: 204 keeps it from coming again.
+    pub(super) fn nothing_more(self, headers: &HeaderMap) -> Option<Response<ReplyBody>> {
+        let over = self == Self::Json(StreamFormat::Events) && Resume::of(headers) == Resume::Over;
+        over.then(|| {
+            let mut reply = Response::new(ReplyBody::empty());
+            *reply.status_mut() = StatusCode::NO_CONTENT;
+            reply
+        })
     }
 }
 
@@ -58,11 +67,19 @@ pub(super) struct Rule {
     pub content: Content,
     pub limits: CodecLimits,
     pub policy: Arc<Policy>,
+    /// Where a client that takes events has been.
+    pub resume: Resume,
 }
 
 impl Rule {
-    pub(super) fn of(plan: &MethodPlan, route: &Route, limits: &Limits) -> Self {
+    pub(super) fn of(
+        plan: &MethodPlan,
+        route: &Route,
+        limits: &Limits,
+        headers: &HeaderMap,
+    ) -> Self {
         Self {
+            resume: Resume::of(headers),
             codec: Arc::clone(&plan.codec),
             content: Content::of(plan),
             limits: codec_limits(limits),
@@ -78,6 +95,11 @@ impl Rule {
             ));
         };
         Printer::new(&self.codec, target, wire, self.limits).map_err(unprintable)
+    }
+
+    fn heartbeat(&self, format: StreamFormat) -> Option<Beat> {
+        let every = self.policy.sse.heartbeat;
+        (format == StreamFormat::Events && !every.is_zero()).then(|| Beat::new(every))
     }
 
     fn raw_body(&self, wire: &Bytes) -> Result<RawBody, Failure> {
@@ -103,9 +125,8 @@ pub(super) async fn begin(
         Shape::Json(format) => {
             let mut stream = MessageStream::new(rule, format, waits, messages);
             let first = std::future::poll_fn(|cx| stream.poll_written(cx)).await?;
-            reply
-                .headers_mut()
-                .insert(CONTENT_TYPE, format.content_type());
+            describe(&mut reply, format);
+            stream.beat = stream.rule.heartbeat(format);
             *reply.body_mut() = if stream.phase == Phase::Over {
                 ReplyBody::whole(first)
             } else {
@@ -124,6 +145,45 @@ pub(super) async fn begin(
         }
     }
     Ok(reply)
+}
+
+fn describe(reply: &mut Response<ReplyBody>, format: StreamFormat) {
+    let headers = reply.headers_mut();
+    headers.insert(CONTENT_TYPE, format.content_type());
+    if format == StreamFormat::Events {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        // nginx, and what follows it, would collect events otherwise.
+        headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
+    }
+}
+
+/// Signs of life while no message comes.
+#[derive(Debug)]
+struct Beat {
+    every: Duration,
+    timer: Pin<Box<Sleep>>,
+    waiting: bool,
+}
+
+impl Beat {
+    fn new(every: Duration) -> Self {
+        Self {
+            every,
+            timer: Box::pin(tokio::time::sleep(every)),
+            waiting: true,
+        }
+    }
+
+    /// Ready when nothing has been written for so long.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.waiting {
+            self.timer.as_mut().reset(after(Instant::now(), self.every));
+            self.waiting = true;
+        }
+        ready!(self.timer.as_mut().poll(cx));
+        self.waiting = false;
+        Poll::Ready(())
+    }
 }
 
 /// How long a stream may be silent, and until when it may last.
@@ -200,6 +260,8 @@ pub struct MessageStream {
     /// Gone at the end, so that the upstream's stream is.
     messages: Option<Messages>,
     framer: Framer,
+    /// Of events that have begun.
+    beat: Option<Beat>,
     job: Option<(Bytes, Printer)>,
     out: Vec<u8>,
     first: Option<Bytes>,
@@ -208,11 +270,13 @@ pub struct MessageStream {
 
 impl MessageStream {
     fn new(rule: Rule, format: StreamFormat, waits: Waits, messages: Messages) -> Self {
+        let events = Events::new(rule.resume, rule.policy.sse.retry);
         Self {
             rule,
             waits,
             messages: Some(messages),
-            framer: Framer::new(format),
+            framer: Framer::with_events(format, events),
+            beat: None,
             job: None,
             out: Vec::new(),
             first: None,
@@ -270,8 +334,16 @@ impl MessageStream {
                 }
                 Poll::Ready(Err(failure)) => return self.failed(failure),
                 Poll::Pending if !self.out.is_empty() => return Poll::Ready(Ok(self.take())),
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => return self.poll_beat(cx).map(Ok),
             }
+        }
+    }
+
+    /// A sign of life when it is time for one.
+    fn poll_beat(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {
+        match &mut self.beat {
+            Some(beat) => beat.poll(cx).map(|()| Bytes::from_static(HEARTBEAT)),
+            None => Poll::Pending,
         }
     }
 
@@ -332,7 +404,7 @@ impl MessageStream {
         let codec = Some(&*self.rule.codec);
         let mut status = Vec::with_capacity(128);
         status_json(failure, inner(&self.rule.policy), codec, &mut status);
-        self.framer.fail(&status, &mut self.out);
+        self.framer.fail(failure.code, &status, &mut self.out);
         self.end();
     }
 
@@ -343,6 +415,9 @@ impl MessageStream {
     }
 
     fn take(&mut self) -> Bytes {
+        if let Some(beat) = &mut self.beat {
+            beat.waiting = false;
+        }
         std::mem::take(&mut self.out).into()
     }
 }

@@ -1,8 +1,13 @@
-//! Streams of JSON documents: an array, or newline-delimited.
+//! Streams of JSON documents: an array, newline-delimited, or server-sent events.
 //!
-//! A stream that fails after it began says so in its last element: `{"error":{Status}}`.
+//! A stream that fails after it began says so in its last element: `{"error":{Status}}`, or an event
+//! of type `error`.
 
 use http::{HeaderMap, HeaderValue, header::ACCEPT};
+
+use crate::failure::GrpcCode;
+
+use super::events::Events;
 
 /// How a stream of messages is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,54 +16,45 @@ pub enum StreamFormat {
     JsonArray,
     /// One document a line.
     NdJson,
+    /// Server-sent events (WHATWG HTML §9.2), one document each.
+    Events,
 }
 
-/// The client takes events alone, which are not written yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this stream is sent as application/json or application/x-ndjson")]
-pub struct NotAcceptable;
-
 impl StreamFormat {
-    /// The format that `Accept` asks for: the one with the highest weight (RFC 9110 §12.5.1), the
-    /// array among equals, and the array for a client that asks for nothing we have, as a browser's
-    /// address bar does. Only `text/event-stream` and nothing else is refused: an `EventSource` would
-    /// not read the array.
-    ///
-    /// # Errors
-    /// See [`NotAcceptable`].
-    pub fn negotiate(headers: &HeaderMap) -> Result<Self, NotAcceptable> {
-        let mut asked = false;
-        let mut others = false;
-        let (mut array, mut lines) = (Weight::NONE, Weight::NONE);
+    /// The format that `Accept` asks for: the one with the highest weight (RFC 9110 §12.5.1), among
+    /// equals the one that is named most precisely, then the array. The array too for a client that
+    /// asks for nothing we have, as a browser's address bar does.
+    #[must_use]
+    pub fn negotiate(headers: &HeaderMap) -> Self {
+        let (mut array, mut lines, mut events) = (Weight::NONE, Weight::NONE, Weight::NONE);
         for value in headers.get_all(ACCEPT) {
             let text = String::from_utf8_lossy(value.as_bytes());
             for range in text.split(',').map(str::trim).filter(|r| !r.is_empty()) {
-                asked = true;
                 let (media, weight) = weigh(range);
-                match media.to_ascii_lowercase().as_str() {
-                    "application/json" => array = array.or(weight, 3),
-                    "application/x-ndjson" | "application/jsonl" | "application/ndjson" => {
-                        lines = lines.or(weight, 3);
-                    }
-                    "application/*" => {
-                        array = array.or(weight, 2);
-                        lines = lines.or(weight, 2);
-                    }
-                    "*/*" => {
-                        array = array.or(weight, 1);
-                        lines = lines.or(weight, 1);
-                    }
-                    "text/event-stream" => continue,
-                    _ => {}
+                let (of, specific): (&mut [&mut Weight], u8) =
+                    match media.to_ascii_lowercase().as_str() {
+                        "application/json" => (&mut [&mut array], 3),
+                        "application/x-ndjson" | "application/jsonl" | "application/ndjson" => {
+                            (&mut [&mut lines], 3)
+                        }
+                        "text/event-stream" => (&mut [&mut events], 3),
+                        "application/*" => (&mut [&mut array, &mut lines], 2),
+                        "text/*" => (&mut [&mut events], 2),
+                        "*/*" => (&mut [&mut array, &mut lines, &mut events], 1),
+                        _ => continue,
+                    };
+                for format in of {
+                    **format = format.or(weight, specific);
                 }
-                others |= weight > 0;
             }
         }
-        match lines.thousandths > array.thousandths {
-            true => Ok(Self::NdJson),
-            false if asked && !others => Err(NotAcceptable),
-            false => Ok(Self::JsonArray),
+        let mut best = (Self::JsonArray, array);
+        for (format, weight) in [(Self::NdJson, lines), (Self::Events, events)] {
+            if weight.thousandths > 0 && weight.beats(best.1) {
+                best = (format, weight);
+            }
         }
+        best.0
     }
 
     #[must_use]
@@ -66,6 +62,7 @@ impl StreamFormat {
         HeaderValue::from_static(match self {
             Self::JsonArray => "application/json",
             Self::NdJson => "application/x-ndjson",
+            Self::Events => "text/event-stream",
         })
     }
 }
@@ -94,6 +91,10 @@ impl Weight {
             self
         }
     }
+
+    fn beats(self, other: Self) -> bool {
+        (self.thousandths, self.specific) > (other.thousandths, other.specific)
+    }
 }
 
 /// A media range and its weight in thousandths; 1000 when there is none that can be read.
@@ -117,6 +118,8 @@ fn weigh(range: &str) -> (&str, u16) {
 #[derive(Debug)]
 pub struct Framer {
     format: StreamFormat,
+    /// What is told beside the documents, when they are events.
+    events: Events,
     /// No document has been written.
     first: bool,
     /// A document has been begun and not closed.
@@ -136,8 +139,15 @@ pub struct Opened {
 impl Framer {
     #[must_use]
     pub fn new(format: StreamFormat) -> Self {
+        Self::with_events(format, Events::default())
+    }
+
+    /// With events that go on from where a client has been.
+    #[must_use]
+    pub fn with_events(format: StreamFormat, events: Events) -> Self {
         Self {
             format,
+            events,
             first: true,
             inside: false,
             indent: false,
@@ -150,8 +160,10 @@ impl Framer {
         let mark = out.len();
         if !self.inside {
             self.indent = false;
-            if self.format == StreamFormat::JsonArray {
-                out.push(if self.first { b'[' } else { b',' });
+            match self.format {
+                StreamFormat::JsonArray => out.push(if self.first { b'[' } else { b',' }),
+                StreamFormat::Events => self.events.open(out),
+                StreamFormat::NdJson => {}
             }
         }
         Opened {
@@ -166,9 +178,12 @@ impl Framer {
             out.truncate(opened.mark);
             return;
         }
+        if !self.inside && self.format == StreamFormat::Events {
+            self.events.opened();
+        }
         self.first = false;
         self.inside = true;
-        if self.format == StreamFormat::NdJson {
+        if self.format != StreamFormat::JsonArray {
             self.join_lines(opened.start, out);
         }
     }
@@ -177,8 +192,10 @@ impl Framer {
     pub fn close(&mut self, opened: Opened, out: &mut Vec<u8>) {
         self.piece(opened, out);
         self.inside = false;
-        if self.format == StreamFormat::NdJson {
-            out.push(b'\n');
+        match self.format {
+            StreamFormat::JsonArray => {}
+            StreamFormat::NdJson => out.push(b'\n'),
+            StreamFormat::Events => out.extend_from_slice(b"\n\n"),
         }
     }
 
@@ -189,13 +206,20 @@ impl Framer {
 
     /// Ends the stream.
     pub fn finish(&mut self, out: &mut Vec<u8>) {
-        if self.format == StreamFormat::JsonArray {
-            out.extend_from_slice(if self.first { b"[]" } else { b"]" });
+        match self.format {
+            StreamFormat::JsonArray => {
+                out.extend_from_slice(if self.first { b"[]" } else { b"]" });
+            }
+            StreamFormat::NdJson => {}
+            StreamFormat::Events => self.events.finish(out),
         }
     }
 
-    /// Ends the stream with an error, given as the JSON of a `google.rpc.Status`.
-    pub fn fail(&mut self, status: &[u8], out: &mut Vec<u8>) {
+    /// Ends the stream with an error, given as the JSON of a `google.rpc.Status` and its code.
+    pub fn fail(&mut self, code: GrpcCode, status: &[u8], out: &mut Vec<u8>) {
+        if self.format == StreamFormat::Events {
+            return self.events.fail(code, status, out);
+        }
         let opened = self.open(out);
         out.extend_from_slice(b"{\"error\":");
         out.extend_from_slice(status);
@@ -227,7 +251,7 @@ impl Framer {
 mod tests {
     use super::*;
 
-    fn negotiate(accept: &[&str]) -> Result<StreamFormat, NotAcceptable> {
+    fn negotiate(accept: &[&str]) -> StreamFormat {
         let mut headers = HeaderMap::new();
         for value in accept {
             headers.append(ACCEPT, HeaderValue::from_str(value).unwrap());
@@ -237,36 +261,37 @@ mod tests {
 
     #[test]
     fn the_accept_header_chooses() {
-        use StreamFormat::{JsonArray, NdJson};
+        use StreamFormat::{Events, JsonArray, NdJson};
         for (accept, expected) in [
-            (&[][..], Ok(JsonArray)),
-            (&[""], Ok(JsonArray)),
-            (&["*/*"], Ok(JsonArray)),
-            (&["application/json"], Ok(JsonArray)),
-            (&["application/x-ndjson"], Ok(NdJson)),
-            (&["application/jsonl"], Ok(NdJson)),
-            (&["Application/X-NDJSON"], Ok(NdJson)),
-            (&["application/json, application/x-ndjson"], Ok(JsonArray)),
-            (
-                &["application/json;q=0.5, application/x-ndjson"],
-                Ok(NdJson),
-            ),
+            (&[][..], JsonArray),
+            (&[""], JsonArray),
+            (&["*/*"], JsonArray),
+            (&["application/json"], JsonArray),
+            (&["application/x-ndjson"], NdJson),
+            (&["application/jsonl"], NdJson),
+            (&["Application/X-NDJSON"], NdJson),
+            (&["application/json, application/x-ndjson"], JsonArray),
+            (&["application/json;q=0.5, application/x-ndjson"], NdJson),
             (
                 &["application/json;q=0.5", "application/x-ndjson; q=0.6"],
-                Ok(NdJson),
+                NdJson,
             ),
-            (&["application/x-ndjson;q=0.4, */*;q=0.5"], Ok(JsonArray)),
-            (&["application/x-ndjson;q=0.4, */*;q=0.1"], Ok(NdJson)),
-            (&["application/x-ndjson, */*;q=0.1"], Ok(NdJson)),
-            (&["application/x-ndjson;q=0, */*"], Ok(JsonArray)),
-            (&["text/html"], Ok(JsonArray)),
-            (&["text/event-stream, */*"], Ok(JsonArray)),
-            (&["text/event-stream, application/jsonl;q=0.1"], Ok(NdJson)),
-            (&["text/event-stream"], Err(NotAcceptable)),
-            (
-                &["text/event-stream;q=0.5, application/json;q=0"],
-                Err(NotAcceptable),
-            ),
+            (&["application/x-ndjson;q=0.4, */*;q=0.5"], JsonArray),
+            (&["application/x-ndjson;q=0.4, */*;q=0.1"], NdJson),
+            (&["application/x-ndjson, */*;q=0.1"], NdJson),
+            (&["application/x-ndjson, */*"], NdJson),
+            (&["application/x-ndjson;q=0, */*"], JsonArray),
+            (&["text/html"], JsonArray),
+            (&["text/html, */*;q=0.8"], JsonArray),
+            (&["text/event-stream"], Events),
+            (&["Text/Event-Stream; charset=utf-8"], Events),
+            (&["text/event-stream, */*"], Events),
+            (&["text/*"], Events),
+            (&["text/event-stream, application/json"], JsonArray),
+            (&["text/event-stream;q=0.9, application/json"], JsonArray),
+            (&["text/event-stream, application/jsonl;q=0.1"], Events),
+            (&["text/event-stream;q=0.5, application/json;q=0"], Events),
+            (&["text/event-stream;q=0"], JsonArray),
         ] {
             assert_eq!(negotiate(accept), expected, "{accept:?}");
         }
@@ -288,7 +313,7 @@ mod tests {
             framer.close(opened, &mut out);
         }
         match error {
-            Some(status) => framer.fail(status.as_bytes(), &mut out),
+            Some(status) => framer.fail(GrpcCode::NotFound, status.as_bytes(), &mut out),
             None => framer.finish(&mut out),
         }
         String::from_utf8(out).unwrap()
@@ -304,6 +329,14 @@ mod tests {
             "[{},{\"error\":{\"code\":14}}]"
         );
         assert_eq!(write(JsonArray, &[], Some("{}")), "[{\"error\":{}}]");
+        assert_eq!(
+            write(StreamFormat::Events, &["{}", "1"], None),
+            "id: 1\ndata: {}\n\nid: 2\ndata: 1\n\nid: 2/end\n\n"
+        );
+        assert_eq!(
+            write(StreamFormat::Events, &["{}"], Some("{\"code\":5}")),
+            "id: 1\ndata: {}\n\nevent: error\nid: 1/end\ndata: {\"code\":5}\n\n"
+        );
         assert_eq!(write(NdJson, &[], None), "");
         assert_eq!(write(NdJson, &["{}", "1"], None), "{}\n1\n");
         assert_eq!(
@@ -319,7 +352,7 @@ mod tests {
         let opened = framer.open(&mut out);
         framer.revoke(opened, &mut out);
         assert!(out.is_empty());
-        framer.fail(b"{}", &mut out);
+        framer.fail(GrpcCode::Internal, b"{}", &mut out);
         assert_eq!(out, b"[{\"error\":{}}]");
     }
 
@@ -328,5 +361,10 @@ mod tests {
         let pretty = "{\n  \"a b\": [\n    1,\n    \"x\\n  y\"\n  ]\n}";
         let line = write(StreamFormat::NdJson, &[pretty], None);
         assert_eq!(line, "{\"a b\": [1,\"x\\n  y\"]}\n");
+        let event = write(StreamFormat::Events, &[pretty], None);
+        assert!(
+            event.starts_with("id: 1\ndata: {\"a b\": [1,\"x\\n  y\"]}\n\n"),
+            "{event}"
+        );
     }
 }

@@ -62,7 +62,9 @@ fn crossing(name: &HeaderName) -> Crossing {
         | "tracestate"
         | "b3"
         | "x-cloud-trace-context"
-        | "grpc-trace-bin" => Crossing::Always,
+        | "grpc-trace-bin"
+        // Where a client that connects again wants its stream to go on.
+        | "last-event-id" => Crossing::Always,
         // `user-agent` is the transport's own in gRPC; the forwarded ones are written anew.
         "accept" | "expect" | "host" | "max-forwards" | "user-agent" | "x-forwarded-for"
         | "x-forwarded-host" | "x-forwarded-proto" | "x-server-timeout" => Crossing::Never,

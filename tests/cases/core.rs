@@ -5,6 +5,7 @@ use transom::codec::{CodecLimits, EncodeErrorKind, Target as JsonTarget};
 use transom::config::model::Policy;
 use transom::failure::{Failure, GrpcCode};
 use transom::live::{Live, Route, Target};
+use transom::protocol::events::{Events, Resume};
 use transom::protocol::rest;
 use transom::protocol::stream::{Framer, StreamFormat};
 use transom::route::{Lookup, RawPath};
@@ -242,11 +243,11 @@ fn answer(
             .collect::<Result<Vec<_>, _>>()
             .map(|p| p.concat());
     };
-    let not_acceptable = |e: transom::protocol::stream::NotAcceptable| {
-        Failure::client(e.to_string()).status(http::StatusCode::NOT_ACCEPTABLE)
-    };
-    let format = StreamFormat::negotiate(headers).map_err(not_acceptable)?;
-    let mut framer = Framer::new(format);
+    let format = StreamFormat::negotiate(headers);
+    let mut framer = Framer::with_events(
+        format,
+        Events::new(Resume::of(headers), route.policy.sse.retry),
+    );
     let mut out = Vec::new();
     let mut failure = ended.err();
     for (at, wire) in wires.iter().enumerate() {
@@ -271,7 +272,7 @@ fn answer(
                 Some(&plan.codec),
                 &mut status,
             );
-            framer.fail(&status, &mut out);
+            framer.fail(failure.code, &status, &mut out);
         }
         None => framer.finish(&mut out),
     }

@@ -106,22 +106,26 @@ impl Http1 {
     /// The body of a chunked reply whose head has been read.
     pub async fn chunks(&mut self) -> Vec<u8> {
         let mut whole = Vec::new();
-        loop {
-            let at = loop {
-                match find(&self.ahead, b"\r\n") {
-                    Some(at) => break at,
-                    None => assert!(self.fill().await, "a chunk's size"),
-                }
-            };
-            let line: Vec<u8> = self.ahead.drain(..at + 2).collect();
-            let size = std::str::from_utf8(&line[..at]).expect("size");
-            let size = usize::from_str_radix(size, 16).expect("size");
-            let chunk = self.exactly(size + 2).await;
-            if size == 0 {
-                return whole;
-            }
-            whole.extend_from_slice(&chunk[..size]);
+        while let Some(chunk) = self.chunk().await {
+            whole.extend_from_slice(&chunk);
         }
+        whole
+    }
+
+    /// The next chunk; `None` for the last one, which is empty.
+    pub async fn chunk(&mut self) -> Option<Vec<u8>> {
+        let at = loop {
+            match find(&self.ahead, b"\r\n") {
+                Some(at) => break at,
+                None => assert!(self.fill().await, "a chunk's size"),
+            }
+        };
+        let line: Vec<u8> = self.ahead.drain(..at + 2).collect();
+        let size = std::str::from_utf8(&line[..at]).expect("size");
+        let size = usize::from_str_radix(size, 16).expect("size");
+        let mut chunk = self.exactly(size + 2).await;
+        chunk.truncate(size);
+        (size > 0).then_some(chunk)
     }
 
     async fn exactly(&mut self, length: usize) -> Vec<u8> {

@@ -140,6 +140,11 @@ const DURATION: Shape = Shape::Duration {
     min: Duration::from_millis(1),
     max: DURATION_MAX,
 };
+/// For waits that `0s` turns off.
+const DURATION_OR_ZERO: Shape = Shape::Duration {
+    min: Duration::ZERO,
+    max: DURATION_MAX,
+};
 const MIB: u64 = 1024 * 1024;
 /// A gRPC message has a length of 32 bits; a quarter of that is beyond reason already.
 const BODY: Shape = Shape::Size {

@@ -1,7 +1,7 @@
 //! Keys of policy, in `defaults` and in each route.
 
 use super::cors::CORS;
-use super::{BODY, DURATION, Key, Section, Shape, key};
+use super::{BODY, DURATION, DURATION_OR_ZERO, Key, Section, Shape, key};
 
 const HEADERS: Shape = Shape::List(&Shape::Header);
 
@@ -16,6 +16,7 @@ const ERROR_FORMATS: &[&str] = &["status", "aip193", "problem"];
 
 /// Policy that means something for transcoded routes alone.
 pub const TRANSCODING_POLICY: &[&str] = &[
+    "sse",
     "json",
     "unknown_query",
     "unknown_fields",
@@ -42,6 +43,7 @@ pub const POLICY: &[Key] = &[
         DURATION,
         "How long a stream may live. Default: as long as it likes.",
     ),
+    key("sse", Shape::Section(&SSE), "Server-sent events."),
     key(
         "json",
         Shape::Section(&JSON),
@@ -93,6 +95,25 @@ pub const POLICY: &[Key] = &[
     )
     .default("off"),
 ];
+
+pub static SSE: Section = Section {
+    name: "sse",
+    about: "Server-sent events, for clients that accept `text/event-stream`.",
+    groups: &[&[
+        key(
+            "heartbeat",
+            DURATION_OR_ZERO,
+            "A comment is sent after such a silence; 0s is never.",
+        )
+        .default("15s"),
+        key(
+            "retry",
+            DURATION,
+            "How long a client is told to wait before it connects again. Default: it is told nothing.",
+        ),
+    ]],
+    exactly_one: &[],
+};
 
 pub static ERRORS: Section = Section {
     name: "errors",

@@ -20,6 +20,13 @@ pub fn policy(section: &Section<'_, '_>, base: &Policy) -> Policy {
     if let Some(max) = duration("stream_max") {
         policy.stream_max = Some(max);
     }
+    if let Some(sse) = section.section("sse") {
+        let duration = |name| sse.field(name).and_then(|f| f.duration());
+        if let Some(heartbeat) = duration("heartbeat") {
+            policy.sse.heartbeat = heartbeat;
+        }
+        policy.sse.retry = duration("retry").or(policy.sse.retry);
+    }
     if let Some(json) = section.section("json") {
         let set = |name, flag: &mut bool| {
             if let Some(value) = json.field(name).and_then(|f| f.bool()) {
