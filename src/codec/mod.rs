@@ -1,6 +1,7 @@
 //! JSON text to protobuf wire bytes and back, driven by tables compiled from a [`Schema`] and one set
 //! of [`JsonOptions`]. No tree of values either way; work is done in slices with resumable state.
 
+mod decimal;
 mod json_in;
 mod json_out;
 mod lexer;

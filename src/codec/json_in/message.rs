@@ -3,9 +3,9 @@
 use super::frame::{FrameKind, Stage};
 use super::value::{Put, put_short_number};
 use super::{Cx, Encoder, Flow, Outcome, Result, Str};
-use crate::codec::scalar;
 use crate::codec::tables::{FieldTable, MessageTable, NONE, Shape};
 use crate::codec::wire;
+use crate::codec::{decimal, scalar};
 use crate::schema::{FieldIndex, FieldRef, Kind, MessageId};
 
 /// A member that is no field, and is skipped.
@@ -342,7 +342,7 @@ impl Encoder {
     fn short_numbers(&mut self, cx: &Cx<'_>, field: &FieldTable) -> Result<()> {
         while self.pos < self.stop && cx.json.get(self.pos) == Some(&b',') {
             self.reserve(64);
-            let Some((number, end)) = scalar::short_number(cx.json, self.pos + 1) else {
+            let Some((number, end)) = decimal::short_number(cx.json, self.pos + 1) else {
                 break;
             };
             if !put_short_number(&mut self.wire, number, field, Put::Packed) {

@@ -2,7 +2,8 @@
 
 use super::frame::FrameKind;
 use super::{Cx, Encoder, Outcome, Result, Str};
-use crate::codec::scalar::{self, NumberError, Short};
+use crate::codec::decimal::{self, Short};
+use crate::codec::scalar::{self, NumberError};
 use crate::codec::tables::{FieldTable, Form};
 use crate::codec::{EncodeError, lexer, well_known, wire};
 use crate::schema::{EnumId, Kind, MessageId};
@@ -55,7 +56,7 @@ impl Encoder {
             Kind::String | Kind::Bytes => return self.text_value(cx, b, field, put, base),
             _ => match b {
                 b'-' | b'0'..=b'9' => {
-                    if let Some((number, end)) = scalar::short_number(cx.json, self.pos)
+                    if let Some((number, end)) = decimal::short_number(cx.json, self.pos)
                         && put_short_number(&mut self.wire, number, field, put)
                     {
                         self.pos = end;
@@ -407,7 +408,7 @@ pub(in crate::codec) fn put_number(
     Ok(())
 }
 
-/// Writes a short number; `false` if it is not of the field's range.
+/// Writes a short number; `false` if it is not of the field's range, or not easily told.
 #[inline]
 pub(super) fn put_short_number(
     out: &mut Vec<u8>,
@@ -417,7 +418,17 @@ pub(super) fn put_short_number(
 ) -> bool {
     let n = match (number, field.kind) {
         (number, Kind::Double) => {
-            put_fixed64(out, number.double().to_bits(), field, put);
+            let Some(value) = number.double() else {
+                return false;
+            };
+            put_fixed64(out, value.to_bits(), field, put);
+            return true;
+        }
+        (number, Kind::Float) => {
+            let Some(value) = number.float() else {
+                return false;
+            };
+            put_fixed32(out, value.to_bits(), field, put);
             return true;
         }
         (Short::Integer(n), _) => n,
