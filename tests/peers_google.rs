@@ -62,7 +62,7 @@ struct Site {
 }
 
 impl Site {
-    fn new() -> Self {
+    fn new(folders: &[&str], routes: &Value) -> Self {
         let package = Path::new(env!("CARGO_MANIFEST_DIR")).join(".peers/google-proto-files");
         assert!(
             package.is_dir(),
@@ -72,17 +72,24 @@ impl Site {
         let site = Self {
             folder: tempfile::tempdir().expect("a folder"),
         };
-        for folder in FOLDERS {
+        for folder in folders {
             copy(&package.join(folder), &site.protos().join(folder));
         }
         let operations = "google/cloud/extended_operations.proto";
-        let to = site.protos().join(operations);
-        std::fs::copy(package.join(operations), to).expect("a copy");
+        if let Some(cloud) = site
+            .protos()
+            .join(operations)
+            .parent()
+            .filter(|p| p.is_dir())
+        {
+            let to = cloud.join("extended_operations.proto");
+            std::fs::copy(package.join(operations), to).expect("a copy");
+        }
         let config = json!({
             "listeners": [{ "address": "127.0.0.1:0" }],
             "descriptors": [{ "protos": "protos" }],
             "upstreams": { "google": { "endpoints": ["127.0.0.1:${UPSTREAM:-1}"] } },
-            "routes": [{ "services": PACKAGES.map(|p| format!("{p}.*")), "upstream": "google" }],
+            "routes": routes,
         });
         std::fs::write(site.config(), config.to_string()).expect("the config");
         site
@@ -129,7 +136,13 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-static SITE: LazyLock<Site> = LazyLock::new(Site::new);
+static SITE: LazyLock<Site> = LazyLock::new(|| {
+    let services = PACKAGES.map(|p| format!("{p}.*"));
+    Site::new(
+        &FOLDERS,
+        &json!([{ "services": services, "upstream": "google" }]),
+    )
+});
 
 static BUILT: LazyLock<Built> = LazyLock::new(|| {
     let config = SITE.load(None);
@@ -238,6 +251,54 @@ fn every_annotation_is_a_route_or_is_named_among_those_left_out() {
         let why = "bidirectional streaming is not served over REST yet";
         assert_eq!(row["why"], why, "{row}");
     }
+}
+
+/// Two methods of BigQueryRead, and others of BigQueryWrite, have rules of one shape.
+#[test]
+fn annotations_that_clash_are_named_and_can_be_left_out() {
+    let folders = ["google/cloud/bigquery/storage/v1"];
+    let storage = "google.cloud.bigquery.storage.v1";
+    let clashing = Site::new(
+        &folders,
+        &json!([{ "services": [format!("{storage}.*")], "upstream": "google" }]),
+    );
+    let (code, text) = clashing.command(&["check"]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.ends_with("4 errors\n"), "{text}");
+    let named = format!(
+        "{storage}.BigQueryRead/SplitReadStream matches the same requests as the rule of \
+         {storage}.BigQueryRead/ReadRows"
+    );
+    let out = format!("`exclude: [{storage}.BigQueryRead/SplitReadStream]`");
+    assert!(text.contains(&named) && text.contains(&out), "{text}");
+
+    let written = Site::new(
+        &folders,
+        &json!([
+            {
+                "services": [format!("{storage}.*")],
+                "exclude": [
+                    format!("{storage}.BigQueryRead/SplitReadStream"),
+                    format!("{storage}.BigQueryWrite/CreateWriteStream"),
+                ],
+                "upstream": "google"
+            },
+            {
+                "custom": { "kind": "POST", "path": "/v1/{name=projects/*/datasets/*/tables/*/streams/*}" },
+                "rpc": format!("{storage}.BigQueryWrite/FinalizeWriteStream"),
+                "body": "*",
+                "override": true,
+                "upstream": "google"
+            }
+        ]),
+    );
+    let (code, text) = written.command(&["check"]);
+    assert_eq!(code, Some(0), "{text}");
+    let url = "/v1/projects/p/datasets/d/tables/t/streams/s";
+    let (code, text) = written.command(&["explain", "POST", url]);
+    assert_eq!(code, Some(0), "{text}");
+    let wins = format!("goes to {storage}.BigQueryWrite/FinalizeWriteStream");
+    assert!(text.contains(&wins), "{text}");
 }
 
 #[test]

@@ -248,6 +248,7 @@ impl Config {
                         pattern: "*".into(),
                         place: Arc::clone(&place),
                     }],
+                    excluded: Vec::new(),
                 },
                 upstream,
                 hosts: Vec::new(),

@@ -99,7 +99,11 @@ pub struct Route {
 pub enum Matcher {
     /// Every `google.api.http` annotation of the services whose full name matches one of the globs
     /// (`gamehub.v1.*`).
-    Services { globs: Vec<Glob> },
+    Services {
+        globs: Vec<Glob>,
+        /// Methods of theirs that are left out.
+        excluded: Vec<Excluded>,
+    },
     /// An HTTP rule for one method.
     Rpc {
         rule: HttpRule,
@@ -108,8 +112,8 @@ pub enum Matcher {
         method: Box<str>,
         /// Takes the place of an annotation of the same shape.
         overrides: bool,
-        /// Of the template text, for errors.
-        rule_place: Place,
+        /// Of the rule and of each additional binding, for errors.
+        places: Vec<RulePlaces>,
         /// Of the method's name.
         rpc_place: Place,
     },
@@ -123,7 +127,26 @@ pub struct SelectorRule {
     /// The method, `gamehub.v1.Catalogue.GetGame`.
     pub selector: Box<str>,
     pub rule: HttpRule,
-    /// Of the rule in its file.
+    /// Of the rule and of each additional binding, in their file.
+    pub places: Vec<RulePlaces>,
+    /// Of the selector.
+    pub place: Place,
+}
+
+/// Where the parts of an HTTP rule stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RulePlaces {
+    pub template: Place,
+    pub body: Option<Place>,
+    pub response_body: Option<Place>,
+}
+
+/// A method that a `services` route leaves out.
+#[derive(Clone, Debug)]
+pub struct Excluded {
+    /// `gamehub.v1.Moderation`
+    pub service: Box<str>,
+    pub method: Box<str>,
     pub place: Place,
 }
 

@@ -75,11 +75,12 @@ fn selector_rule(section: &Section<'_, '_>) -> Option<SelectorRule> {
     let field = section.field("selector")?;
     let selector = field.text()?;
     field.parse(scalar::selector)?;
-    let (rule, place) = rule?;
+    let (rule, places) = rule?;
     Some(SelectorRule {
         selector: selector.into(),
         rule,
-        place,
+        places,
+        place: field.place(),
     })
 }
 

@@ -286,6 +286,12 @@ impl Sources {
                         .at(&n.place)
                 });
                 self.report.diagnostics.extend(notes);
+                // What only unread descriptors could tell of may well be there.
+                let sure = self.unread.is_empty();
+                let warnings = live.warnings.iter().filter(|_| sure);
+                let warnings =
+                    warnings.map(|w| Diagnostic::warning(&*w.message).at(&w.place).help(w.help));
+                self.report.diagnostics.extend(warnings);
                 Some(live)
             }
             Err(errors) => {
@@ -306,7 +312,7 @@ impl Sources {
         let names: Vec<_> = names.map(|u| format!("`{}`", u.name)).collect();
         let unread = format!("descriptors of {} are not at hand", names.join(", "));
         let report = &mut self.unchecked;
-        let mut left_out = |place: &Place, what: String| {
+        let mut left_out = |place: &str, what: String| {
             let message = format!("{what} could not be checked in full: {unread}");
             report.push(
                 Diagnostic::error(message)
@@ -317,12 +323,13 @@ impl Sources {
         let known = |glob: &Glob| any_service(schema, &glob.pattern);
         let mut partial = config.clone();
         partial.routes.retain_mut(|route| match &mut route.matcher {
-            Matcher::Services { globs } => {
+            Matcher::Services { globs, excluded } => {
                 for glob in globs.iter() {
                     let what = format!("services `{}`", glob.pattern);
                     left_out(&glob.place, what);
                 }
                 globs.retain(known);
+                excluded.retain(|e| schema.find_service(&e.service).is_some());
                 !globs.is_empty()
             }
             Matcher::Rpc {

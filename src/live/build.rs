@@ -10,7 +10,7 @@ use crate::schema::{Schema, StreamKind};
 use crate::transcode::{MethodPlan, RulePart};
 
 use super::mount::{Mount, Mounts, Origin};
-use super::{BuildError, Live, Note, Route, Target};
+use super::{BuildError, Live, Note, Route, Target, Warning};
 
 pub(super) fn build(
     config: &Config,
@@ -43,7 +43,8 @@ pub(super) fn build(
     let paths = config.routes.iter().filter_map(Entry::path);
     entries.extend(paths);
 
-    let (table, entries) = match table(entries, &mut notes) {
+    let mut warnings = Vec::new();
+    let (table, entries) = match table(entries, &mut notes, &mut warnings) {
         Ok(done) => done,
         Err(conflicts) => {
             errors.extend(conflicts);
@@ -59,6 +60,7 @@ pub(super) fn build(
         schema: Arc::clone(&schema),
         codec,
         notes,
+        warnings,
         upstreams: config.upstreams.clone().into(),
         defaults: Arc::clone(&config.defaults),
         limits: config.limits.clone(),
@@ -103,16 +105,14 @@ fn plan(
         (plan, template)
     });
     built.map_err(|faults| {
-        let of_config = matches!(mount.origin, Origin::Config { .. });
         let error = |fault: crate::transcode::PlanError| {
-            // A config rule's template has a place of its own; its other keys are the route's.
-            let in_template = matches!(fault.part, RulePart::Template | RulePart::Variable(_));
-            let place = match of_config && !in_template {
-                true => &mount.route.place,
-                false => &mount.place,
-            };
+            let part = mount.places.and_then(|places| match fault.part {
+                RulePart::Body => places.body.as_ref(),
+                RulePart::ResponseBody => places.response_body.as_ref(),
+                RulePart::Method | RulePart::Template | RulePart::Variable(_) => None,
+            });
             BuildError {
-                place: Arc::clone(place),
+                place: Arc::clone(part.unwrap_or(&mount.place)),
                 message: fault.to_string(),
                 help: fault.help,
             }
@@ -190,6 +190,30 @@ impl<'a> Entry<'a> {
         }
     }
 
+    /// `GET /v1/games/*`
+    fn shape(&self) -> String {
+        match &self.shape {
+            Shape::Rule {
+                method, template, ..
+            } => format!("{method} {}", template.shape()),
+            Shape::Path(_) => String::new(),
+        }
+    }
+
+    /// Whether two rules of one shape do the same for every request.
+    fn same_as(&self, other: &Self) -> bool {
+        let parts = |entry: &'_ Self| match &entry.shape {
+            Shape::Rule { plan, template, .. } => Some((
+                (Arc::clone(&plan.service), Arc::clone(&plan.method)),
+                template.clone(),
+                (plan.body, plan.response),
+            )),
+            Shape::Path(_) => None,
+        };
+        let same_route = std::ptr::eq(self.config, other.config);
+        same_route && parts(self).is_some() && parts(self) == parts(other)
+    }
+
     fn origin(&self) -> Option<Origin> {
         match &self.shape {
             Shape::Rule { origin, .. } => Some(*origin),
@@ -221,38 +245,67 @@ impl<'a> Entry<'a> {
 
 /// The table, and the entries that are in it by id: without those that a config rule overrides.
 fn table<'a>(
-    entries: Vec<Entry<'a>>,
+    mut entries: Vec<Entry<'a>>,
     notes: &mut Vec<Note>,
+    warnings: &mut Vec<Warning>,
 ) -> Result<(Table, Vec<Entry<'a>>), Vec<BuildError>> {
-    let conflicts = match assemble(&entries) {
-        Ok(table) => return Ok((table, entries)),
-        Err(conflicts) => conflicts,
-    };
-    let mut overridden = HashSet::new();
-    let mut errors = Vec::new();
-    for conflict in &conflicts {
-        match loser(&entries, conflict) {
-            Some((lost, note)) => {
-                if overridden.insert(lost) {
-                    notes.push(note);
-                }
+    let mut winners = HashSet::new();
+    // A conflict names two of a shape, and there may be more: each round takes some away.
+    loop {
+        let conflicts = match assemble(&entries) {
+            Ok(table) => {
+                warnings.extend(idle_overrides(&entries, &winners));
+                return Ok((table, entries));
             }
-            None => errors.push(conflict_error(&entries, conflict)),
+            Err(conflicts) => conflicts,
+        };
+        let mut lost = HashSet::new();
+        for conflict in &conflicts {
+            if let Some((loser, by, note)) = loser(&entries, conflict)
+                && lost.insert(loser)
+            {
+                notes.push(note);
+                winners.extend(entries.get(by).map(|e| Arc::clone(&e.place)));
+            }
+        }
+        if lost.is_empty() {
+            let told = conflicts.iter().map(|c| conflict_error(&entries, c));
+            return Err(told.collect());
+        }
+        let mut index = 0;
+        entries.retain(|_| {
+            index += 1;
+            !lost.contains(&(index - 1))
+        });
+    }
+}
+
+/// The rules that are written to override and have nothing to.
+fn idle_overrides(entries: &[Entry<'_>], winners: &HashSet<model::Place>) -> Vec<Warning> {
+    let overrides = |e: &&Entry<'_>| e.origin() == Some(Origin::Config { overrides: true });
+    // One that has bindings overrides with any of them.
+    let mut routes: Vec<(&model::Place, &Entry<'_>, bool)> = Vec::new();
+    for entry in entries.iter().filter(overrides) {
+        let wins = winners.contains(&entry.place);
+        match routes
+            .last_mut()
+            .filter(|(r, ..)| **r == entry.config.place)
+        {
+            Some((.., won)) => *won |= wins,
+            None => routes.push((&entry.config.place, entry, wins)),
         }
     }
-    if !errors.is_empty() {
-        return Err(errors);
-    }
-    let mut index = 0;
-    let mut kept = entries;
-    kept.retain(|_| {
-        index += 1;
-        !overridden.contains(&(index - 1))
-    });
-    match assemble(&kept) {
-        Ok(table) => Ok((table, kept)),
-        Err(conflicts) => Err(conflicts.iter().map(|c| conflict_error(&kept, c)).collect()),
-    }
+    let idle = routes.into_iter().filter(|(.., won)| !won);
+    let warning = |(_, entry, _): (&model::Place, &Entry<'_>, bool)| Warning {
+        place: Arc::clone(&entry.place),
+        message: format!(
+            "`override: true` overrides nothing: no annotation has the shape {}",
+            entry.shape()
+        )
+        .into(),
+        help: "leave it out, or make the path the annotation's; names of variables don't matter",
+    };
+    idle.map(warning).collect()
 }
 
 fn assemble(entries: &[Entry<'_>]) -> Result<Table, Vec<Conflict>> {
@@ -264,26 +317,33 @@ fn assemble(entries: &[Entry<'_>]) -> Result<Table, Vec<Conflict>> {
     builder.build()
 }
 
-/// Which of two rules of the same shape gives way, when one is written to take the other's place.
-fn loser(entries: &[Entry<'_>], conflict: &Conflict) -> Option<(usize, Note)> {
+/// Which of two rules of the same shape gives way to which, when one is written to take the other's
+/// place, or a method has one rule twice.
+fn loser(entries: &[Entry<'_>], conflict: &Conflict) -> Option<(usize, usize, Note)> {
     if conflict.kind != ConflictKind::SameRequests {
         return None;
     }
     let (a, b) = (conflict.routes.0.0 as usize, conflict.routes.1.0 as usize);
     let winner = Some(Origin::Config { overrides: true });
     let (first, second) = (entries.get(a)?, entries.get(b)?);
-    let (lost, lost_entry, by) = match (first.origin(), second.origin()) {
-        (w, Some(Origin::Service)) if w == winner => (b, second, first),
-        (Some(Origin::Service), w) if w == winner => (a, first, second),
+    let (lost, lost_entry, by, by_entry) = match (first.origin(), second.origin()) {
+        (w, Some(Origin::Service)) if w == winner => (b, second, a, first),
+        (Some(Origin::Service), w) if w == winner => (a, first, b, second),
+        (Some(Origin::Service), Some(Origin::Service)) if first.same_as(second) => {
+            (b, second, a, first)
+        }
         _ => return None,
     };
     let note = Note {
         place: Arc::clone(&lost_entry.place),
         method: lost_entry.what().into(),
         rule: (&*conflict.shape).into(),
-        message: format!("overridden at {}", by.place).into(),
+        message: match by_entry.origin() == winner {
+            true => format!("overridden at {}", by_entry.place).into(),
+            false => "the method has the same rule twice".into(),
+        },
     };
-    Some((lost, note))
+    Some((lost, by, note))
 }
 
 fn conflict_error(entries: &[Entry<'_>], conflict: &Conflict) -> BuildError {
@@ -303,25 +363,31 @@ fn conflict_error(entries: &[Entry<'_>], conflict: &Conflict) -> BuildError {
         }
         ConflictKind::Overlaps { .. } => {
             let help = "put a literal in place of one of the wildcards";
-            (conflict.to_string(), help)
+            (conflict.to_string(), help.to_owned())
         }
     };
     BuildError {
         place: Arc::clone(&conflict.second),
         message,
-        help: Some(help.into()),
+        help: Some(help),
     }
 }
 
-fn conflict_help(first: Option<&Entry<'_>>, second: Option<&Entry<'_>>) -> &'static str {
-    match [first, second].map(|e| e.and_then(Entry::origin)) {
+fn conflict_help(first: Option<&Entry<'_>>, second: Option<&Entry<'_>>) -> String {
+    let help = match [first, second].map(|e| e.and_then(Entry::origin)) {
         [Some(Origin::Service), Some(Origin::Config { .. })]
         | [Some(Origin::Config { .. }), Some(Origin::Service)] => {
             "`override: true` on the config's route puts it in the annotation's place"
         }
         [Some(Origin::Service), Some(Origin::Service)] => {
-            "change one of the annotations, or mount the services with different `hosts`"
+            let out = second.map(Entry::what).unwrap_or_default();
+            return format!(
+                "`exclude: [{out}]` on the `services` route leaves that method out; a route of the \
+                 config with `override: true` takes the place of both; a `rules` file gives methods \
+                 other paths"
+            );
         }
         _ => "remove one of them, or give them different `hosts`",
-    }
+    };
+    help.to_owned()
 }

@@ -29,6 +29,8 @@ pub struct Live {
     pub codec: Arc<Codec>,
     /// What was left out of the table, and why; not errors.
     pub notes: Vec<Note>,
+    /// What doesn't do what its author may think.
+    pub warnings: Vec<Warning>,
     pub upstreams: Arc<[Upstream]>,
     /// For requests that no route takes.
     pub defaults: Arc<Policy>,
@@ -70,6 +72,15 @@ pub struct Note {
     pub message: Box<str>,
 }
 
+/// Something in the config that has no effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    pub place: Place,
+    pub message: Box<str>,
+    /// What to do about it.
+    pub help: &'static str,
+}
+
 /// Why a generation can't be built; one for each fault found.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{place}: {message}")]
@@ -94,7 +105,7 @@ impl Matcher {
     #[must_use]
     pub fn is_known(&self, schema: &Schema) -> bool {
         match self {
-            Self::Services { globs } => {
+            Self::Services { globs, .. } => {
                 globs.iter().any(|g| mount::any_service(schema, &g.pattern))
             }
             Self::Rpc {

@@ -3,7 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::config::model::{Config, Glob, Matcher, Place, Route, SelectorRule};
+use crate::config::model::{
+    Config, Excluded, Glob, Matcher, Place, Route, RulePlaces, SelectorRule,
+};
 use crate::schema::{HttpRule, Method, MethodRef, Schema, Service};
 use crate::transcode::nearest;
 
@@ -18,6 +20,8 @@ pub(super) struct Mount<'a> {
     pub origin: Origin,
     /// Where the rule is written.
     pub place: Place,
+    /// Where its parts are, for a rule of a file of ours.
+    pub places: Option<&'a RulePlaces>,
 }
 
 /// Who wrote a rule.
@@ -48,9 +52,11 @@ impl<'a> Mounts<'a> {
         let mut mounted = HashMap::new();
         for route in &config.routes {
             match &route.matcher {
-                Matcher::Services { globs } => {
-                    for service in found.expand(schema, globs) {
-                        found.service(route, service, &selected, &mut mounted);
+                Matcher::Services { globs, excluded } => {
+                    let services = found.expand(schema, globs);
+                    found.check_excluded(schema, excluded, &services);
+                    for service in services {
+                        found.service(route, service, &selected, excluded, &mut mounted);
                     }
                 }
                 Matcher::Rpc {
@@ -58,14 +64,14 @@ impl<'a> Mounts<'a> {
                     service,
                     method,
                     overrides,
-                    rule_place,
+                    places,
                     rpc_place,
                 } => {
                     let origin = Origin::Config {
                         overrides: *overrides,
                     };
                     match find(schema, service, method) {
-                        Ok(method) => found.rule(route, method, rule, origin, rule_place),
+                        Ok(method) => found.rule(route, method, (rule, places), origin),
                         Err((message, help)) => found.error(rpc_place, message, help),
                     }
                 }
@@ -75,9 +81,9 @@ impl<'a> Mounts<'a> {
         found
     }
 
-    fn error(&mut self, place: &Place, message: impl Into<String>, help: Option<String>) {
+    fn error(&mut self, place: &str, message: impl Into<String>, help: Option<String>) {
         self.errors.push(BuildError {
-            place: Arc::clone(place),
+            place: Arc::from(place),
             message: message.into(),
             help,
         });
@@ -126,6 +132,7 @@ impl<'a> Mounts<'a> {
         route: &'a Route,
         service: &'a Service,
         selected: &HashMap<&'a str, &'a SelectorRule>,
+        excluded: &[Excluded],
         mounted: &mut HashMap<(&'a str, Vec<&'a crate::route::HostPattern>), &'a Place>,
     ) {
         let hosts: Vec<_> = route.hosts.iter().collect();
@@ -140,41 +147,92 @@ impl<'a> Mounts<'a> {
         for method in &service.methods {
             let reference = MethodRef { service, method };
             let selector = format!("{}.{}", service.full_name, method.name);
-            if let Some(rule) = selected.get(selector.as_str()) {
-                self.rule(route, reference, &rule.rule, Origin::Service, &rule.place);
-            } else if let Some(rule) = &method.http {
-                let place = annotation_place(service, method);
-                self.rule(route, reference, rule, Origin::Service, &place);
-            } else {
-                self.notes.push(Note {
-                    place: annotation_place(service, method),
-                    method: format!("{}/{}", service.full_name, method.name).into(),
-                    rule: "".into(),
-                    message: "has no HTTP rule".into(),
-                });
+            let selected = selected.get(selector.as_str());
+            let rule = selected.map(|s| &s.rule).or(method.http.as_ref());
+            let left_out = excluded.iter().find(|e| e.is(service, method));
+            if let (None, Some(rule)) = (left_out, rule) {
+                match selected {
+                    Some(own) => self.rule(route, reference, (rule, &own.places), Origin::Service),
+                    None => self.annotation(route, reference, rule),
+                }
+                continue;
+            }
+            self.notes.push(Note {
+                place: annotation_place(service, method),
+                method: format!("{}/{}", service.full_name, method.name).into(),
+                rule: rule.map(rule_text).unwrap_or_default().into(),
+                message: match left_out {
+                    Some(by) => format!("excluded at {}", by.place).into(),
+                    None => "has no HTTP rule".into(),
+                },
+            });
+        }
+    }
+
+    fn check_excluded(&mut self, schema: &Schema, excluded: &[Excluded], services: &[&Service]) {
+        for one in excluded {
+            let Excluded {
+                service,
+                method,
+                place,
+            } = one;
+            match find(schema, service, method) {
+                Err((message, help)) => self.error(place, message, help),
+                Ok(_) if services.iter().any(|s| *s.full_name == **service) => {}
+                Ok(_) => {
+                    let message = format!("`services` of this route doesn't match {service}");
+                    self.error(place, message, Some("so nothing is excluded by it".into()));
+                }
             }
         }
     }
 
-    /// The rule and its additional bindings.
+    /// A rule of one of our files, and its additional bindings.
     fn rule(
         &mut self,
         route: &'a Route,
         method: MethodRef<'a>,
-        rule: &'a HttpRule,
+        (rule, places): (&'a HttpRule, &'a [RulePlaces]),
         origin: Origin,
-        place: &Place,
     ) {
-        for rule in std::iter::once(rule).chain(&rule.additional_bindings) {
+        let rules = std::iter::once(rule).chain(&rule.additional_bindings);
+        for (rule, places) in rules.zip(places) {
             self.mounts.push(Mount {
                 route,
                 method,
                 rule,
                 origin,
-                place: Arc::clone(place),
+                place: Arc::clone(&places.template),
+                places: Some(places),
             });
         }
     }
+
+    /// The rule of an annotation, and its additional bindings.
+    fn annotation(&mut self, route: &'a Route, method: MethodRef<'a>, rule: &'a HttpRule) {
+        let place = annotation_place(method.service, method.method);
+        for rule in std::iter::once(rule).chain(&rule.additional_bindings) {
+            self.mounts.push(Mount {
+                route,
+                method,
+                rule,
+                origin: Origin::Service,
+                place: Arc::clone(&place),
+                places: None,
+            });
+        }
+    }
+}
+
+impl Excluded {
+    fn is(&self, service: &Service, method: &Method) -> bool {
+        *self.service == *service.full_name && *self.method == *method.name
+    }
+}
+
+/// `GET /v1/games/{game_id}`
+fn rule_text(rule: &HttpRule) -> String {
+    format!("{} {}", rule.pattern.method, rule.pattern.template)
 }
 
 /// gRPC's own services, which every schema has: no glob means them.

@@ -2,6 +2,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
+use crate::config::model::RulePlaces;
 use crate::config::{self, Syntax};
 use crate::route::{Lookup, RawPath};
 use crate::schema::{HttpPattern, HttpRule, SchemaBuilder, compile};
@@ -115,7 +116,12 @@ fn selector(selector: &str, text: &str) -> SelectorRule {
             response_body: "".into(),
             additional_bindings: Vec::new(),
         },
-        place: "api.yaml:4:5".into(),
+        places: vec![RulePlaces {
+            template: "api.yaml:4:5".into(),
+            body: None,
+            response_body: None,
+        }],
+        place: "api.yaml:3:17".into(),
     }
 }
 
@@ -222,7 +228,7 @@ fn unknown_rpcs_and_faulty_rules_are_all_told() {
          transom.yaml:8:21: no descriptor has a service \"shop.v1.Gmes\" [did you mean \"shop.v1.Games\"?]\n\
          transom.yaml:9:12: GET /c/{gme_id} of shop.v1.Games/GetGame: path variable {gme_id}: \
          shop.v1.GetGameRequest has no field \"gme_id\" [did you mean \"game_id\"?]\n\
-         transom.yaml:10:7: POST /d of shop.v1.Games/CreateGame: body: \
+         transom.yaml:10:54: POST /d of shop.v1.Games/CreateGame: body: \
          shop.v1.CreateGameRequest has no field \"gam\" [did you mean \"game\"?]\n"
     );
 }
@@ -258,9 +264,9 @@ fn selectors_of_nothing_are_errors() {
                 selector("x", "GET /y")
             ]
         ),
-        "api.yaml:4:5: selector: service shop.v1.Games has no method \"GetGme\" \
+        "api.yaml:3:17: selector: service shop.v1.Games has no method \"GetGme\" \
          [did you mean \"GetGame\"?]\n\
-         api.yaml:4:5: selector: \"x\" is not a full method name\n"
+         api.yaml:3:17: selector: \"x\" is not a full method name\n"
     );
 }
 
@@ -300,6 +306,132 @@ fn two_config_rules_of_one_shape_are_an_error_even_with_override() {
     assert!(
         told.contains("transom.yaml:7:12") && told.contains("transom.yaml:8:12"),
         "{told}"
+    );
+}
+
+/// Three methods of one shape, and one whose rule stands twice.
+const CLASHING: &str = r#"syntax = "proto3";
+package clash.v1;
+import "google/api/annotations.proto";
+service Streams {
+  rpc Read(M) returns (M) { option (google.api.http) = { get: "/v1/{name=streams/*}" }; }
+  rpc Split(M) returns (M) { option (google.api.http) = { get: "/v1/{other=streams/*}" }; }
+  rpc Peek(M) returns (M) { option (google.api.http) = { get: "/v1/streams/*" }; }
+  rpc Twice(M) returns (M) {
+    option (google.api.http) = {
+      get: "/v1/{name=twice/*}"
+      additional_bindings { get: "/v1/{name=twice/*}" }
+    };
+  }
+}
+service Other { rpc Ask(M) returns (M); }
+message M { string name = 1; string other = 2; }
+"#;
+
+fn clashing(routes: &str) -> Result<Live, String> {
+    let text = format!("{CONFIG}{routes}");
+    let loaded = config::parse("transom.yaml", &text, Syntax::Yaml, Path::new(""), &|_| {
+        None
+    });
+    let config = loaded.unwrap_or_else(|r| panic!("{r:?}")).config;
+    Live::build(&config, schema(CLASHING), &[]).map_err(|errors| {
+        let line = |e: &BuildError| format!("{e} [{}]\n", e.help.as_deref().unwrap_or_default());
+        errors.iter().map(line).collect()
+    })
+}
+
+#[test]
+fn annotations_that_clash_name_both_and_the_ways_out() {
+    let told = clashing("  - { services: [\"*\"], upstream: games }\n").unwrap_err();
+    let clash = |line: u8, method: &str| {
+        format!(
+            "games.proto:{line}:3: GET /v1/streams/* of clash.v1.Streams/{method} matches the same \
+             requests as the rule of clash.v1.Streams/Read at games.proto:5:3 [`exclude: \
+             [clash.v1.Streams/{method}]` on the `services` route leaves that method out; a route of \
+             the config with `override: true` takes the place of both; a `rules` file gives methods \
+             other paths]\n"
+        )
+    };
+    assert_eq!(told, format!("{}{}", clash(6, "Split"), clash(7, "Peek")));
+}
+
+#[test]
+fn excluded_methods_have_no_routes() {
+    let live = clashing(
+        "  - { services: [\"*\"], exclude: [clash.v1.Streams/Read, clash.v1.Streams/Peek], upstream: games }\n",
+    )
+    .unwrap();
+    assert_eq!(
+        target(&live, "GET", "/v1/streams/7"),
+        "clash.v1.Streams/Split"
+    );
+    let notes: Vec<_> = live
+        .notes
+        .iter()
+        .filter(|n| !n.rule.is_empty())
+        .map(|n| format!("{} {}: {}", n.method, n.rule, n.message))
+        .collect();
+    assert_eq!(
+        notes,
+        [
+            "clash.v1.Streams/Read GET /v1/{name=streams/*}: excluded at transom.yaml:7:34",
+            "clash.v1.Streams/Peek GET /v1/streams/*: excluded at transom.yaml:7:57",
+            "clash.v1.Streams/Twice GET /v1/twice/*: the method has the same rule twice",
+        ]
+    );
+}
+
+#[test]
+fn one_override_takes_the_place_of_every_annotation_of_its_shape() {
+    let live = clashing(
+        "  - { services: [\"*\"], upstream: games }\n  - { get: \"/v1/{other=streams/*}\", rpc: clash.v1.Streams/Split, override: true, upstream: games }\n",
+    )
+    .unwrap();
+    assert_eq!(
+        target(&live, "GET", "/v1/streams/7"),
+        "clash.v1.Streams/Split"
+    );
+    let gone = live
+        .notes
+        .iter()
+        .filter(|n| &*n.message == "overridden at transom.yaml:8:12");
+    assert_eq!(gone.count(), 3);
+    assert_eq!(live.routes.len(), 2);
+    assert!(live.warnings.is_empty(), "{:?}", live.warnings);
+}
+
+#[test]
+fn excluding_nothing_is_an_error() {
+    let told = clashing(
+        "  - { services: [clash.v1.Streams], exclude: [clash.v1.Streams/Raed, clash.v1.Other/Ask], upstream: games }\n",
+    )
+    .unwrap_err();
+    assert!(
+        told.starts_with(
+            "transom.yaml:7:47: service clash.v1.Streams has no method \"Raed\" [did you mean \"Read\"?]\n"
+        ),
+        "{told}"
+    );
+    let other = "doesn't match clash.v1.Other [so nothing is excluded by it]";
+    assert!(told.contains(other), "{told}");
+}
+
+#[test]
+fn an_override_of_nothing_is_warned_of() {
+    let live = live(&format!(
+        "{ALL}  - {{ get: /x, rpc: shop.v1.Games/Hidden, upstream: games, override: true }}\n  \
+         - {{ get: /y, additional_bindings: [{{ get: \"/v1/games/{{game_id}}\" }}], rpc: shop.v1.Games/Hidden, upstream: games, override: true }}\n"
+    ));
+    let warnings: Vec<_> = live
+        .warnings
+        .iter()
+        .map(|w| format!("{}: {}", w.place, w.message))
+        .collect();
+    assert_eq!(
+        warnings,
+        [
+            "transom.yaml:8:12: `override: true` overrides nothing: no annotation has the shape GET /x"
+        ]
     );
 }
 

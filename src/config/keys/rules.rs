@@ -57,12 +57,19 @@ pub static ROUTE: Section = Section {
     name: "route",
     about: "A matcher, an upstream and policy.",
     groups: &[
-        &[key(
-            "services",
-            Shape::List(&Shape::ServiceGlob),
-            "Every google.api.http annotation of these services: full names, `*` for any run of \
+        &[
+            key(
+                "services",
+                Shape::List(&Shape::ServiceGlob),
+                "Every google.api.http annotation of these services: full names, `*` for any run of \
              characters.",
-        )],
+            ),
+            key(
+                "exclude",
+                Shape::List(&Shape::Rpc),
+                "Methods of these services that get no routes here: `gamehub.v1.Moderation/Report`.",
+            ),
+        ],
         RULE,
         &[
             key(

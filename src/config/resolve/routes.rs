@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::keys::{RULE_MATCHERS, TRANSCODING_POLICY};
-use super::super::model::{Glob, Matcher, Policy, Route};
+use super::super::model::{Excluded, Glob, Matcher, Policy, Route, RulePlaces};
 use super::super::raw::{Field, Section};
 use super::super::scalar::{self, Trouble};
 use super::{Upstreams, policy};
@@ -86,10 +86,21 @@ fn matcher(section: &Section<'_, '_>) -> Option<Matcher> {
                 place: item.place(),
             })
         });
-        return Some(Matcher::Services {
-            globs: globs.collect(),
+        let globs = globs.collect();
+        let items = section.items("exclude");
+        let excluded = items.iter().filter_map(|item| {
+            let (service, method) = item.parse(scalar::rpc)?;
+            Some(Excluded {
+                service: service.into(),
+                method: method.into(),
+                place: item.place(),
+            })
         });
+        let excluded = excluded.collect();
+        return Some(Matcher::Services { globs, excluded });
     }
+    let why = "it leaves out methods of a `services` route";
+    refuse_keys(section, &["exclude"], why);
     let literal = |name| Some((section.field(name)?, name));
     if let Some((field, name)) = literal("prefix").or_else(|| literal("path")) {
         let why = format!("a `{name}` route passes requests on as they are");
@@ -141,32 +152,30 @@ fn rpc(section: &Section<'_, '_>) -> Option<Matcher> {
     };
     let (service, method) = field.parse(scalar::rpc)?;
     let overrides = section.field("override").and_then(|f| f.bool());
-    let (rule, rule_place) = rule?;
+    let (rule, places) = rule?;
     Some(Matcher::Rpc {
         rule,
         service: service.into(),
         method: method.into(),
         overrides: overrides.unwrap_or(false),
-        rule_place,
+        places,
         rpc_place: field.place(),
     })
 }
 
-/// The HTTP rule of a route or an additional binding, and the place of its template.
-pub fn rule(section: &Section<'_, '_>) -> Option<(HttpRule, super::Place)> {
+/// The HTTP rule of a route or an additional binding, and the places of its parts; those of its own
+/// additional bindings follow.
+pub fn rule(section: &Section<'_, '_>) -> Option<(HttpRule, Vec<RulePlaces>)> {
     let named = |name, star| {
-        let field = section.field(name);
-        let text = field.and_then(|f| f.parse(|t| scalar::field(t, star).map(|()| t)));
-        text.unwrap_or("")
+        let field = section.field(name)?;
+        let text = field.parse(|t| scalar::field(t, star).map(|()| t));
+        Some((text.unwrap_or(""), field.place()))
     };
-    let body = named("body", true);
-    let response_body = named("response_body", false);
+    let (body, body_place) = named("body", true).unzip();
+    let (response_body, response_place) = named("response_body", false).unzip();
     let more = section.items("additional_bindings");
     let more = more.iter().filter_map(Field::section);
-    let more: Vec<_> = more
-        .filter_map(|s| rule(&s))
-        .map(|(rule, _)| rule)
-        .collect();
+    let (more, more_places): (Vec<_>, Vec<_>) = more.filter_map(|s| rule(&s)).unzip();
     let (method, field) = pattern(section)?;
     let text = template(&field)?;
     let rule = HttpRule {
@@ -174,11 +183,17 @@ pub fn rule(section: &Section<'_, '_>) -> Option<(HttpRule, super::Place)> {
             method: method?.into(),
             template: text.into(),
         },
-        body: body.into(),
-        response_body: response_body.into(),
+        body: body.unwrap_or_default().into(),
+        response_body: response_body.unwrap_or_default().into(),
         additional_bindings: more,
     };
-    Some((rule, field.place()))
+    let own = RulePlaces {
+        template: field.place(),
+        body: body_place,
+        response_body: response_place,
+    };
+    let places = std::iter::once(own).chain(more_places.into_iter().flatten());
+    Some((rule, places.collect()))
 }
 
 /// The HTTP method, unless that is wrong, and the field that holds the template.
