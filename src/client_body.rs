@@ -25,7 +25,7 @@ use crate::limits::ByteLimit;
 #[derive(Debug)]
 pub struct ClientBody {
     inner: Incoming,
-    idle_max: Duration,
+    idle_max: Option<Duration>,
     /// Armed while a wait lasts; made by the first one, since most bodies never wait.
     timer: Option<Pin<Box<Sleep>>>,
     waiting: bool,
@@ -89,7 +89,7 @@ impl ClientBody {
     pub fn new(inner: Incoming, idle_max: Duration) -> Self {
         Self {
             inner,
-            idle_max,
+            idle_max: Some(idle_max),
             timer: None,
             waiting: false,
             meter: None,
@@ -117,15 +117,25 @@ impl ClientBody {
         self
     }
 
+    /// Without a limit on each wait: for streams, whose silence is someone else's to judge.
+    #[must_use]
+    pub fn patient(mut self) -> Self {
+        self.idle_max = None;
+        self
+    }
+
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(idle_max) = self.idle_max else {
+            return Poll::Pending;
+        };
         let timer = match &mut self.timer {
             Some(timer) => {
                 if !self.waiting {
-                    timer.as_mut().reset(Instant::now() + self.idle_max);
+                    timer.as_mut().reset(Instant::now() + idle_max);
                 }
                 timer
             }
-            none => none.insert(Box::pin(tokio::time::sleep(self.idle_max))),
+            none => none.insert(Box::pin(tokio::time::sleep(idle_max))),
         };
         self.waiting = true;
         timer.as_mut().poll(cx)

@@ -15,6 +15,7 @@ use crate::limits::PRINT_CHUNK_BYTES;
 use super::proxy::Relayed;
 use super::pump::print_more;
 use super::reply;
+use super::rpc::RpcReply;
 use super::stream::{MessageStream, RawStream};
 
 /// Body of a reply. An error in it ends the connection (HTTP/1.1) or the stream (HTTP/2) visibly.
@@ -31,6 +32,8 @@ pub enum ReplyBody {
     Raw(Box<RawStream>),
     /// An upstream's own body.
     Relayed(Box<Relayed>),
+    /// The answer to a client that speaks gRPC.
+    Rpc(Box<RpcReply>),
 }
 
 impl ReplyBody {
@@ -59,6 +62,7 @@ impl Body for ReplyBody {
             Self::Messages(messages) => messages.poll_chunk(cx).map(|c| c.map(Ok)),
             Self::Raw(raw) => raw.poll_chunk(cx),
             Self::Relayed(relayed) => return relayed.poll_frame(cx),
+            Self::Rpc(rpc) => return rpc.poll_frame(cx).map(|f| f.map(Ok)),
         };
         chunk.map(|c| c.map(|c| c.map(Frame::data)))
     }
@@ -67,6 +71,7 @@ impl Body for ReplyBody {
         match self {
             Self::Whole(bytes) => bytes.is_none(),
             Self::Relayed(relayed) => relayed.is_end_stream(),
+            Self::Rpc(rpc) => rpc.is_end_stream(),
             Self::Document(_) | Self::Messages(_) | Self::Raw(_) => false,
         }
     }
@@ -77,7 +82,9 @@ impl Body for ReplyBody {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
             }
             Self::Relayed(relayed) => relayed.size_hint(),
-            Self::Document(_) | Self::Messages(_) | Self::Raw(_) => SizeHint::default(),
+            Self::Document(_) | Self::Messages(_) | Self::Raw(_) | Self::Rpc(_) => {
+                SizeHint::default()
+            }
         }
     }
 }

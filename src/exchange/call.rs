@@ -9,7 +9,7 @@ use crate::config::model::Policy;
 use crate::failure::Failure;
 use crate::schema::StreamKind;
 use crate::transcode::MethodPlan;
-use crate::transcode::metadata::{Client, Trust, to_metadata};
+use crate::transcode::metadata::{Client, Trust, is_metadata_of_rpc, to_metadata};
 use crate::upstream::UpstreamBody;
 
 use super::Connection;
@@ -18,6 +18,8 @@ use super::forwarded::{host, is_trusted};
 use super::request_id::X_REQUEST_ID;
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 const USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("transom/", env!("CARGO_PKG_VERSION")));
 
@@ -25,55 +27,107 @@ const USER_AGENT: HeaderValue =
 /// it would only push out what comes again (RFC 7541 §6.2.3).
 const ONCE: bool = true;
 
-/// # Errors
-/// A header that crosses has a value that gRPC can't carry.
-pub(super) fn request(
-    plan: &MethodPlan,
-    policy: &Policy,
-    trusted: &[ipnet::IpNet],
-    connection: &Connection,
-    head: &Parts,
-    deadline: &Deadline,
-    message: Bytes,
-) -> Result<Request<UpstreamBody>, Failure> {
-    let mut headers = HeaderMap::with_capacity(12);
-    // gRPC over HTTP/2 wants the deadline before custom metadata, `te` to find deaf proxies.
-    headers.insert(header::TE, HeaderValue::from_static("trailers"));
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/grpc"),
-    );
-    headers.insert(header::USER_AGENT, USER_AGENT);
-    let timeout = match plan.stream {
-        StreamKind::Unary => Some(deadline.for_unary(Instant::now())),
-        StreamKind::Client | StreamKind::Server | StreamKind::Bidi => {
-            deadline.for_stream(Instant::now())
-        }
-    };
-    if let Some(mut timeout) = timeout {
-        timeout.set_sensitive(ONCE);
-        headers.insert(GRPC_TIMEOUT, timeout);
-    }
-    let peer = connection.peer.ip().to_canonical();
-    let client = Client {
-        peer: &peer.to_string(),
-        trust: match is_trusted(peer, trusted) {
-            true => Trust::Trusted,
-            false => Trust::Untrusted,
-        },
-        host: host(head).unwrap_or_default(),
-        scheme: if connection.tls { "https" } else { "http" },
-    };
-    let allow = |name: &HeaderName| policy.to_metadata.iter().any(|p| p.matches(name));
-    to_metadata(&head.headers, allow, &client, &mut headers)?;
-    if let Some(id) = headers.get_mut(X_REQUEST_ID) {
-        id.set_sensitive(ONCE);
+/// What a call is made from.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub plan: &'a MethodPlan,
+    pub policy: &'a Policy,
+    pub trusted: &'a [ipnet::IpNet],
+    pub connection: &'a Connection,
+    pub head: &'a Parts,
+    pub deadline: &'a Deadline,
+}
+
+/// Who the metadata comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Speaks {
+    /// HTTP headers, most of them no concern of the service.
+    Rest,
+    /// Metadata of a client of the service's own.
+    Rpc,
+}
+
+impl Asked<'_> {
+    /// The request for a REST client's message.
+    ///
+    /// # Errors
+    /// A header that crosses has a value that gRPC can't carry.
+    pub(super) fn rest(self, message: Bytes) -> Result<Request<UpstreamBody>, Failure> {
+        let mut headers = HeaderMap::with_capacity(12);
+        self.put_transport(HeaderValue::from_static("application/grpc"), &mut headers);
+        headers.insert(header::USER_AGENT, USER_AGENT);
+        self.put_metadata(Speaks::Rest, &mut headers)?;
+        Ok(self.request(headers, UpstreamBody::whole(message)))
     }
 
-    let mut request = Request::new(UpstreamBody::whole(message));
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = Uri::from(plan.grpc_path.clone());
-    *request.version_mut() = Version::HTTP_2;
-    *request.headers_mut() = headers;
-    Ok(request)
+    /// The request for a client that speaks gRPC or a protocol like it; `frames` are as it wrote them,
+    /// unless `content_type` says otherwise.
+    ///
+    /// # Errors
+    /// A metadata value that gRPC can't carry.
+    pub(super) fn rpc(
+        self,
+        content_type: HeaderValue,
+        frames: UpstreamBody,
+    ) -> Result<Request<UpstreamBody>, Failure> {
+        let mut headers = HeaderMap::with_capacity(16);
+        self.put_transport(content_type, &mut headers);
+        let own = self.head.headers.get(header::USER_AGENT);
+        headers.insert(header::USER_AGENT, own.cloned().unwrap_or(USER_AGENT));
+        for name in [GRPC_ENCODING, GRPC_ACCEPT_ENCODING] {
+            if let Some(value) = self.head.headers.get(&name) {
+                headers.insert(name, value.clone());
+            }
+        }
+        self.put_metadata(Speaks::Rpc, &mut headers)?;
+        Ok(self.request(headers, frames))
+    }
+
+    /// gRPC over HTTP/2 wants the deadline before custom metadata, `te` to find deaf proxies.
+    fn put_transport(self, content_type: HeaderValue, headers: &mut HeaderMap) {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        headers.insert(header::CONTENT_TYPE, content_type);
+        let timeout = match self.plan.stream {
+            StreamKind::Unary => Some(self.deadline.for_unary(Instant::now())),
+            StreamKind::Client | StreamKind::Server | StreamKind::Bidi => {
+                self.deadline.for_stream(Instant::now())
+            }
+        };
+        if let Some(mut timeout) = timeout {
+            timeout.set_sensitive(ONCE);
+            headers.insert(GRPC_TIMEOUT, timeout);
+        }
+    }
+
+    fn put_metadata(self, speaks: Speaks, headers: &mut HeaderMap) -> Result<(), Failure> {
+        let peer = self.connection.peer.ip().to_canonical();
+        let client = Client {
+            peer: &peer.to_string(),
+            trust: match is_trusted(peer, self.trusted) {
+                true => Trust::Trusted,
+                false => Trust::Untrusted,
+            },
+            host: host(self.head).unwrap_or_default(),
+            scheme: if self.connection.tls { "https" } else { "http" },
+        };
+        let all = speaks == Speaks::Rpc;
+        let allow = |name: &HeaderName| {
+            all && is_metadata_of_rpc(name)
+                || self.policy.to_metadata.iter().any(|p| p.matches(name))
+        };
+        to_metadata(&self.head.headers, allow, &client, headers)?;
+        if let Some(id) = headers.get_mut(X_REQUEST_ID) {
+            id.set_sensitive(ONCE);
+        }
+        Ok(())
+    }
+
+    fn request(self, headers: HeaderMap, body: UpstreamBody) -> Request<UpstreamBody> {
+        let mut request = Request::new(body);
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = Uri::from(self.plan.grpc_path.clone());
+        *request.version_mut() = Version::HTTP_2;
+        *request.headers_mut() = headers;
+        request
+    }
 }

@@ -56,6 +56,11 @@ impl Deadline {
         }
     }
 
+    /// When a unary call must be over, and a stream have begun.
+    pub(super) fn of_answer(&self) -> Instant {
+        self.answer
+    }
+
     /// When a stream must be over, if ever.
     pub(super) fn of_stream(&self) -> Option<Instant> {
         self.stream

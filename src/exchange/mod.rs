@@ -10,8 +10,10 @@ mod proxy;
 mod pump;
 mod reply;
 mod request_id;
+mod rpc;
 mod stream;
 mod vary;
+mod waits;
 
 pub use body::ReplyBody;
 
@@ -34,6 +36,7 @@ use crate::schema::StreamKind;
 use crate::transcode::MethodPlan;
 use crate::upstream::Upstreams;
 
+use call::Asked;
 use deadline::{Deadline, no_answer_in_time, no_body_in_time};
 use messages::Messages;
 use reply::{Voice, accept};
@@ -99,15 +102,19 @@ pub async fn exchange(
 
     let live = &*current.live;
     let mut voice = Voice::of_all(live);
-    let answered = match preflight(live, &head, &mut voice) {
-        Some(answered) => answered,
-        None => match lookup(live, &head, &head.method) {
+    let answered = if let Some(answered) = preflight(live, &head, &mut voice) {
+        answered
+    } else if let Some(call) = rpc::Call::claim(live, &head) {
+        voice = call.voice(live);
+        Ok(Box::pin(call.answer(&current, &connection, &head, body)).await)
+    } else {
+        match lookup(live, &head, &head.method) {
             Ok(matched) => {
                 voice = Voice::of(matched.route, live);
                 respond(&current, &connection, &matched, &head, body).await
             }
             Err(failure) => Err(failure),
-        },
+        }
     };
     let mut reply =
         answered.unwrap_or_else(|failure| reply::refuse(voice, accept(&head), &failure));
@@ -125,6 +132,15 @@ fn preflight<'l>(
     voice: &mut Voice<'l>,
 ) -> Option<Result<Response<ReplyBody>, Failure>> {
     let method = cors::preflight(head)?;
+    if let Some(route) = rpc::route(live, head).filter(|_| method == http::Method::POST) {
+        *voice = Voice::of(route, live);
+        let cors = voice.policy.cors.as_deref()?;
+        return Some(cors::answer(
+            cors,
+            head,
+            http::HeaderValue::from_static("POST"),
+        ));
+    }
     let allowed = match lookup(live, head, &method) {
         Ok(matched) => {
             *voice = Voice::of(matched.route, live);
@@ -194,8 +210,15 @@ async fn transcode(
         let encode = pin!(pump::encode(plan, policy, limits, captures, head, body));
         deadline.bound(encode, no_body_in_time).await?
     };
-    let trusted = &live.trusted_proxies;
-    let call = call::request(plan, policy, trusted, connection, head, &deadline, message)?;
+    let asked = Asked {
+        plan,
+        policy,
+        trusted: &live.trusted_proxies,
+        connection,
+        head,
+        deadline: &deadline,
+    };
+    let call = asked.rest(message)?;
     let answer = pin!(async {
         let answer = upstreams.call(route.upstream, call).await?;
         let messages = Messages::open(answer, policy.reply_bytes_max)?;

@@ -120,7 +120,7 @@ fn framed(mut wire: Vec<u8>, max: ByteLimit) -> Result<Bytes, Failure> {
 }
 
 /// The whole body, in the buffer that it came in when that is one.
-async fn collect(mut body: ClientBody, max: ByteLimit) -> Result<Bytes, Failure> {
+pub(super) async fn collect(mut body: ClientBody, max: ByteLimit) -> Result<Bytes, Failure> {
     let max = max.bytes();
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if announced > max {

@@ -30,6 +30,7 @@ use super::deadline::{Deadline, after};
 use super::messages::Messages;
 use super::pump::{Content, codec_limits, raw_body, unprintable};
 use super::reply::{self, inner};
+use super::waits::Waits;
 
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
@@ -183,63 +184,6 @@ impl Beat {
         ready!(self.timer.as_mut().poll(cx));
         self.waiting = false;
         Poll::Ready(())
-    }
-}
-
-/// How long a stream may be silent, and until when it may last.
-#[derive(Debug)]
-struct Waits {
-    idle: Duration,
-    end: Option<Instant>,
-    timer: Option<Pin<Box<Sleep>>>,
-    waiting: bool,
-}
-
-impl Waits {
-    fn new(idle: Duration, end: Option<Instant>) -> Self {
-        Self {
-            idle,
-            end,
-            timer: None,
-            waiting: false,
-        }
-    }
-
-    /// Something came. Fails when the stream has lasted long enough all the same.
-    fn note(&mut self) -> Result<(), Failure> {
-        self.waiting = false;
-        match self.end.is_some_and(|end| end <= Instant::now()) {
-            true => Err(self.late()),
-            false => Ok(()),
-        }
-    }
-
-    /// Nothing came: waits until it has been too long.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
-        if !self.waiting {
-            let silent = after(Instant::now(), self.idle);
-            let until = self.end.map_or(silent, |end| end.min(silent));
-            match &mut self.timer {
-                Some(timer) => timer.as_mut().reset(until),
-                None => self.timer = Some(Box::pin(tokio::time::sleep_until(until))),
-            }
-            self.waiting = true;
-        }
-        match &mut self.timer {
-            Some(timer) => {
-                ready!(timer.as_mut().poll(cx));
-                Poll::Ready(self.late())
-            }
-            None => Poll::Pending,
-        }
-    }
-
-    fn late(&self) -> Failure {
-        let message = match self.end.is_some_and(|end| end <= Instant::now()) {
-            true => "the stream has lasted as long as it may",
-            false => "the service sent nothing for too long",
-        };
-        Failure::upstream(GrpcCode::DeadlineExceeded, message)
     }
 }
 

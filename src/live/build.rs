@@ -10,6 +10,7 @@ use crate::schema::{Schema, StreamKind};
 use crate::transcode::{MethodPlan, RulePart};
 
 use super::mount::{Mount, Mounts, Origin};
+use super::rpcs::Rpcs;
 use super::{BuildError, Live, Note, Route, Target, Warning};
 
 pub(super) fn build(
@@ -19,12 +20,19 @@ pub(super) fn build(
 ) -> Result<Live, Vec<BuildError>> {
     let Mounts {
         mounts,
+        methods,
         mut errors,
         mut notes,
     } = Mounts::collect(config, &schema, rules);
     let mut codecs = Codecs::new(&schema);
     let codec = codecs.of(&config.defaults.json);
 
+    let mut rpcs = Rpcs::default();
+    for (route, method) in methods {
+        if let Err(faults) = rpcs.mount(route, method, &mut codecs) {
+            errors.extend(faults);
+        }
+    }
     let mut entries = Vec::new();
     for mount in mounts {
         match plan(&mount, &mut codecs) {
@@ -57,6 +65,7 @@ pub(super) fn build(
     Ok(Live {
         table,
         routes: entries.into_iter().map(Entry::into_route).collect(),
+        rpcs,
         schema: Arc::clone(&schema),
         codec,
         notes,
@@ -70,7 +79,7 @@ pub(super) fn build(
 }
 
 /// One codec for each distinct set of options.
-struct Codecs<'s> {
+pub(super) struct Codecs<'s> {
     schema: &'s Arc<Schema>,
     built: HashMap<JsonOptions, Arc<Codec>>,
 }
@@ -83,7 +92,7 @@ impl<'s> Codecs<'s> {
         }
     }
 
-    fn of(&mut self, options: &JsonOptions) -> Arc<Codec> {
+    pub(super) fn of(&mut self, options: &JsonOptions) -> Arc<Codec> {
         if let Some(codec) = self.built.get(options) {
             return Arc::clone(codec);
         }

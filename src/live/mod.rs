@@ -2,8 +2,10 @@
 
 mod build;
 mod mount;
+mod rpcs;
 
 pub use mount::any_service;
+pub use rpcs::Rpcs;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -24,6 +26,8 @@ pub struct Live {
     pub table: Table,
     /// [`RouteId`] indexes it.
     pub routes: Vec<Route>,
+    /// Methods by their own names.
+    pub rpcs: Rpcs,
     pub schema: Arc<Schema>,
     /// With the JSON options of `defaults`: for error bodies where no route has been found.
     pub codec: Arc<Codec>,

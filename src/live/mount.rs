@@ -37,6 +37,8 @@ pub(super) enum Origin {
 #[derive(Debug, Default)]
 pub(super) struct Mounts<'a> {
     pub mounts: Vec<Mount<'a>>,
+    /// Every method of the services that are mounted whole, with the route that mounts them.
+    pub methods: Vec<(&'a Route, MethodRef<'a>)>,
     pub errors: Vec<BuildError>,
     pub notes: Vec<Note>,
 }
@@ -146,6 +148,7 @@ impl<'a> Mounts<'a> {
         }
         for method in &service.methods {
             let reference = MethodRef { service, method };
+            self.methods.push((route, reference));
             let selector = format!("{}.{}", service.full_name, method.name);
             let selected = selected.get(selector.as_str());
             let rule = selected.map(|s| &s.rule).or(method.http.as_ref());

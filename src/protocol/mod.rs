@@ -1,5 +1,8 @@
-//! How messages are framed for clients: documents and media types of REST, and streams of JSON.
+//! How messages are framed for clients: documents and media types of REST, streams of JSON, and the
+//! protocols of calls (gRPC, gRPC-Web).
 
+pub mod dialect;
 pub mod events;
+pub mod grpc;
 pub mod rest;
 pub mod stream;

@@ -39,6 +39,14 @@ impl HostPattern {
         &self.0
     }
 
+    /// How closely it fits this host, if it does: an exact name fits best, then the longest wildcard.
+    #[must_use]
+    pub fn fit(&self, host: &str) -> Option<usize> {
+        let exact = !self.0.starts_with('*');
+        self.takes(host)
+            .then_some(if exact { usize::MAX } else { self.0.len() })
+    }
+
     /// Whether it takes this host.
     pub(super) fn takes(&self, host: &str) -> bool {
         let host = host.strip_suffix('.').unwrap_or(host);

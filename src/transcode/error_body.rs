@@ -13,6 +13,11 @@ use crate::failure::{Failure, GrpcCode, Speaker};
 use crate::schema::WellKnown;
 
 use super::status::{Detail, status_details};
+use super::wire::{put_bytes, put_tag, put_varint};
+
+/// The wire type of numbers.
+const VARINT: u8 = 0;
+const BAD_REQUEST: &str = "type.googleapis.com/google.rpc.BadRequest";
 
 /// The shape of an error body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +91,7 @@ pub fn status_json(failure: &Failure, inner: Inner, codec: Option<&Codec>, json:
     json.extend_from_slice(b"{\"code\":");
     put_number(u32::from(failure.code.number()), json);
     put_key("message", json);
-    put_string(message(failure, inner), json);
+    put_string(client_message(failure, inner), json);
     put_details(failure, inner, codec, json);
     json.push(b'}');
 }
@@ -95,7 +100,7 @@ fn aip193(failure: &Failure, inner: Inner, codec: Option<&Codec>, json: &mut Vec
     json.extend_from_slice(b"{\"error\":{\"code\":");
     put_number(u32::from(failure.http_status().as_u16()), json);
     put_key("message", json);
-    put_string(message(failure, inner), json);
+    put_string(client_message(failure, inner), json);
     put_key("status", json);
     put_string(failure.code.name(), json);
     put_details(failure, inner, codec, json);
@@ -114,7 +119,7 @@ fn problem(failure: &Failure, inner: Inner, codec: Option<&Codec>, json: &mut Ve
     put_key("status", json);
     put_number(u32::from(status.as_u16()), json);
     put_key("detail", json);
-    put_string(message(failure, inner), json);
+    put_string(client_message(failure, inner), json);
     put_key("code", json);
     put_string(failure.code.name(), json);
     put_details(failure, inner, codec, json);
@@ -122,12 +127,71 @@ fn problem(failure: &Failure, inner: Inner, codec: Option<&Codec>, json: &mut Ve
 }
 
 /// The message that a client may read.
-fn message(failure: &Failure, inner: Inner) -> &str {
+#[must_use]
+pub fn client_message(failure: &Failure, inner: Inner) -> &str {
     match (inner, failure.speaker, failure.code) {
         (Inner::Hide, Speaker::Service, GrpcCode::Internal) => "internal error",
         (Inner::Hide, Speaker::Service, GrpcCode::Unknown) => "unknown error",
         _ => &failure.message,
     }
+}
+
+/// The serialised `google.rpc.Status` that a client may read, or `None` when it would tell no more
+/// than code and message do.
+#[must_use]
+pub fn client_details(failure: &Failure, inner: Inner) -> Option<Bytes> {
+    let details = || {
+        failure
+            .details
+            .as_deref()
+            .into_iter()
+            .flat_map(status_details)
+    };
+    let hides = inner == Inner::Hide
+        && (client_message(failure, inner) != failure.message
+            || details().any(|d| is_debug_info(&d)));
+    match &failure.details {
+        // As the service sent it, in most cases.
+        Some(status) if !hides && failure.violations.is_empty() => return Some(status.clone()),
+        None if failure.violations.is_empty() => return None,
+        _ => {}
+    }
+    let shown = details().filter(|d| inner == Inner::Show || !is_debug_info(d));
+    let mut any = Vec::new();
+    for detail in shown {
+        put_status_detail(detail.type_url, detail.value, &mut any);
+    }
+    if !failure.violations.is_empty() {
+        let mut bad_request = Vec::new();
+        for violation in &failure.violations {
+            let mut wire = Vec::new();
+            put_bytes(1, violation.field.as_bytes(), &mut wire);
+            put_bytes(2, violation.description.as_bytes(), &mut wire);
+            put_bytes(1, &wire, &mut bad_request);
+        }
+        put_status_detail(BAD_REQUEST, &bad_request, &mut any);
+    }
+    if any.is_empty() {
+        return None;
+    }
+    let mut status = Vec::with_capacity(any.len() + 64);
+    put_tag(1, VARINT, &mut status);
+    put_varint(u64::from(failure.code.number()), &mut status);
+    put_bytes(2, client_message(failure, inner).as_bytes(), &mut status);
+    status.extend_from_slice(&any);
+    Some(status.into())
+}
+
+/// One `Any` of `google.rpc.Status.details`.
+fn put_status_detail(type_url: &str, value: &[u8], wire: &mut Vec<u8>) {
+    let mut any = Vec::with_capacity(type_url.len() + value.len() + 8);
+    put_bytes(1, type_url.as_bytes(), &mut any);
+    put_bytes(2, value, &mut any);
+    put_bytes(3, &any, wire);
+}
+
+fn is_debug_info(detail: &Detail<'_>) -> bool {
+    detail.type_name() == "google.rpc.DebugInfo"
 }
 
 /// `,"details":[…]`, or nothing when there are none.
@@ -140,7 +204,7 @@ fn put_details(failure: &Failure, inner: Inner, codec: Option<&Codec>, json: &mu
         .into_iter()
         .flat_map(status_details)
     {
-        if inner == Inner::Hide && detail.type_name() == "google.rpc.DebugInfo" {
+        if inner == Inner::Hide && is_debug_info(&detail) {
             continue;
         }
         json.extend_from_slice(std::mem::replace(&mut separator, b","));

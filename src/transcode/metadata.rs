@@ -17,10 +17,11 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 const X_SERVER_TIMEOUT: HeaderName = HeaderName::from_static("x-server-timeout");
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
-/// Standard alphabet, padded or not: how gRPC writes binary metadata.
+/// Standard alphabet, padded or not (we don't): how gRPC writes binary metadata.
 pub(super) const BINARY: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
     GeneralPurposeConfig::new()
+        .with_encode_padding(false)
         .with_decode_padding_mode(DecodePaddingMode::Indifferent)
         .with_decode_allow_trailing_bits(true),
 );
@@ -123,6 +124,46 @@ pub fn join_cookies(headers: &mut HeaderMap) {
     if let Ok(mut whole) = HeaderValue::try_from(whole) {
         whole.set_sensitive(first.is_sensitive());
         headers.insert(header::COOKIE, whole);
+    }
+}
+
+/// Whether a header of a client that speaks gRPC, gRPC-Web or Connect is metadata when no list says
+/// so. What browsers, caches and proxies add of their own is not.
+#[must_use]
+pub fn is_metadata_of_rpc(name: &HeaderName) -> bool {
+    match name.as_str() {
+        "cache-control"
+        | "cookie"
+        | "dnt"
+        | "from"
+        | "origin"
+        | "pragma"
+        | "priority"
+        | "range"
+        | "referer"
+        | "upgrade-insecure-requests"
+        | "via"
+        | "x-grpc-web"
+        | "x-user-agent" => false,
+        other => !starts(other, &["access-control-", "connect-", "if-", "sec-"]),
+    }
+}
+
+/// Takes out of an answer's metadata what a client that speaks gRPC is not to get: what concerns the
+/// connection to the upstream, and what is written anew.
+pub fn clean_metadata(metadata: &mut HeaderMap) {
+    let gone: Vec<HeaderName> = metadata
+        .keys()
+        .filter(|name| {
+            let text = name.as_str();
+            is_hop_by_hop(text)
+                || matches!(text, "content-length" | "x-request-id")
+                || is_connection_listed(metadata, name)
+        })
+        .cloned()
+        .collect();
+    for name in gone {
+        metadata.remove(name);
     }
 }
 
@@ -345,6 +386,12 @@ pub fn grpc_timeout(left: Duration) -> HeaderValue {
         None => "99999999H".to_owned(),
     };
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("1n"))
+}
+
+/// Binary metadata as gRPC writes it.
+#[must_use]
+pub fn binary_value(bytes: &[u8]) -> HeaderValue {
+    HeaderValue::try_from(BINARY.encode(bytes)).unwrap_or(HeaderValue::from_static(""))
 }
 
 /// A `grpc-message`: percent-encoded UTF-8. Never fails: broken escapes stay as they are, broken

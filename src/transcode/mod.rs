@@ -4,6 +4,7 @@ pub mod bind;
 pub mod error_body;
 pub mod frame;
 pub mod metadata;
+pub mod meter;
 pub mod plan;
 pub mod query;
 pub mod status;

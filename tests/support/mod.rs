@@ -9,6 +9,7 @@ pub mod edge;
 pub mod gateway;
 pub mod grpc;
 pub mod protos;
+pub mod rpc;
 pub mod upstream;
 
 use std::future::Future;

@@ -1,0 +1,147 @@
+//! An answer on its way to a client that speaks gRPC: frames as they come, and how the call ended.
+
+use std::fmt;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Response};
+use http_body::{Body, Frame};
+
+use crate::config::model::Policy;
+use crate::failure::Failure;
+use crate::live::Route;
+use crate::protocol::dialect::Dialect;
+use crate::protocol::grpc::put_status;
+use crate::transcode::metadata::clean_metadata;
+use crate::transcode::meter::FrameMeter;
+use crate::transcode::status::{is_trailers_only, outcome};
+use crate::upstream::AnswerBody;
+
+use super::super::body::ReplyBody;
+use super::super::reply::{inner, log};
+use super::super::waits::Waits;
+use super::up::Watch;
+
+/// Begins the reply with the head of the answer.
+pub(super) fn begin(
+    answer: Response<AnswerBody>,
+    dialect: Dialect,
+    route: &Route,
+    waits: Waits,
+    up: Option<Rc<Watch>>,
+) -> Response<ReplyBody> {
+    let _ = dialect;
+    let (head, body) = answer.into_parts();
+    let mut headers = head.headers;
+    clean_metadata(&mut headers);
+    let only = is_trailers_only(&headers);
+    if only {
+        finish(&mut headers, &route.policy);
+    }
+    let mut reply = Response::new(ReplyBody::empty());
+    if !only {
+        *reply.body_mut() = ReplyBody::Rpc(Box::new(RpcReply {
+            answer: Some(body),
+            meter: FrameMeter::new(route.policy.reply_bytes_max),
+            waits,
+            up,
+            policy: Arc::clone(&route.policy),
+        }));
+    }
+    if !headers.contains_key(CONTENT_TYPE) {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    }
+    *reply.headers_mut() = headers;
+    reply
+}
+
+/// Makes trailers those that the client may read: a status that is one, and no inner words.
+fn finish(trailers: &mut HeaderMap, policy: &Policy) {
+    if let Err(failure) = outcome(trailers) {
+        log(&failure);
+        put_status(&failure, inner(policy), trailers);
+    }
+}
+
+/// The frames of an answer, and its status as trailers. It always ends with a status, whatever
+/// becomes of the upstream. Dropping it cancels the call.
+pub struct RpcReply {
+    /// Gone at the end, so that the upstream's stream is.
+    answer: Option<AnswerBody>,
+    meter: FrameMeter,
+    waits: Waits,
+    up: Option<Rc<Watch>>,
+    policy: Arc<Policy>,
+}
+
+impl RpcReply {
+    pub(in crate::exchange) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Frame<Bytes>>> {
+        let Some(answer) = &mut self.answer else {
+            return Poll::Ready(None);
+        };
+        let frame = match Pin::new(answer).poll_frame(cx) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => {
+                let failure = std::task::ready!(self.waits.poll(cx));
+                return self.fail(failure);
+            }
+        };
+        match frame {
+            None => self.end(HeaderMap::new()),
+            Some(Err(failure)) => self.fail(failure),
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => {
+                    let passed = self.meter.pass(&data).map_err(|e| e.of_upstream());
+                    match passed.and_then(|()| self.waits.note()) {
+                        Ok(()) => Poll::Ready(Some(Frame::data(data))),
+                        Err(failure) => self.fail(failure),
+                    }
+                }
+                Err(other) => self.end(other.into_trailers().unwrap_or_default()),
+            },
+        }
+    }
+
+    fn end(&mut self, mut trailers: HeaderMap) -> Poll<Option<Frame<Bytes>>> {
+        self.answer = None;
+        clean_metadata(&mut trailers);
+        match self.meter.finish() {
+            // A status that tells of a failure says more than a message that is cut off.
+            Err(error) if outcome(&trailers).is_ok() => self.fail(error.of_upstream()),
+            _ => {
+                finish(&mut trailers, &self.policy);
+                Poll::Ready(Some(Frame::trailers(trailers)))
+            }
+        }
+    }
+
+    fn fail(&mut self, failure: Failure) -> Poll<Option<Frame<Bytes>>> {
+        self.answer = None;
+        let own = self.up.as_ref().and_then(|up| up.failure());
+        let failure = own.unwrap_or(failure);
+        log(&failure);
+        let mut trailers = HeaderMap::new();
+        put_status(&failure, inner(&self.policy), &mut trailers);
+        Poll::Ready(Some(Frame::trailers(trailers)))
+    }
+
+    pub(in crate::exchange) fn is_end_stream(&self) -> bool {
+        self.answer.is_none()
+    }
+}
+
+impl fmt::Debug for RpcReply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RpcReply")
+            .field("answer", &self.answer)
+            .field("waits", &self.waits)
+            .finish_non_exhaustive()
+    }
+}

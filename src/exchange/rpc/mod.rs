@@ -1,0 +1,225 @@
+//! Calls by clients that speak gRPC, or a protocol like it, on `/pkg.Service/Method`.
+//!
+//! Messages are not looked into: bytes pass as they come, with the lengths of messages followed
+//! (`FrameMeter`). A method with one request is read whole before it is sent, so that it may be sent
+//! again; a stream of requests goes up as it comes. Every failure is told in the client's protocol.
+
+mod down;
+mod refuse;
+mod up;
+
+pub use down::RpcReply;
+
+use std::pin::pin;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use http::{HeaderValue, Response, StatusCode, Version};
+use tokio::time::Instant;
+
+use crate::client_body::ClientBody;
+use crate::config::model::Policy;
+use crate::failure::{Blame, Failure, GrpcCode};
+use crate::limits::ByteLimit;
+use crate::live::{Live, Route, Target};
+use crate::protocol::dialect::Dialect;
+use crate::schema::StreamKind;
+use crate::transcode::MethodPlan;
+use crate::transcode::frame::{FrameError, PREFIX_BYTES};
+use crate::transcode::meter::FrameMeter;
+use crate::transcode::status::check_head;
+use crate::upstream::UpstreamBody;
+
+use refuse::refuse;
+
+use super::body::ReplyBody;
+use super::call::Asked;
+use super::deadline::{Deadline, no_body_in_time};
+use super::pump;
+use super::reply::Voice;
+use super::waits::{First, Waits};
+use super::{Connection, Current, forwarded, host_name, lookup};
+
+/// The method that a path names.
+pub(super) fn route<'l>(live: &'l Live, head: &Parts) -> Option<&'l Route> {
+    let host = host_name(forwarded::host(head).unwrap_or_default());
+    live.rpcs.find(host, head.uri.path())
+}
+
+/// A request that speaks a protocol for calls, and the method that it is for.
+pub(super) struct Call<'l> {
+    dialect: Dialect,
+    route: Option<&'l Route>,
+}
+
+impl<'l> Call<'l> {
+    /// `None` for requests of other kinds, and for those whose path is no method's but one that a
+    /// route takes.
+    pub(super) fn claim(live: &'l Live, head: &Parts) -> Option<Self> {
+        let dialect = Dialect::of(head.headers.get(CONTENT_TYPE)?)?;
+        let route = route(live, head);
+        let ours = route.is_some()
+            || live.rpcs.is_of_service(head.uri.path())
+            || lookup(live, head, &head.method).is_err();
+        ours.then_some(Self { dialect, route })
+    }
+
+    pub(super) fn voice(&self, live: &'l Live) -> Voice<'l> {
+        self.route
+            .map_or_else(|| Voice::of_all(live), |route| Voice::of(route, live))
+    }
+
+    /// Never fails: each failure is a reply. Dropping the future or the reply's body cancels the
+    /// upstream call.
+    pub(super) async fn answer(
+        self,
+        current: &Current,
+        connection: &Connection,
+        head: &Parts,
+        body: ClientBody,
+    ) -> Response<ReplyBody> {
+        let Self { dialect, route } = self;
+        let answered = match route {
+            Some(route) => call(current, connection, route, dialect, head, body).await,
+            None => Err(unknown_method(head.uri.path())),
+        };
+        let policy = route.map_or(&current.live.defaults, |route| &route.policy);
+        answered.unwrap_or_else(|failure| refuse(dialect, policy, head, &failure))
+    }
+}
+
+fn unknown_method(path: &str) -> Failure {
+    let name = path.trim_start_matches('/');
+    Failure::new(
+        Blame::Client,
+        GrpcCode::Unimplemented,
+        format!("unknown method {name}"),
+    )
+}
+
+async fn call(
+    current: &Current,
+    connection: &Connection,
+    route: &Route,
+    dialect: Dialect,
+    head: &Parts,
+    body: ClientBody,
+) -> Result<Response<ReplyBody>, Failure> {
+    let Target::Rpc(plan) = &route.target else {
+        return Err(unknown_method(head.uri.path()));
+    };
+    check(head, dialect)?;
+    let policy = &*route.policy;
+    let deadline = Deadline::earliest(Instant::now(), &head.headers, policy)?;
+    let (frames, up) = requests(plan, policy, &deadline, body).await?;
+    let asked = Asked {
+        plan,
+        policy,
+        trusted: &current.live.trusted_proxies,
+        connection,
+        head,
+        deadline: &deadline,
+    };
+    let request = asked.rpc(grpc_type(dialect, head), frames)?;
+
+    let mut waits = waits(plan.stream, policy, &deadline, up.as_ref());
+    let answer = pin!(current.upstreams.call(route.upstream, request));
+    let answer = waits.bound(answer).await;
+    // What was wrong with the requests explains more than what the upstream made of it.
+    let answer =
+        answer.map_err(|failure| up.as_ref().and_then(|u| u.failure()).unwrap_or(failure))?;
+    check_head(answer.status(), answer.headers())?;
+    Ok(down::begin(answer, dialect, route, waits, up))
+}
+
+fn check(head: &Parts, dialect: Dialect) -> Result<(), Failure> {
+    if head.method != http::Method::POST {
+        let mut failure = Failure::client("calls are made with POST");
+        failure.allow = Some(HeaderValue::from_static("POST"));
+        return Err(failure.status(StatusCode::METHOD_NOT_ALLOWED));
+    }
+    // Trailers say how a call ended, and few clients get to see those of HTTP/1.1.
+    if matches!(dialect, Dialect::Grpc(_)) && head.version < Version::HTTP_2 {
+        let failure = Failure::client("gRPC needs HTTP/2");
+        return Err(failure.status(StatusCode::HTTP_VERSION_NOT_SUPPORTED));
+    }
+    Ok(())
+}
+
+/// The content type of the call upstream.
+fn grpc_type(dialect: Dialect, head: &Parts) -> HeaderValue {
+    let own = head.headers.get(CONTENT_TYPE);
+    match dialect {
+        Dialect::Grpc(_) => own.cloned(),
+        Dialect::GrpcWeb(..) => None,
+    }
+    .unwrap_or(HeaderValue::from_static("application/grpc"))
+}
+
+/// What goes up, and for a stream of requests what is known of it while it does.
+async fn requests(
+    plan: &MethodPlan,
+    policy: &Policy,
+    deadline: &Deadline,
+    body: ClientBody,
+) -> Result<(UpstreamBody, Option<Rc<up::Watch>>), Failure> {
+    let max = policy.body_bytes_max;
+    match plan.stream {
+        StreamKind::Unary | StreamKind::Server => {
+            let collect = pin!(one_request(body, max));
+            let frames = deadline.bound(collect, no_body_in_time).await?;
+            Ok((UpstreamBody::whole(frames), None))
+        }
+        StreamKind::Client | StreamKind::Bidi => {
+            let (source, watch) = up::Passing::new(body, max);
+            Ok((UpstreamBody::frames(source), Some(watch)))
+        }
+    }
+}
+
+/// The whole of a request that is one message.
+async fn one_request(body: ClientBody, max: ByteLimit) -> Result<Bytes, Failure> {
+    let framed = max.bytes().saturating_add(PREFIX_BYTES);
+    let whole = ByteLimit::new(framed).unwrap_or(max);
+    let mut frames = pump::collect(body, whole).await;
+    if let Err(failure) = &mut frames
+        && failure.code == GrpcCode::ResourceExhausted
+    {
+        failure.message = format!("the request is larger than {} bytes", max.bytes()).into();
+    }
+    let frames = frames?;
+    let mut meter = FrameMeter::new(max);
+    meter.pass(&frames).map_err(of_client)?;
+    meter.finish().map_err(of_client)?;
+    Ok(frames)
+}
+
+/// For frames that a client sent.
+fn of_client(error: FrameError) -> Failure {
+    let message = format!("the request can't be read: {error}");
+    let code = match error {
+        FrameError::TooLarge { .. } => GrpcCode::ResourceExhausted,
+        _ => GrpcCode::InvalidArgument,
+    };
+    Failure::new(Blame::Client, code, message)
+}
+
+fn waits(
+    stream: StreamKind,
+    policy: &Policy,
+    deadline: &Deadline,
+    up: Option<&Rc<up::Watch>>,
+) -> Waits {
+    let activity = up.map(|watch| Rc::clone(&watch.activity));
+    let end = match stream {
+        StreamKind::Unary => Some(deadline.of_answer()),
+        StreamKind::Client | StreamKind::Server | StreamKind::Bidi => deadline.of_stream(),
+    };
+    let first = match activity {
+        None => First::By(deadline.of_answer()),
+        Some(_) => First::After(policy.timeout),
+    };
+    Waits::new(policy.stream_idle, end).of_call(first, activity)
+}
