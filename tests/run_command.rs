@@ -100,6 +100,9 @@ async fn without_a_file_a_service_is_served_by_its_reflection() {
     let summary = transom.line();
     assert!(summary.contains("routes: "), "{summary}");
     assert!(!summary.starts_with("0 "), "{summary}");
+    let bare = transom.line();
+    let named = "1 method without an HTTP rule: gamehub.v1.Moderation/Report (";
+    assert!(bare.contains(named), "{bare}");
     let mut client = Http1::connect(transom.address).await;
     let reply = client.get("/v1/games/1").await;
     assert_eq!(reply.status, 200, "{}", reply.text());

@@ -38,6 +38,9 @@ pub struct Args {
     pub listen: Option<SocketAddr>,
 }
 
+/// Methods without a rule that the summary names.
+const BARE_SHOWN: usize = 5;
+
 /// The exit code of a second signal, as shells have it for SIGINT.
 const INTERRUPTED: u8 = 130;
 
@@ -141,7 +144,25 @@ fn summary(live: &Live, complete: bool) -> String {
         counted(live.routes.len(), "route"),
         counted(services.len(), "service"),
     );
-    if live.routes.is_empty() && complete {
+    let bare: Vec<&str> = live
+        .notes
+        .iter()
+        .filter(|n| n.rule.is_empty())
+        .map(|n| &*n.method)
+        .collect();
+    if !bare.is_empty() {
+        let shown = bare.get(..BARE_SHOWN).unwrap_or(&bare).join(", ");
+        let more = match bare.len().saturating_sub(BARE_SHOWN) {
+            0 => String::new(),
+            n => format!(" and {n} more"),
+        };
+        _ = writeln!(
+            text,
+            "  {} without an HTTP rule: {shown}{more} (`transom routes --all` lists them)",
+            counted(bare.len(), "method"),
+        );
+    }
+    if !bare.is_empty() || (live.routes.is_empty() && complete) {
         text.push_str("  (methods get routes from google.api.http annotations, or from `rpc` routes of a config file)\n");
     }
     text
