@@ -78,7 +78,9 @@ pub enum EncodeErrorKind {
     Syntax,
     /// JSON, but not of this message.
     Value,
-    /// A limit was hit.
+    /// Nested deeper than the limit.
+    TooDeep,
+    /// The encoded message would be too large.
     TooLarge,
 }
 

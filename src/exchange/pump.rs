@@ -176,7 +176,7 @@ fn of_body(error: &EncodeError) -> Failure {
             error.offset
         ))
         .violation(error.path.clone(), error.what.clone()),
-        EncodeErrorKind::Value => {
+        EncodeErrorKind::Value | EncodeErrorKind::TooDeep => {
             Failure::client(error.to_string()).violation(error.path.clone(), error.what.clone())
         }
     }

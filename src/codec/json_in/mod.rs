@@ -523,7 +523,7 @@ impl Encoder {
         if self.stack.len() >= self.limits.depth_max {
             let max = self.limits.depth_max;
             return Err(self.error(
-                EncodeErrorKind::TooLarge,
+                EncodeErrorKind::TooDeep,
                 format!("nested deeper than {max} levels"),
             ));
         }

@@ -455,7 +455,7 @@ fn limits_are_kept() {
     let nest = |n: usize| format!("{}{}", r#"{"child":"#.repeat(n) + "{}", "}".repeat(n));
     assert!(encode(wide3(), &nest(4)).is_ok());
     let error = encode(wide3(), &nest(5)).unwrap_err();
-    assert_eq!(error.kind, EncodeErrorKind::TooLarge);
+    assert_eq!(error.kind, EncodeErrorKind::TooDeep);
     assert_eq!(
         error.to_string(),
         "child.child.child.child.child: nested deeper than 5 levels"
