@@ -7,6 +7,7 @@ mod parts;
 mod paths;
 mod read;
 mod robust;
+mod schemas;
 mod write;
 
 use std::collections::HashMap;

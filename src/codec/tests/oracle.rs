@@ -28,7 +28,7 @@ pub(super) fn oracle_json(message: &DynamicMessage, options: &SerializeOptions) 
     String::from_utf8(out.into_inner()).unwrap()
 }
 
-fn parsed(json: &str) -> Value {
+pub(super) fn parsed(json: &str) -> Value {
     let mut value = serde_json::from_str(json).unwrap_or_else(|e| panic!("{e}: {json}"));
     level(&mut value);
     value
@@ -53,7 +53,7 @@ fn level(value: &mut Value) {
 }
 
 /// The options that both know, by the bits of a number.
-fn options(bits: u8) -> (JsonOptions, SerializeOptions) {
+pub(super) fn options(bits: u8) -> (JsonOptions, SerializeOptions) {
     let on = |bit: u8| bits >> bit & 1 == 1;
     let ours = JsonOptions {
         emit_defaults: on(0),
