@@ -25,12 +25,38 @@ use crate::limits::ByteLimit;
 #[derive(Debug)]
 pub struct ClientBody {
     inner: Incoming,
-    idle_max: Option<Duration>,
+    pace: Pace,
+    /// How long the client may still be waited for: waiting uses it up, bytes bring it back.
+    credit: Duration,
+    waiting_since: Option<Instant>,
+    /// Nobody looks at the clock.
+    is_patient: bool,
     /// Armed while a wait lasts; made by the first one, since most bodies never wait.
     timer: Option<Pin<Box<Sleep>>>,
-    waiting: bool,
     meter: Option<Rc<Meter>>,
     clean: Option<fn(HeaderMap) -> HeaderMap>,
+}
+
+/// How fast a body must come. Only time spent waiting for the client counts.
+#[derive(Clone, Debug)]
+pub struct Pace {
+    /// Between two pieces.
+    pub idle_max: Duration,
+    /// In a second, averaged over `idle_max`.
+    pub rate_min: Option<ByteLimit>,
+    /// Counts bodies that were slower.
+    pub slow: Rc<Cell<u64>>,
+}
+
+impl Pace {
+    /// The waiting that a piece of `bytes` makes good.
+    fn worth(&self, bytes: usize) -> Duration {
+        let Some(rate) = self.rate_min else {
+            return self.idle_max;
+        };
+        let nanos = (bytes as u64).saturating_mul(1_000_000_000) / rate.bytes() as u64;
+        Duration::from_nanos(nanos)
+    }
 }
 
 /// What is known of a body that someone else reads: how it goes, and what became of it.
@@ -84,14 +110,16 @@ pub fn too_large(bytes_max: usize) -> Failure {
 }
 
 impl ClientBody {
-    /// A body whose pieces come no further than `idle_max` apart.
+    /// A body that comes at this pace, or breaks off.
     #[must_use]
-    pub fn new(inner: Incoming, idle_max: Duration) -> Self {
+    pub fn new(inner: Incoming, pace: Pace) -> Self {
         Self {
             inner,
-            idle_max: Some(idle_max),
+            credit: pace.idle_max,
+            pace,
+            waiting_since: None,
+            is_patient: false,
             timer: None,
-            waiting: false,
             meter: None,
             clean: None,
         }
@@ -120,25 +148,35 @@ impl ClientBody {
     /// Without a limit on each wait: for streams, whose silence is someone else's to judge.
     #[must_use]
     pub fn patient(mut self) -> Self {
-        self.idle_max = None;
+        self.is_patient = true;
         self
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(idle_max) = self.idle_max else {
+        if self.is_patient {
             return Poll::Pending;
-        };
+        }
+        let fresh = self.waiting_since.is_none();
+        let due = *self.waiting_since.get_or_insert_with(Instant::now) + self.credit;
         let timer = match &mut self.timer {
             Some(timer) => {
-                if !self.waiting {
-                    timer.as_mut().reset(Instant::now() + idle_max);
+                if fresh {
+                    timer.as_mut().reset(due);
                 }
                 timer
             }
-            none => none.insert(Box::pin(tokio::time::sleep(idle_max))),
+            none => none.insert(Box::pin(tokio::time::sleep_until(due))),
         };
-        self.waiting = true;
         timer.as_mut().poll(cx)
+    }
+
+    /// A wait is over, for these bytes.
+    fn settle(&mut self, bytes: usize) {
+        if let Some(since) = self.waiting_since.take() {
+            self.credit = self.credit.saturating_sub(since.elapsed());
+        }
+        let credit = self.credit.saturating_add(self.pace.worth(bytes));
+        self.credit = credit.min(self.pace.idle_max);
     }
 }
 
@@ -153,11 +191,13 @@ impl Body for ClientBody {
         let this = self.get_mut();
         let piece = match Pin::new(&mut this.inner).poll_frame(cx) {
             Poll::Ready(frame) => {
-                this.waiting = false;
+                let bytes = frame.as_ref().and_then(|f| f.as_ref().ok()?.data_ref());
+                this.settle(bytes.map_or(0, Bytes::len));
                 frame.map(|f| f.map(|f| cleaned(f, this.clean)).map_err(broken))
             }
             Poll::Pending => {
                 std::task::ready!(this.poll_timer(cx));
+                this.pace.slow.set(this.pace.slow.get().wrapping_add(1));
                 Some(Err(stalled()))
             }
         };
@@ -197,7 +237,7 @@ fn stalled() -> Failure {
     Failure::new(
         Blame::Client,
         GrpcCode::DeadlineExceeded,
-        "the request body stopped coming",
+        "the request body stopped coming, or came too slowly",
     )
     .status(StatusCode::REQUEST_TIMEOUT)
 }

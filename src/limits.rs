@@ -61,6 +61,13 @@ pub struct Limits {
     pub connections_per_ip_max: usize,
     /// Concurrent HTTP/2 streams of one client connection.
     pub streams_max: u32,
+    /// Connections that the process accepts in a second; the others wait in the kernel's queue.
+    pub accept_rate_max: usize,
+    /// Bytes in a second that a request body must come with, averaged over `timeouts.body_idle`.
+    pub body_rate_min: ByteLimit,
+    /// HTTP/2 frames without content (PING, SETTINGS, RST_STREAM, WINDOW_UPDATE and the like) of one
+    /// client connection in a minute, beside those that our own frames give reason for.
+    pub control_frames_max: usize,
 }
 
 impl Default for Limits {
@@ -77,6 +84,9 @@ impl Default for Limits {
             connections_max: 20_000,
             connections_per_ip_max: 512,
             streams_max: 100,
+            accept_rate_max: 10_000,
+            body_rate_min: ByteLimit(NonZeroUsize::MIN.saturating_add(99)),
+            control_frames_max: 1000,
         }
     }
 }
@@ -102,6 +112,9 @@ pub struct Timeouts {
     pub ping_interval: Duration,
     /// Wait for the answer to that ping.
     pub ping_timeout: Duration,
+    /// Age at which a client connection takes no more requests, give or take a tenth, so that clients
+    /// spread over instances that came later (gRFC A9).
+    pub max_age: Duration,
     /// After a stop signal: how long exchanges may go on.
     pub drain: Duration,
 }
@@ -117,6 +130,7 @@ impl Default for Timeouts {
             connect: Duration::from_secs(5),
             ping_interval: Duration::from_secs(30),
             ping_timeout: Duration::from_secs(10),
+            max_age: Duration::from_secs(60 * 60),
             drain: Duration::from_secs(30),
         }
     }
@@ -195,6 +209,10 @@ pub const CLIENT_CONNECTION_WINDOW: u32 = 1024 * 1024;
 pub const H2_PENDING_RESETS_MAX: usize = 20;
 /// Streams that we reset for a client's errors (MadeYouReset); more end the connection.
 pub const H2_ERROR_RESETS_MAX: usize = 256;
+/// Frames of a client that one frame of ours with headers or data gives reason for.
+pub const H2_FRAMES_ANSWERED: usize = 4;
+/// Smallest data frame of ours that counts so: a client can make us send them byte by byte.
+pub const H2_ANSWERED_BYTES_MIN: usize = 16;
 /// After GOAWAY on an idle connection: how long the client may take to close it.
 pub const CLOSE_GRACE: Duration = Duration::from_secs(5);
 

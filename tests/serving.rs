@@ -154,6 +154,94 @@ async fn a_body_that_stops_coming_is_408() {
 }
 
 #[tokio::test]
+async fn a_body_that_drips_is_408_and_one_of_grpc_may() {
+    let limits = Limits {
+        body_rate_min: ByteLimit::kib(64),
+        ..Limits::default()
+    };
+    let timeouts = Timeouts {
+        body_idle: Duration::from_secs(1),
+        ..patient()
+    };
+    let mut edge = Edge::start(limits, timeouts);
+    let mut drip = async |content_type: &str, times: usize| {
+        let mut client = Http1::connect(edge.address).await;
+        let head = "POST /ask HTTP/1.1\r\nHost: t\r\nContent-Length: 30\r\nContent-Type: ";
+        client.send(format!("{head}{content_type}\r\n\r\n")).await;
+        // Each piece is far sooner than `body_idle`, and all of them last longer.
+        for _ in 0..times {
+            let pause = tokio::time::sleep(Duration::from_millis(50));
+            tokio::select! {
+                arrived = edge.arrived() => return arrived.body,
+                () = pause => client.send("x").await,
+            }
+        }
+        edge.arrived().await.body
+    };
+    assert_eq!(drip("application/json", 29).await, Err(408));
+    assert_eq!(drip("application/grpc", 30).await, Ok(vec![b'x'; 30]));
+    assert_eq!(edge.finish().await.slow_bodies, 1);
+}
+
+#[tokio::test]
+async fn a_connection_of_age_takes_no_more_requests_and_finishes_those_it_has() {
+    let mut edge = edge(Timeouts {
+        max_age: SHORT,
+        ..patient()
+    });
+    let done = || Response::new(ReplyBody::Whole(Some("done".into())));
+    let mut http2 = Http2::connect(edge.address).await;
+    let ask = Request::get("http://test/ask").body(Full::default());
+    let asked = http2.send.send_request(ask.unwrap());
+    let arrived = edge.arrived().await;
+    // GOAWAY comes while the request is under way: no other is taken.
+    let refused = async {
+        loop {
+            let other = Request::get("http://test/").body(Full::default()).unwrap();
+            if http2.send.send_request(other).await.is_err() {
+                break;
+            }
+        }
+    };
+    soon("GOAWAY", refused).await;
+    arrived.reply.send(done()).unwrap();
+    assert_eq!(whole(asked.await.unwrap()).await.text(), "done");
+    soon("the end", http2.ended).await.unwrap().unwrap();
+    // Over HTTP/1.1 a reply tells, however late it is.
+    let told = async {
+        for longer in 1.. {
+            let mut http1 = Http1::connect(edge.address).await;
+            http1.send("GET /ask HTTP/1.1\r\nHost: test\r\n\r\n").await;
+            let arrived = edge.arrived().await;
+            tokio::time::sleep(SHORT * longer).await;
+            arrived.reply.send(done()).unwrap();
+            let reply = http1.reply().await.unwrap();
+            assert_eq!(reply.text(), "done");
+            assert!(http1.closed().await.is_empty());
+            if reply.header("connection") == Some("close") {
+                break;
+            }
+        }
+    };
+    soon("Connection: close", told).await;
+    assert!(edge.finish().await.aged >= 2);
+}
+
+#[tokio::test]
+async fn connections_over_the_accept_rate_wait_and_are_served() {
+    let limits = Limits {
+        accept_rate_max: 5,
+        ..Limits::default()
+    };
+    let edge = Edge::start(limits, patient());
+    for _ in 0..8 {
+        let mut client = Http1::connect(edge.address).await;
+        assert_eq!(client.get("/").await.status, 200);
+    }
+    assert!(edge.finish().await.accept_delays > 0);
+}
+
+#[tokio::test]
 async fn a_body_in_broken_chunks_is_400() {
     let mut edge = edge(patient());
     let head = "POST /ask HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n";

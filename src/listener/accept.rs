@@ -40,6 +40,16 @@ pub async fn accept<S: Service>(listener: Listener<S>, stop: impl Future<Output 
             Ok((stream, peer)) => {
                 pause = ACCEPT_PAUSE_MIN;
                 listener.admit(stream, peer);
+                let bounds = listener.service.bounds();
+                let wait = listener.gate.pace(Instant::now(), &bounds.limits);
+                if !wait.is_zero() {
+                    count(&listener.counters.accept_delays);
+                    tokio::select! {
+                        biased;
+                        () = &mut stop => break,
+                        () = tokio::time::sleep(wait) => {}
+                    }
+                }
             }
             Err(error) if is_exhausted(&error) => {
                 count(&listener.counters.accept_pauses);

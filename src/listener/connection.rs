@@ -2,12 +2,15 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::FutureExt;
-use http::{HeaderValue, Request, Response, Version, header};
+use http::{HeaderMap, HeaderValue, Request, Response, Version, header};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -15,7 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
-use crate::client_body::ClientBody;
+use crate::client_body::{ClientBody, Pace};
 use crate::limits::{
     CLIENT_CONNECTION_WINDOW, CLIENT_STREAM_WINDOW, CLOSE_GRACE, H1_BUFFER_BYTES_MAX,
     H2_ERROR_RESETS_MAX, H2_PENDING_RESETS_MAX, SEND_BUFFER_BYTES_MAX,
@@ -23,6 +26,7 @@ use crate::limits::{
 use crate::rt::LocalExec;
 
 use super::check::{check, strip_h2c};
+use super::flood::Flood;
 use super::io::ClientIo;
 use super::pulse::{Pulse, Verdict};
 use super::reply::Reply;
@@ -56,7 +60,9 @@ pub(super) async fn serve<S: Service>(mut accepted: Accepted<S>) {
     };
     let counters = Rc::clone(&accepted.counters);
     let bounds = Rc::clone(&accepted.bounds);
-    let io = ClientIo::new(accepted.stream, ahead, read, protocol, Rc::clone(&pulse));
+    let flood = (protocol == Protocol::Http2)
+        .then(|| Flood::new(bounds.limits.control_frames_max, Rc::clone(&counters)));
+    let io = ClientIo::new(accepted.stream, ahead, read, flood, Rc::clone(&pulse));
     let service = Requests {
         service: accepted.service,
         ends: accepted.ends,
@@ -66,10 +72,11 @@ pub(super) async fn serve<S: Service>(mut accepted: Accepted<S>) {
     };
     let io = TokioIo::new(io);
     let peer = accepted.ends.peer;
+    let aged_at = accepted.at + jittered(bounds.timeouts.max_age, &peer);
     let ended = match protocol {
         Protocol::Http1 => {
             let connection = http1_builder(&bounds).serve_connection(io, service);
-            Driver::new(connection, pulse, bounds, counters).await
+            Driver::new(connection, pulse, bounds, Rc::clone(&counters), aged_at).await
         }
         Protocol::Http2 => {
             pulse.on_preface();
@@ -80,12 +87,34 @@ pub(super) async fn serve<S: Service>(mut accepted: Accepted<S>) {
                 counters: Rc::clone(&counters),
             };
             let connection = http2_builder(&bounds, exec).serve_connection(io, service);
-            Driver::new(connection, pulse, bounds, counters).await
+            Driver::new(connection, pulse, bounds, Rc::clone(&counters), aged_at).await
         }
     };
     if let Err(error) = ended {
+        if is_calmed(&error) {
+            count(&counters.floods);
+        }
         tracing::debug!(%peer, %error, "client connection ended");
     }
+}
+
+/// Give or take a tenth, so that connections of one moment don't all end in another.
+fn jittered(age: Duration, peer: &SocketAddr) -> Duration {
+    let hash = RandomState::new().hash_one(peer);
+    let percent = u32::try_from(hash % 21).map_or(100, |n| 90 + n);
+    age.saturating_mul(percent) / 100
+}
+
+/// Whether h2 ended the connection for one of its own limits on floods.
+fn is_calmed(error: &hyper::Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if let Some(h2) = cause.downcast_ref::<h2::Error>() {
+            return h2.is_library() && h2.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM);
+        }
+        source = cause.source();
+    }
+    false
 }
 
 /// Resolves when the first bytes are due, or the worker drains.
@@ -182,19 +211,28 @@ struct Driver<C> {
     bounds: Rc<Bounds>,
     counters: Rc<Counters>,
     timer: Pin<Box<Sleep>>,
+    /// No more requests from then on.
+    aged_at: Instant,
     finishing: bool,
     /// Told to finish with nothing to do: the time to stop waiting for the client's part.
     until: Option<Instant>,
 }
 
 impl<C: Served> Driver<C> {
-    fn new(connection: C, pulse: Rc<Pulse>, bounds: Rc<Bounds>, counters: Rc<Counters>) -> Self {
+    fn new(
+        connection: C,
+        pulse: Rc<Pulse>,
+        bounds: Rc<Bounds>,
+        counters: Rc<Counters>,
+        aged_at: Instant,
+    ) -> Self {
         Self {
             connection: Box::pin(connection),
             pulse,
             bounds,
             counters,
-            timer: Box::pin(tokio::time::sleep(std::time::Duration::ZERO)),
+            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            aged_at,
             finishing: false,
             until: None,
         }
@@ -211,6 +249,10 @@ impl<C: Served> Driver<C> {
     /// Looks at the clock; whether the connection is to be closed at once.
     fn is_over(&mut self) -> bool {
         let now = Instant::now();
+        if !self.finishing && self.aged_at <= now {
+            count(&self.counters.aged);
+            self.finish();
+        }
         let mut wait = match self.pulse.verdict(now, &self.bounds.timeouts) {
             Verdict::WaitUntil(at) => at,
             Verdict::SlowHead => {
@@ -232,7 +274,10 @@ impl<C: Served> Driver<C> {
                 now + CLOSE_GRACE
             }
         };
-        if !self.finishing || self.pulse.is_busy() {
+        if !self.finishing {
+            wait = wait.min(self.aged_at);
+            self.until = None;
+        } else if self.pulse.is_busy() {
             self.until = None;
         } else {
             let until = *self.until.get_or_insert(now + CLOSE_GRACE);
@@ -255,15 +300,18 @@ impl<C: Served> Future for Driver<C> {
         if this.pulse.is_closing() {
             this.finish();
         }
-        if let Poll::Ready(ended) = this.connection.as_mut().poll(cx) {
-            return Poll::Ready(ended);
-        }
-        while this.timer.as_mut().poll(cx).is_ready() {
+        loop {
+            if let Poll::Ready(ended) = this.connection.as_mut().poll(cx) {
+                return Poll::Ready(ended);
+            }
+            if this.timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            // Told to finish, the connection has something to say: it is polled again.
             if this.is_over() {
                 return Poll::Ready(Ok(()));
             }
         }
-        Poll::Pending
     }
 }
 
@@ -274,6 +322,20 @@ struct Requests<S> {
     bounds: Rc<Bounds>,
     pulse: Rc<Pulse>,
     counters: Rc<Counters>,
+}
+
+impl<S> Requests<S> {
+    /// How fast a body must come. The messages of a gRPC call may be small and far between.
+    fn pace(&self, headers: &HeaderMap) -> Pace {
+        let is_grpc = headers
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+        Pace {
+            idle_max: self.bounds.timeouts.body_idle,
+            rate_min: (!is_grpc).then_some(self.bounds.limits.body_rate_min),
+            slow: Rc::clone(&self.counters.slow_bodies),
+        }
+    }
 }
 
 impl<S: Service> hyper::service::Service<Request<Incoming>> for Requests<S> {
@@ -289,7 +351,7 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Requests<S> {
                 if checked.upgrade_h2c {
                     strip_h2c(&mut parts.headers);
                 }
-                let body = ClientBody::new(body, self.bounds.timeouts.body_idle);
+                let body = ClientBody::new(body, self.pace(&parts.headers));
                 let answer = self
                     .service
                     .answer(self.ends, Request::from_parts(parts, body));

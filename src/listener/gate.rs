@@ -4,6 +4,9 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::limits::Limits;
 
@@ -13,6 +16,19 @@ pub struct Gate {
     open: AtomicUsize,
     by_address: Mutex<HashMap<IpAddr, usize, foldhash::fast::RandomState>>,
     refused: AtomicU64,
+    /// When the last connection would have been accepted at the allowed rate, in nanoseconds after
+    /// `since` (the generic cell rate algorithm).
+    paced: AtomicU64,
+    since: Since,
+}
+
+#[derive(Debug)]
+struct Since(Instant);
+
+impl Default for Since {
+    fn default() -> Self {
+        Self(Instant::now())
+    }
 }
 
 /// Why a connection is not let in.
@@ -54,6 +70,21 @@ impl Gate {
             self.refused.fetch_add(1, Ordering::Relaxed);
         }
         entered
+    }
+
+    /// Counts an accepted connection against `limits.accept_rate`, and says how long to wait before the
+    /// next. A second's worth may come at once.
+    pub fn pace(&self, now: Instant, limits: &Limits) -> Duration {
+        const BURST: u64 = 1_000_000_000;
+        let now = u64::try_from(now.saturating_duration_since(self.since.0).as_nanos());
+        let now = now.unwrap_or(u64::MAX / 2);
+        let each = BURST / u64::try_from(limits.accept_rate_max).map_or(BURST, |n| n.max(1));
+        let next = |paced: u64| paced.max(now).saturating_add(each);
+        let before = self
+            .paced
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |p| Some(next(p)));
+        let paced = next(before.unwrap_or_else(|unchanged| unchanged));
+        Duration::from_nanos(paced.saturating_sub(now).saturating_sub(BURST))
     }
 
     fn try_enter(self: &Arc<Self>, address: IpAddr, limits: &Limits) -> Result<Pass, Refused> {
@@ -138,6 +169,26 @@ mod tests {
         drop(a);
         let _d = gate.enter(ip("192.0.2.1"), &limits).unwrap();
         assert_eq!(gate.open(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_second_s_worth_comes_at_once_and_the_rest_at_the_rate() {
+        let gate = Gate::default();
+        let limits = Limits {
+            accept_rate_max: 100,
+            ..Limits::default()
+        };
+        let start = Instant::now();
+        for _ in 0..100 {
+            assert_eq!(gate.pace(start, &limits), Duration::ZERO);
+        }
+        assert_eq!(gate.pace(start, &limits), Duration::from_millis(10));
+        assert_eq!(gate.pace(start, &limits), Duration::from_millis(20));
+        let later = start + Duration::from_secs(60);
+        for _ in 0..100 {
+            assert_eq!(gate.pace(later, &limits), Duration::ZERO);
+        }
+        assert!(gate.pace(later, &limits) > Duration::ZERO);
     }
 
     #[test]

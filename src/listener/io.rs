@@ -7,8 +7,11 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::flood::{CALM, Flood};
 use super::pulse::Pulse;
-use super::sniff::{PREFACE, Protocol};
+use super::sniff::PREFACE;
+
+const TOO_MANY: &str = "too many HTTP/2 frames without content";
 
 /// The IO that hyper gets.
 #[derive(Debug)]
@@ -17,7 +20,8 @@ pub(super) struct ClientIo<S> {
     ahead: [u8; PREFACE.len()],
     /// What of `ahead` is still to be given out.
     rest: std::ops::Range<usize>,
-    protocol: Protocol,
+    /// HTTP/2 alone.
+    flood: Option<Flood>,
     pulse: Rc<Pulse>,
 }
 
@@ -26,14 +30,14 @@ impl<S> ClientIo<S> {
         stream: S,
         ahead: [u8; PREFACE.len()],
         read: usize,
-        protocol: Protocol,
+        flood: Option<Flood>,
         pulse: Rc<Pulse>,
     ) -> Self {
         Self {
             stream,
             ahead,
             rest: 0..read,
-            protocol,
+            flood,
             pulse,
         }
     }
@@ -48,7 +52,7 @@ impl<S> ClientIo<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for ClientIo<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -64,8 +68,20 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
         }
         let before = buf.filled().len();
         let read = std::task::ready!(Pin::new(&mut this.stream).poll_read(cx, buf));
-        if this.protocol == Protocol::Http1 && buf.filled().len() > before {
-            this.pulse.on_read();
+        let came = buf.filled().get(before..).unwrap_or_default();
+        match &mut this.flood {
+            None if came.is_empty() => {}
+            None => this.pulse.on_read(),
+            Some(flood) => {
+                if !flood.on_read(came) {
+                    if flood.is_between_frames() {
+                        // As far as it goes: the connection ends in any case.
+                        let _told = Pin::new(&mut this.stream).poll_write(cx, &CALM);
+                    }
+                    let error = io::Error::new(io::ErrorKind::ConnectionAborted, TOO_MANY);
+                    return Poll::Ready(Err(error));
+                }
+            }
         }
         Poll::Ready(read)
     }
@@ -78,6 +94,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let done = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        if let (Some(flood), Poll::Ready(Ok(written))) = (&mut self.flood, &done) {
+            flood.on_written(bytes.get(..*written).unwrap_or_default());
+        }
         self.written(done)
     }
 
@@ -95,6 +114,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let done = Pin::new(&mut self.stream).poll_write_vectored(cx, pieces);
+        if let (Some(flood), Poll::Ready(Ok(written))) = (&mut self.flood, &done) {
+            let mut left = *written;
+            for piece in pieces {
+                let part = left.min(piece.len());
+                flood.on_written(piece.get(..part).unwrap_or_default());
+                left -= part;
+            }
+        }
         self.written(done)
     }
 

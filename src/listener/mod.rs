@@ -5,6 +5,7 @@
 mod accept;
 pub mod check;
 mod connection;
+mod flood;
 mod gate;
 mod io;
 mod pulse;
@@ -74,6 +75,14 @@ pub struct Counters {
     pub stalled: Cell<u64>,
     pub refused_requests: Cell<u64>,
     pub accept_pauses: Cell<u64>,
+    /// `limits.accept_rate`
+    pub accept_delays: Cell<u64>,
+    /// `timeouts.body_idle` and `limits.body_rate`; shared with the bodies.
+    pub slow_bodies: Rc<Cell<u64>>,
+    /// `timeouts.max_age`
+    pub aged: Cell<u64>,
+    /// `limits.control_frames`, and h2's own limits on what costs more than it brings.
+    pub floods: Cell<u64>,
 }
 
 pub(crate) fn count(counter: &Cell<u64>) {

@@ -153,6 +153,10 @@ pub struct Counts {
     pub stalled: u64,
     pub refused_requests: u64,
     pub accept_pauses: u64,
+    pub accept_delays: u64,
+    pub slow_bodies: u64,
+    pub aged: u64,
+    pub floods: u64,
     pub panics: u64,
 }
 
@@ -192,6 +196,10 @@ impl Edge {
                     stalled: counters.stalled.get(),
                     refused_requests: counters.refused_requests.get(),
                     accept_pauses: counters.accept_pauses.get(),
+                    accept_delays: counters.accept_delays.get(),
+                    slow_bodies: counters.slow_bodies.get(),
+                    aged: counters.aged.get(),
+                    floods: counters.floods.get(),
                     panics: exec.panics(),
                 }
             })

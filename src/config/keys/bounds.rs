@@ -85,6 +85,32 @@ pub static LIMITS: Section = Section {
             "Concurrent HTTP/2 streams of one client connection.",
         )
         .default("100"),
+        key(
+            "accept_rate",
+            Shape::Integer {
+                min: 1,
+                max: 10_000_000,
+            },
+            "Connections accepted in a second; the others wait in the kernel's queue.",
+        )
+        .default("10000"),
+        key(
+            "body_rate",
+            Shape::Size { min: 1, max: MIB },
+            "What a request body must bring in a second, averaged over timeouts.body_idle. gRPC calls \
+             that are passed on are exempt.",
+        )
+        .default("100B"),
+        key(
+            "control_frames",
+            Shape::Integer {
+                min: 100,
+                max: 10_000_000,
+            },
+            "HTTP/2 frames without content (pings, settings, resets) of one client connection in a \
+             minute, beside those that replies give reason for.",
+        )
+        .default("1000"),
     ]],
     exactly_one: &[],
 };
@@ -125,6 +151,12 @@ pub static TIMEOUTS: Section = Section {
             "Wait for the answer to such a probe.",
         )
         .default("10s"),
+        key(
+            "max_age",
+            DURATION,
+            "Age at which a client connection takes no more requests, give or take a tenth.",
+        )
+        .default("1h"),
         key(
             "drain",
             DURATION,

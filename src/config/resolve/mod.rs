@@ -310,6 +310,9 @@ fn limits(file: &Section<'_, '_>) -> Limits {
         streams_max: count(&section, "streams")
             .and_then(|n| u32::try_from(n).ok())
             .unwrap_or(standard.streams_max),
+        accept_rate_max: number("accept_rate", standard.accept_rate_max),
+        body_rate_min: bytes("body_rate", standard.body_rate_min),
+        control_frames_max: number("control_frames", standard.control_frames_max),
     }
 }
 
@@ -331,6 +334,7 @@ fn timeouts(file: &Section<'_, '_>) -> Timeouts {
         connect: wait("connect", standard.connect),
         ping_interval: wait("ping_interval", standard.ping_interval),
         ping_timeout: wait("ping_timeout", standard.ping_timeout),
+        max_age: wait("max_age", standard.max_age),
         drain: wait("drain", standard.drain),
     }
 }
