@@ -38,7 +38,7 @@ macro_rules! tables {
 
 tables!(
     binding, bodies, compact, errors, events, kinds, lenient, metadata, parts, raw, replies,
-    routing, streams, updates, verbose,
+    routing, statuses, streams, updates, verbose,
 );
 
 #[test]

@@ -14,6 +14,7 @@ use crate::route::{HostPattern, PathMatch};
 use crate::schema::HttpRule;
 
 pub use super::cors::Cors;
+pub use crate::transcode::reply_status::Statuses;
 pub use crate::transcode::{ErrorFormat, UnknownQuery};
 
 /// `transom.yaml:31:5`
@@ -178,6 +179,8 @@ pub struct Policy {
     pub reply_bytes_max: ByteLimit,
     pub to_metadata: Vec<HeaderPattern>,
     pub to_response: Vec<HeaderPattern>,
+    /// In place of the usual HTTP statuses.
+    pub statuses: Statuses,
     /// `None`: pages of other origins read nothing.
     pub cors: Option<Arc<Cors>>,
 }
@@ -235,6 +238,7 @@ impl Default for Policy {
             reply_bytes_max: limits.reply_bytes_max,
             to_metadata: Vec::new(),
             to_response: Vec::new(),
+            statuses: Statuses::default(),
             cors: None,
         }
     }

@@ -210,7 +210,7 @@ pub(super) async fn decode(
         Content::Raw { .. } => raw(content, &wire)?,
         Content::Json(target) => print(&plan.codec, target, limits, wire).await?,
     };
-    reply::carry_metadata(&mut reply, policy, messages.metadata());
+    reply::succeed(&mut reply, policy, messages.metadata());
     Ok(reply)
 }
 

@@ -15,6 +15,7 @@ use crate::live::{Live, Route, Target};
 use crate::protocol::rest::RawBody;
 use crate::transcode::error_body::error_body;
 use crate::transcode::metadata::to_response;
+use crate::transcode::reply_status::is_bare;
 use crate::transcode::{ErrorFormat, Inner};
 
 use super::body::ReplyBody;
@@ -58,12 +59,13 @@ pub(super) fn refuse(
     log(failure);
     let format: ErrorFormat = voice.policy.errors.accepted(accept);
     let (content_type, body) = error_body(failure, format, inner(voice.policy), Some(voice.codec));
-    let status = failure.http_status();
+    let status = voice.policy.statuses.of_failure(failure);
     let mut reply = Response::new(ReplyBody::whole(body));
     *reply.status_mut() = status;
     if let Some(metadata) = &failure.metadata {
         carry_metadata(&mut reply, voice.policy, [&**metadata]);
     }
+    let status = reply.status();
     let headers = reply.headers_mut();
     headers.insert(CONTENT_TYPE, content_type);
     if let Some(allow) = &failure.allow {
@@ -109,17 +111,31 @@ pub(super) fn inner(policy: &Policy) -> Inner {
     }
 }
 
-/// Puts on what of the service's metadata the route lets through.
-pub(super) fn carry_metadata<'m>(
+/// The reply to a call that went well, as its route wants it: status, and what of the service's
+/// metadata it lets through.
+pub(super) fn succeed<'m>(
     reply: &mut Response<ReplyBody>,
     policy: &Policy,
     metadata: impl IntoIterator<Item = &'m HeaderMap>,
 ) {
-    if policy.to_response.is_empty() {
+    *reply.status_mut() = policy.statuses.of_success();
+    carry_metadata(reply, policy, metadata);
+}
+
+/// Puts on what of the service's metadata the route lets through, and the status that it names there.
+fn carry_metadata<'m>(
+    reply: &mut Response<ReplyBody>,
+    policy: &Policy,
+    metadata: impl IntoIterator<Item = &'m HeaderMap>,
+) {
+    if policy.to_response.is_empty() && policy.statuses.from_metadata.is_none() {
         return;
     }
     let allow = |name: &HeaderName| policy.to_response.iter().any(|p| p.matches(name));
     for map in metadata {
+        if let Some(status) = policy.statuses.named_by(map) {
+            *reply.status_mut() = status;
+        }
         to_response(map, allow, reply.headers_mut());
     }
 }
@@ -138,6 +154,11 @@ pub(super) fn finish(
     id: HeaderValue,
 ) -> Response<ReplyBody> {
     reply.headers_mut().insert(X_REQUEST_ID, id);
+    if is_bare(reply.status()) && !matches!(reply.body(), ReplyBody::Relayed(_)) {
+        reply.headers_mut().remove(CONTENT_TYPE);
+        *reply.body_mut() = ReplyBody::empty();
+        return reply;
+    }
     if method == Method::HEAD {
         // An upstream's answer to HEAD has the length that it wants to have.
         if let ReplyBody::Whole(content) = reply.body() {

@@ -121,7 +121,7 @@ pub(super) async fn begin(
 ) -> Result<Response<ReplyBody>, Failure> {
     let waits = Waits::new(rule.policy.stream_idle, deadline.of_stream());
     let mut reply = Response::new(ReplyBody::empty());
-    reply::carry_metadata(&mut reply, &rule.policy, messages.metadata());
+    reply::succeed(&mut reply, &rule.policy, messages.metadata());
     match shape {
         Shape::Json(format) => {
             let mut stream = MessageStream::new(rule, format, waits, messages);

@@ -7,6 +7,7 @@ pub mod metadata;
 pub mod meter;
 pub mod plan;
 pub mod query;
+pub mod reply_status;
 pub mod status;
 mod suggest;
 pub mod update;

@@ -11,6 +11,7 @@ use transom::protocol::stream::{Framer, StreamFormat};
 use transom::route::{Lookup, RawPath};
 use transom::schema::StreamKind;
 use transom::transcode::error_body::{error_body, status_json};
+use transom::transcode::reply_status::is_bare;
 use transom::transcode::status::outcome;
 use transom::transcode::{BodyRule, Inner, MethodPlan, QueryPolicy, ResponseRule};
 
@@ -46,10 +47,16 @@ fn run(live: &Live, case: &Case) -> Result<(), String> {
     let uri: Uri = case.url().parse().expect("url");
     let method = Method::from_bytes(case.method().as_bytes()).expect("method");
     let (status, body) = match respond(live, case, &method, &uri, &headers)? {
-        Ok(body) => (200, body),
+        Ok((policy, body)) => {
+            let status = policy.statuses.of_success();
+            (
+                status.as_u16(),
+                if is_bare(status) { Vec::new() } else { body },
+            )
+        }
         Err((policy, failure)) => {
             let (_, body) = refusal(live, &policy, &headers, &failure);
-            (failure.http_status().as_u16(), body)
+            (policy.statuses.of_failure(&failure).as_u16(), body)
         }
     };
     if status != case.reply.status {
@@ -84,7 +91,7 @@ fn inner(policy: &Policy) -> Inner {
     }
 }
 
-type Outcome = Result<Vec<u8>, (Policy, Failure)>;
+type Outcome = Result<(Policy, Vec<u8>), (Policy, Failure)>;
 
 fn respond(
     live: &Live,
@@ -135,7 +142,7 @@ fn respond(
     }
     let wires = case.answer.wires(&output);
     match answer(live, route, plan, case, headers, &wires) {
-        Ok(body) => Ok(Ok(body)),
+        Ok(body) => Ok(Ok(((*route.policy).clone(), body))),
         Err(failure) => refused(failure),
     }
 }

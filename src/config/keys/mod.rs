@@ -7,6 +7,7 @@ mod bounds;
 mod cors;
 mod file;
 mod policy;
+mod replies;
 mod rules;
 
 use std::time::Duration;

@@ -1,6 +1,7 @@
 //! Keys of policy, in `defaults` and in each route.
 
 use super::cors::CORS;
+use super::replies::REST_POLICY;
 use super::{BODY, DURATION, DURATION_OR_ZERO, Key, Section, Shape, key};
 
 const HEADERS: Shape = Shape::List(&Shape::Header);
@@ -8,7 +9,7 @@ const HEADERS: Shape = Shape::List(&Shape::Header);
 pub static DEFAULTS: Section = Section {
     name: "defaults",
     about: "Policy for all routes.",
-    groups: &[POLICY],
+    groups: &[POLICY, REST_POLICY],
     exactly_one: &[],
 };
 
@@ -23,6 +24,7 @@ pub const TRANSCODING_POLICY: &[&str] = &[
     "ignored_query_parameters",
     "update_mask",
     "headers",
+    "status",
 ];
 
 pub const POLICY: &[Key] = &[

@@ -1,6 +1,7 @@
 //! Keys of routes: HTTP rules, as `google.api.http` names them, and what else a route can be.
 
 use super::policy::POLICY;
+use super::replies::REST_POLICY;
 use super::{Key, Section, Shape, key};
 
 const TEMPLATE_ABOUT: &str = "Path template of google.api.http: `/v1/games/{game_id}`.";
@@ -102,6 +103,7 @@ pub static ROUTE: Section = Section {
             key("upstream", Shape::Upstream, "Where it goes.").required(),
         ],
         POLICY,
+        REST_POLICY,
     ],
     exactly_one: &[
         "services", "get", "put", "post", "delete", "patch", "custom", "prefix", "path",

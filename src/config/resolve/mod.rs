@@ -3,6 +3,7 @@
 
 mod cors;
 mod policy;
+mod replies;
 mod routes;
 
 pub use routes::rule;

@@ -72,6 +72,7 @@ pub fn policy(section: &Section<'_, '_>, base: &Policy) -> Policy {
         allow_list(&headers, "to_metadata", &mut policy.to_metadata);
         allow_list(&headers, "to_response", &mut policy.to_response);
     }
+    super::replies::rest(section, &mut policy);
     if let Some(limits) = section.section("limits") {
         if let Some(limit) = byte_limit(&limits, "body") {
             policy.body_bytes_max = limit;
