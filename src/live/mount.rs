@@ -148,11 +148,13 @@ impl<'a> Mounts<'a> {
         }
         for method in &service.methods {
             let reference = MethodRef { service, method };
-            self.methods.push((route, reference));
             let selector = format!("{}.{}", service.full_name, method.name);
             let selected = selected.get(selector.as_str());
             let rule = selected.map(|s| &s.rule).or(method.http.as_ref());
             let left_out = excluded.iter().find(|e| e.is(service, method));
+            if left_out.is_none() {
+                self.methods.push((route, reference));
+            }
             if let (None, Some(rule)) = (left_out, rule) {
                 match selected {
                     Some(own) => self.rule(route, reference, (rule, &own.places), Origin::Service),

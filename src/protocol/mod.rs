@@ -4,5 +4,6 @@
 pub mod dialect;
 pub mod events;
 pub mod grpc;
+pub mod grpc_web;
 pub mod rest;
 pub mod stream;

@@ -7,15 +7,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response};
 use http_body::{Body, Frame};
 
 use crate::config::model::Policy;
 use crate::failure::Failure;
 use crate::live::Route;
-use crate::protocol::dialect::Dialect;
+use crate::protocol::dialect::{Dialect, WebBody};
 use crate::protocol::grpc::put_status;
+use crate::protocol::grpc_web::{encode_text, trailer_frame};
 use crate::transcode::metadata::clean_metadata;
 use crate::transcode::meter::FrameMeter;
 use crate::transcode::status::{is_trailers_only, outcome};
@@ -26,35 +28,102 @@ use super::super::reply::{inner, log};
 use super::super::waits::Waits;
 use super::up::Watch;
 
+/// How an answer's frames and its end are put into the reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// As trailers of HTTP/2.
+    Trailers,
+    /// As a last frame.
+    Frame(WebBody),
+}
+
+impl Ending {
+    /// gRPC-Web's answers have the form that `Accept` names, else that of the request.
+    pub(super) fn of(dialect: Dialect, head: &Parts) -> Self {
+        match dialect {
+            Dialect::Grpc(_) => Self::Trailers,
+            Dialect::GrpcWeb(own, _) => {
+                let wanted = head.headers.get(ACCEPT).and_then(Dialect::of);
+                match wanted {
+                    Some(Dialect::GrpcWeb(wanted, _)) => Self::Frame(wanted),
+                    _ => Self::Frame(own),
+                }
+            }
+        }
+    }
+
+    pub(super) fn content_type(self, own: Option<&HeaderValue>) -> HeaderValue {
+        match self {
+            Self::Trailers => own
+                .cloned()
+                .unwrap_or(HeaderValue::from_static("application/grpc")),
+            Self::Frame(WebBody::Binary) => HeaderValue::from_static("application/grpc-web+proto"),
+            Self::Frame(WebBody::Text) => {
+                HeaderValue::from_static("application/grpc-web-text+proto")
+            }
+        }
+    }
+
+    fn data(self, data: Bytes) -> Frame<Bytes> {
+        Frame::data(match self {
+            Self::Trailers | Self::Frame(WebBody::Binary) => data,
+            Self::Frame(WebBody::Text) => encode_text(&data).into(),
+        })
+    }
+
+    fn trailers(self, trailers: HeaderMap) -> Frame<Bytes> {
+        match self {
+            Self::Trailers => Frame::trailers(trailers),
+            Self::Frame(_) => self.data(trailer_frame(&trailers).into()),
+        }
+    }
+
+    /// A reply that is over with its status.
+    pub(super) fn only(
+        self,
+        mut trailers: HeaderMap,
+        own: Option<&HeaderValue>,
+    ) -> Response<ReplyBody> {
+        let mut reply = Response::new(ReplyBody::empty());
+        trailers.remove(CONTENT_TYPE);
+        match self {
+            Self::Trailers => *reply.headers_mut() = trailers,
+            Self::Frame(_) => {
+                let last = self.trailers(trailers).into_data().unwrap_or_default();
+                *reply.body_mut() = ReplyBody::whole(last);
+            }
+        }
+        let content_type = self.content_type(own);
+        reply.headers_mut().insert(CONTENT_TYPE, content_type);
+        reply
+    }
+}
+
 /// Begins the reply with the head of the answer.
 pub(super) fn begin(
     answer: Response<AnswerBody>,
-    dialect: Dialect,
+    ending: Ending,
     route: &Route,
     waits: Waits,
     up: Option<Rc<Watch>>,
 ) -> Response<ReplyBody> {
-    let _ = dialect;
     let (head, body) = answer.into_parts();
     let mut headers = head.headers;
     clean_metadata(&mut headers);
-    let only = is_trailers_only(&headers);
-    if only {
+    let own = headers.get(CONTENT_TYPE).cloned();
+    if is_trailers_only(&headers) {
         finish(&mut headers, &route.policy);
+        return ending.only(headers, own.as_ref());
     }
-    let mut reply = Response::new(ReplyBody::empty());
-    if !only {
-        *reply.body_mut() = ReplyBody::Rpc(Box::new(RpcReply {
-            answer: Some(body),
-            meter: FrameMeter::new(route.policy.reply_bytes_max),
-            waits,
-            up,
-            policy: Arc::clone(&route.policy),
-        }));
-    }
-    if !headers.contains_key(CONTENT_TYPE) {
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    }
+    let mut reply = Response::new(ReplyBody::Rpc(Box::new(RpcReply {
+        answer: Some(body),
+        ending,
+        meter: FrameMeter::new(route.policy.reply_bytes_max),
+        waits,
+        up,
+        policy: Arc::clone(&route.policy),
+    })));
+    headers.insert(CONTENT_TYPE, ending.content_type(own.as_ref()));
     *reply.headers_mut() = headers;
     reply
 }
@@ -72,6 +141,7 @@ fn finish(trailers: &mut HeaderMap, policy: &Policy) {
 pub struct RpcReply {
     /// Gone at the end, so that the upstream's stream is.
     answer: Option<AnswerBody>,
+    ending: Ending,
     meter: FrameMeter,
     waits: Waits,
     up: Option<Rc<Watch>>,
@@ -100,7 +170,7 @@ impl RpcReply {
                 Ok(data) => {
                     let passed = self.meter.pass(&data).map_err(|e| e.of_upstream());
                     match passed.and_then(|()| self.waits.note()) {
-                        Ok(()) => Poll::Ready(Some(Frame::data(data))),
+                        Ok(()) => Poll::Ready(Some(self.ending.data(data))),
                         Err(failure) => self.fail(failure),
                     }
                 }
@@ -117,7 +187,7 @@ impl RpcReply {
             Err(error) if outcome(&trailers).is_ok() => self.fail(error.of_upstream()),
             _ => {
                 finish(&mut trailers, &self.policy);
-                Poll::Ready(Some(Frame::trailers(trailers)))
+                Poll::Ready(Some(self.ending.trailers(trailers)))
             }
         }
     }
@@ -129,7 +199,7 @@ impl RpcReply {
         log(&failure);
         let mut trailers = HeaderMap::new();
         put_status(&failure, inner(&self.policy), &mut trailers);
-        Poll::Ready(Some(Frame::trailers(trailers)))
+        Poll::Ready(Some(self.ending.trailers(trailers)))
     }
 
     pub(in crate::exchange) fn is_end_stream(&self) -> bool {

@@ -24,7 +24,8 @@ use crate::config::model::Policy;
 use crate::failure::{Blame, Failure, GrpcCode};
 use crate::limits::ByteLimit;
 use crate::live::{Live, Route, Target};
-use crate::protocol::dialect::Dialect;
+use crate::protocol::dialect::{Dialect, MessageFormat, WebBody};
+use crate::protocol::grpc_web::{TextDecoder, TextError};
 use crate::schema::StreamKind;
 use crate::transcode::MethodPlan;
 use crate::transcode::frame::{FrameError, PREFIX_BYTES};
@@ -32,6 +33,7 @@ use crate::transcode::meter::FrameMeter;
 use crate::transcode::status::check_head;
 use crate::upstream::UpstreamBody;
 
+use down::Ending;
 use refuse::refuse;
 
 use super::body::ReplyBody;
@@ -113,7 +115,7 @@ async fn call(
     check(head, dialect)?;
     let policy = &*route.policy;
     let deadline = Deadline::earliest(Instant::now(), &head.headers, policy)?;
-    let (frames, up) = requests(plan, policy, &deadline, body).await?;
+    let (frames, up) = requests(plan, policy, &deadline, text(dialect), body).await?;
     let asked = Asked {
         plan,
         policy,
@@ -131,7 +133,13 @@ async fn call(
     let answer =
         answer.map_err(|failure| up.as_ref().and_then(|u| u.failure()).unwrap_or(failure))?;
     check_head(answer.status(), answer.headers())?;
-    Ok(down::begin(answer, dialect, route, waits, up))
+    Ok(down::begin(
+        answer,
+        Ending::of(dialect, head),
+        route,
+        waits,
+        up,
+    ))
 }
 
 fn check(head: &Parts, dialect: Dialect) -> Result<(), Failure> {
@@ -144,6 +152,10 @@ fn check(head: &Parts, dialect: Dialect) -> Result<(), Failure> {
     if matches!(dialect, Dialect::Grpc(_)) && head.version < Version::HTTP_2 {
         let failure = Failure::client("gRPC needs HTTP/2");
         return Err(failure.status(StatusCode::HTTP_VERSION_NOT_SUPPORTED));
+    }
+    if let Dialect::GrpcWeb(_, MessageFormat::Json | MessageFormat::Other) = dialect {
+        let failure = Failure::client("gRPC-Web is served with protobuf messages alone");
+        return Err(failure.status(StatusCode::UNSUPPORTED_MEDIA_TYPE));
     }
     Ok(())
 }
@@ -163,37 +175,60 @@ async fn requests(
     plan: &MethodPlan,
     policy: &Policy,
     deadline: &Deadline,
+    text: Option<TextDecoder>,
     body: ClientBody,
 ) -> Result<(UpstreamBody, Option<Rc<up::Watch>>), Failure> {
     let max = policy.body_bytes_max;
     match plan.stream {
         StreamKind::Unary | StreamKind::Server => {
-            let collect = pin!(one_request(body, max));
+            let collect = pin!(one_request(body, text, max));
             let frames = deadline.bound(collect, no_body_in_time).await?;
             Ok((UpstreamBody::whole(frames), None))
         }
         StreamKind::Client | StreamKind::Bidi => {
-            let (source, watch) = up::Passing::new(body, max);
+            let (source, watch) = up::Passing::new(body, text, max);
             Ok((UpstreamBody::frames(source), Some(watch)))
         }
     }
 }
 
 /// The whole of a request that is one message.
-async fn one_request(body: ClientBody, max: ByteLimit) -> Result<Bytes, Failure> {
+async fn one_request(
+    body: ClientBody,
+    text: Option<TextDecoder>,
+    max: ByteLimit,
+) -> Result<Bytes, Failure> {
     let framed = max.bytes().saturating_add(PREFIX_BYTES);
-    let whole = ByteLimit::new(framed).unwrap_or(max);
-    let mut frames = pump::collect(body, whole).await;
+    let held = match &text {
+        None => framed,
+        Some(_) => framed.div_ceil(3).saturating_mul(4),
+    };
+    let mut frames = pump::collect(body, ByteLimit::new(held).unwrap_or(max)).await;
     if let Err(failure) = &mut frames
         && failure.code == GrpcCode::ResourceExhausted
     {
         failure.message = format!("the request is larger than {} bytes", max.bytes()).into();
     }
-    let frames = frames?;
+    let mut frames = frames?;
+    if let Some(mut text) = text {
+        let mut bytes = Vec::with_capacity(frames.len() / 4 * 3 + 3);
+        text.push(&frames, &mut bytes).map_err(not_base64)?;
+        text.finish().map_err(not_base64)?;
+        frames = bytes.into();
+    }
     let mut meter = FrameMeter::new(max);
     meter.pass(&frames).map_err(of_client)?;
     meter.finish().map_err(of_client)?;
     Ok(frames)
+}
+
+/// What reads the request's body when it is text.
+fn text(dialect: Dialect) -> Option<TextDecoder> {
+    matches!(dialect, Dialect::GrpcWeb(WebBody::Text, _)).then(TextDecoder::default)
+}
+
+fn not_base64(error: TextError) -> Failure {
+    Failure::client(format!("the request can't be read: {error}"))
 }
 
 /// For frames that a client sent.

@@ -2,7 +2,7 @@
 
 use http::header::{ALLOW, CONTENT_TYPE};
 use http::request::Parts;
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 
 use crate::config::model::Policy;
 use crate::failure::Failure;
@@ -12,6 +12,7 @@ use crate::transcode::metadata::clean_metadata;
 
 use super::super::body::ReplyBody;
 use super::super::reply::{inner, log};
+use super::down::Ending;
 
 /// The reply to a call that failed before its answer began. What is wrong with the HTTP request itself
 /// (`http_status` 405, 415, 505) is said in HTTP.
@@ -22,17 +23,15 @@ pub(in crate::exchange) fn refuse(
     failure: &Failure,
 ) -> Response<ReplyBody> {
     log(failure);
-    let mut reply = Response::new(ReplyBody::empty());
-    let headers = reply.headers_mut();
+    let mut trailers = HeaderMap::new();
     if let Some(metadata) = &failure.metadata {
-        *headers = (**metadata).clone();
-        clean_metadata(headers);
+        trailers = (**metadata).clone();
+        clean_metadata(&mut trailers);
     }
-    put_status(failure, inner(policy), headers);
-    let _ = dialect;
+    put_status(failure, inner(policy), &mut trailers);
     let own = head.headers.get(CONTENT_TYPE);
-    let grpc = HeaderValue::from_static("application/grpc");
-    headers.insert(CONTENT_TYPE, own.cloned().unwrap_or(grpc));
+    let mut reply = Ending::of(dialect, head).only(trailers, own);
+    let headers = reply.headers_mut();
     if let Some(allow) = &failure.allow {
         headers.insert(ALLOW, allow.clone());
     }

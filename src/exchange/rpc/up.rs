@@ -11,11 +11,12 @@ use http_body::Body;
 use crate::client_body::ClientBody;
 use crate::failure::{Blame, Failure};
 use crate::limits::ByteLimit;
+use crate::protocol::grpc_web::TextDecoder;
 use crate::transcode::meter::FrameMeter;
 use crate::upstream::FrameSource;
 
 use super::super::waits::Activity;
-use super::of_client;
+use super::{not_base64, of_client};
 
 /// What is known of a stream of requests that someone else reads.
 #[derive(Debug)]
@@ -49,15 +50,22 @@ impl Watch {
 #[derive(Debug)]
 pub(super) struct Passing {
     body: ClientBody,
+    /// Of a body in text form.
+    text: Option<TextDecoder>,
     meter: FrameMeter,
     watch: Rc<Watch>,
 }
 
 impl Passing {
-    pub(super) fn new(body: ClientBody, message_bytes_max: ByteLimit) -> (Self, Rc<Watch>) {
+    pub(super) fn new(
+        body: ClientBody,
+        text: Option<TextDecoder>,
+        message_bytes_max: ByteLimit,
+    ) -> (Self, Rc<Watch>) {
         let watch = Watch::new();
         let passing = Self {
             body: body.patient(),
+            text,
             meter: FrameMeter::new(message_bytes_max),
             watch: Rc::clone(&watch),
         };
@@ -66,9 +74,11 @@ impl Passing {
 
     fn end(&self) -> Poll<Option<Result<Bytes, Failure>>> {
         self.watch.activity.end();
-        match self.meter.finish() {
+        let text = self.text.as_ref().map_or(Ok(()), TextDecoder::finish);
+        let whole = text.map_err(not_base64);
+        match whole.and_then(|()| self.meter.finish().map_err(of_client)) {
             Ok(()) => Poll::Ready(None),
-            Err(error) => self.fail(of_client(error)),
+            Err(failure) => self.fail(failure),
         }
     }
 
@@ -85,10 +95,17 @@ impl FrameSource for Passing {
                 Some(Err(failure)) => return self.fail(failure),
                 Some(Ok(frame)) => frame,
             };
-            let Ok(data) = frame.into_data() else {
+            let Ok(mut data) = frame.into_data() else {
                 continue;
             };
             self.watch.activity.note();
+            if let Some(text) = &mut self.text {
+                let mut bytes = Vec::with_capacity(data.len() / 4 * 3 + 3);
+                if let Err(error) = text.push(&data, &mut bytes) {
+                    return self.fail(not_base64(error));
+                }
+                data = bytes.into();
+            }
             if let Err(error) = self.meter.pass(&data) {
                 return self.fail(of_client(error));
             }
