@@ -77,7 +77,7 @@ impl Parser<'_> {
     fn template(&mut self) -> Result<(), Fault> {
         if self.text.len() > TEMPLATE_BYTES_MAX {
             return fault(
-                TEMPLATE_BYTES_MAX,
+                self.text.floor_char_boundary(TEMPLATE_BYTES_MAX),
                 format!("longer than {TEMPLATE_BYTES_MAX} bytes"),
             );
         }
