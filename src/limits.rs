@@ -148,6 +148,8 @@ pub const WORK_SLICE_BYTES: usize = 64 * 1024;
 pub const PRINT_CHUNK_BYTES: usize = 64 * 1024;
 /// Names in one dotted query parameter (`a.b.c` has three): deeper than real requests go.
 pub const FIELD_PATH_DEPTH_MAX: usize = 32;
+/// Fields that a request may choose for its reply: more than messages have.
+pub const SELECTED_FIELDS_MAX: usize = 256;
 /// Faults reported for the path and query of one request; the rest is left out.
 pub const VIOLATIONS_MAX: usize = 16;
 /// Segments of a request path. No template is longer, and a lookup may visit each.

@@ -9,6 +9,7 @@ mod normalise;
 mod offsets;
 mod record;
 mod scalar;
+mod select;
 mod tables;
 mod text;
 mod well_known;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 pub use self::json_in::Encoder;
 pub use self::json_out::Printer;
+pub use self::select::{SelectError, Selection};
 use self::tables::Tables;
 
 use crate::schema::{FieldRef, MessageId, Schema};

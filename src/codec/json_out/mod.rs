@@ -15,9 +15,11 @@ mod value;
 use self::print::Print;
 use self::validate::Validator;
 use super::tables::Tables;
-use super::{Codec, CodecLimits, DecodeError, Progress, Target};
+use super::{Codec, CodecLimits, DecodeError, Progress, Selection, Target};
 use crate::codec::normalise::Normaliser;
 use crate::schema::{EnumId, MessageId};
+
+use std::sync::Arc;
 
 type Result<T> = std::result::Result<T, DecodeError>;
 
@@ -49,6 +51,8 @@ pub struct Printer {
     untried: bool,
     /// The wire in the usual shape, when it wasn't.
     normal: Option<Vec<u8>>,
+    /// The fields to print; all when there is none.
+    selection: Option<Arc<Selection>>,
 }
 
 #[derive(Debug)]
@@ -90,7 +94,16 @@ impl Printer {
                 && wire.len() <= direct::BYTES_MAX
                 && !codec.options.pretty,
             normal: None,
+            selection: None,
         })
+    }
+
+    /// Prints only these fields. For a job that has not begun, and a selection of the same target.
+    #[must_use]
+    pub fn selecting(mut self, selection: Option<Arc<Selection>>) -> Self {
+        self.untried &= selection.is_none();
+        self.selection = selection;
+        self
     }
 
     /// Goes on for about `budget` bytes of work, appending to `json`. Malformed wire is reported
@@ -124,7 +137,7 @@ impl Printer {
                     return Ok(Progress::More);
                 }
                 if job.ordered() || self.normal.is_some() {
-                    Stage::Print(Print::new(&cx, self.target))
+                    Stage::Print(Print::new(&cx, self.target, self.selection.clone()))
                 } else {
                     Stage::Normalise(Normaliser::for_print(self.message, wire.len()))
                 }

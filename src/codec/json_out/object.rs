@@ -53,7 +53,12 @@ impl Print {
             }
             let known = record.and_then(|r| Some((r.field?, r.content)));
             let known = known.and_then(|(i, c)| Some((i, table.fields.get(i as usize)?, c)));
-            if let Some((index, field, content)) = known
+            if let Some((index, _, Content::Group { start })) = known
+                && !self.is_selected(index)
+            {
+                self.skip_group(cx, table, Some(index), start);
+            } else if let Some((index, field, content)) = known
+                && self.is_selected(index)
                 && self.is_printed(cx, field, content)
             {
                 if !self.begin_field(table, index, field, stop, out) {
@@ -70,6 +75,21 @@ impl Print {
             if out.len() >= stop || *fuel == 0 {
                 return;
             }
+        }
+    }
+
+    /// Whether a field of the message on top is chosen; its node is the next message's then.
+    #[inline]
+    fn is_selected(&mut self, index: u32) -> bool {
+        let (Some(selection), Some(frame)) = (&self.selection, self.stack.last()) else {
+            return true;
+        };
+        match selection.child(frame.node, index) {
+            Some(node) => {
+                self.node = node;
+                true
+            }
+            None => false,
         }
     }
 
@@ -202,9 +222,14 @@ impl Print {
             if frame.next >= until {
                 return true;
             }
-            let field = table.fields.get(frame.next as usize);
+            let index = frame.next;
             frame.next += 1;
-            if let Some(field) = field.filter(|f| !f.absent.is_empty()) {
+            let chosen = self
+                .selection
+                .as_ref()
+                .is_none_or(|s| s.child(frame.node, index).is_some());
+            let field = table.fields.get(index as usize);
+            if let Some(field) = field.filter(|f| chosen && !f.absent.is_empty()) {
                 let first = std::mem::replace(&mut frame.first, false);
                 self.separate(first, out);
                 out.extend_from_slice(&field.key);

@@ -41,6 +41,8 @@ impl Print {
                 if !self.open_only(field, out) {
                     return;
                 }
+                // Elements before it have had nodes of their own.
+                self.node = self.stack.last().map_or(self.node, |f| f.node);
                 if !self.record(cx, field, record.content, out) {
                     return;
                 }

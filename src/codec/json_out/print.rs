@@ -3,8 +3,11 @@
 //! It stops between values, inside packed records, among defaults and inside long strings, so one
 //! slice never prints much more than it was asked for.
 
+use std::sync::Arc;
+
 use super::Cx;
-use crate::codec::{Target, scalar};
+use crate::codec::select::WHOLE;
+use crate::codec::{Selection, Target, scalar};
 use crate::schema::{FieldRef, MessageId};
 
 /// Long strings are printed in pieces of this size: a multiple of three for base64, and small enough
@@ -12,6 +15,8 @@ use crate::schema::{FieldRef, MessageId};
 pub(super) const PIECE_BYTES: usize = 9 * 1024;
 /// Depth beyond which pretty printing indents no further.
 const INDENT_MAX: usize = 100;
+/// Node of a selection for the document's own message.
+const ROOT: u32 = 0;
 
 #[derive(Debug)]
 pub(super) struct Print {
@@ -21,6 +26,9 @@ pub(super) struct Print {
     pub(super) text: Option<Text>,
     pub(super) pretty: bool,
     indent: usize,
+    pub(super) selection: Option<Arc<Selection>>,
+    /// Node of the selection for the message that is printed next.
+    pub(super) node: u32,
 }
 
 /// A long string being printed; its quote is closed after it.
@@ -44,6 +52,8 @@ pub(super) struct Frame {
     pub first: bool,
     /// End of the packed record that `pos` is in; 0: in none.
     pub packed: usize,
+    /// Node of the selection that its fields are chosen by.
+    pub node: u32,
     /// A group: it ends at its end tag rather than at `end`.
     pub group: bool,
 }
@@ -63,18 +73,21 @@ pub(super) enum FrameKind {
 pub(super) type Range = (usize, usize);
 
 impl Print {
-    pub(super) fn new(cx: &Cx<'_>, target: Target) -> Self {
+    pub(super) fn new(cx: &Cx<'_>, target: Target, selection: Option<Arc<Selection>>) -> Self {
         let mut print = Self {
             stack: Vec::new(),
             root: None,
             text: None,
             pretty: cx.codec.options.pretty,
             indent: 0,
+            node: if selection.is_some() { ROOT } else { WHOLE },
+            selection,
         };
         match target {
             Target::Message(id) => print.root = Some(id),
             Target::Field(at) => {
-                let frame = Frame::new(FrameKind::Only(at), (0, cx.wire.len()));
+                let mut frame = Frame::new(FrameKind::Only(at), (0, cx.wire.len()));
+                frame.node = print.node;
                 print.stack.push(frame);
             }
         }
@@ -193,6 +206,7 @@ impl Frame {
             open: 0,
             first: true,
             packed: 0,
+            node: WHOLE,
             group: false,
         }
     }

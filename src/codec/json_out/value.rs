@@ -90,6 +90,7 @@ impl Print {
         if is_object {
             self.open(b'{', out);
             let mut frame = Frame::new(FrameKind::Message(id), (start, end));
+            frame.node = self.node;
             frame.group = true;
             self.stack.push(frame);
             return false;
@@ -118,7 +119,9 @@ impl Print {
         match table.form {
             Form::Object => {
                 self.open(b'{', out);
-                self.stack.push(Frame::new(FrameKind::Message(id), range));
+                let mut frame = Frame::new(FrameKind::Message(id), range);
+                frame.node = self.node;
+                self.stack.push(frame);
                 return false;
             }
             Form::Struct => {

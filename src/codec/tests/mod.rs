@@ -8,6 +8,7 @@ mod paths;
 mod read;
 mod robust;
 mod schemas;
+mod select;
 mod write;
 
 use std::collections::HashMap;

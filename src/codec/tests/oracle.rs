@@ -154,7 +154,7 @@ fn records(wire: &[u8]) -> Vec<&[u8]> {
 }
 
 /// Records of several messages, shuffled: as legal, and as unusual, as wire can be.
-fn scrambled(target: Target, seed: u64) -> Vec<u8> {
+pub(super) fn scrambled(target: Target, seed: u64) -> Vec<u8> {
     let mut rng = Random::new(seed);
     let wires: Vec<Vec<u8>> = (0..1 + rng.below(3))
         .map(|i| random(target, seed.wrapping_add(i as u64)).encode_to_vec())
