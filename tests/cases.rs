@@ -37,8 +37,8 @@ macro_rules! tables {
 }
 
 tables!(
-    binding, bodies, compact, errors, events, kinds, lenient, metadata, parts, raw, replies,
-    routing, statuses, streams, updates, verbose,
+    binding, bodies, compact, errors, events, kinds, lenient, metadata, partial, parts, raw,
+    replies, routing, statuses, streams, updates, verbose,
 );
 
 #[test]

@@ -116,6 +116,7 @@ pub fn check(data: &[u8]) {
         unknown: UnknownQuery::Reject,
         ignored: &[],
         parameters_max: 50,
+        partial: false,
     };
     if let Err(failure) = plan.bind(&captures, Some(query), &policy, &mut wire) {
         assert_eq!(failure.blame, Blame::Client);

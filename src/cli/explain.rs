@@ -13,7 +13,8 @@ use crate::live::{Live, Route, Target};
 use crate::route::{Considered, Lookup, RawPath, RouteId, Verdict, decode_capture};
 use crate::schema::FieldRef;
 use crate::transcode::bind::parameters;
-use crate::transcode::{BodyRule, MethodPlan, QueryPolicy};
+use crate::transcode::query::QueryFault;
+use crate::transcode::{BodyRule, HttpBodyAt, MethodPlan, QueryPolicy, UnknownQuery};
 
 use super::routes::{print_table, stream, upstream_name};
 
@@ -67,7 +68,8 @@ pub struct Binding {
     pub from: &'static str,
     pub name: String,
     pub value: String,
-    /// `game.id`, `labels[en]`; `*` for the whole message. `None` when it sets nothing.
+    /// `game.id`, `labels[en]`; `*` for the whole message, words for what isn't a field of it. `None`
+    /// when it sets nothing.
     pub field: Option<String>,
     /// Why it sets nothing.
     pub note: Option<String>,
@@ -163,6 +165,7 @@ impl Answer {
             unknown: route.policy.unknown_query,
             ignored: &route.policy.ignored_query_parameters,
             parameters_max: live.limits.query_parameters_max,
+            partial: route.policy.partial_responses,
         };
         self.list_path(plan, captures);
         self.list_query(plan, question.url.query(), &policy);
@@ -174,7 +177,8 @@ impl Answer {
         };
         let mut wire = Vec::new();
         let bound = encode_body(plan, mask, question, limits, &mut wire)
-            .and_then(|()| plan.bind(captures, question.url.query(), &policy, &mut wire));
+            .and_then(|()| plan.bind(captures, question.url.query(), &policy, &mut wire))
+            .and_then(|()| plan.selection(question.url.query(), &policy));
         if let Err(failure) = bound {
             return self.fail(&failure);
         }
@@ -224,7 +228,21 @@ impl Answer {
                 self.push_query(name, value, None, Some("ignored by the config".to_owned()));
                 continue;
             }
+            if plan.is_selector(name, policy) {
+                let field = "the fields of the reply".to_owned();
+                self.push_query(name, value, Some(field), None);
+                continue;
+            }
             match found {
+                Err(QueryFault::Unknown { .. } | QueryFault::NoQuery)
+                    if policy.unknown == UnknownQuery::Capture && plan.http_body().is_some() =>
+                {
+                    let path = match plan.http_body() {
+                        Some(HttpBodyAt::Field(f)) => field_path(plan, &[f], None) + ".extensions",
+                        _ => "extensions".to_owned(),
+                    };
+                    self.push_query(name, value, Some(path), Some("captured".to_owned()));
+                }
                 Ok(field) => {
                     let path = field_path(plan, &field.chain, field.key);
                     self.push_query(name, value, Some(path), None);

@@ -171,6 +171,8 @@ pub struct Policy {
     pub ignored_query_parameters: Vec<Box<str>>,
     /// A PATCH without a field mask gets that of its body's fields.
     pub fill_update_mask: bool,
+    /// A request may choose the fields of its reply (`$fields`).
+    pub partial_responses: bool,
     pub errors: ErrorFormat,
     /// Hide DebugInfo and the messages of INTERNAL and UNKNOWN from clients.
     pub hide_internal: bool,
@@ -232,6 +234,7 @@ impl Default for Policy {
             unknown_query: UnknownQuery::Reject,
             ignored_query_parameters: Vec::new(),
             fill_update_mask: true,
+            partial_responses: false,
             errors: ErrorFormat::Status,
             hide_internal: true,
             body_bytes_max: limits.body_bytes_max,

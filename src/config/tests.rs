@@ -59,7 +59,7 @@ fn a_route_goes_over_the_defaults_and_those_over_the_limits() {
     )
     .replace(
         "services: ['*'],",
-        "services: ['*'], json: { proto_names: true }, limits: { body: 4KiB }, unknown_fields: ignore, update_mask: leave, \
+        "services: ['*'], json: { proto_names: true }, limits: { body: 4KiB }, unknown_fields: ignore, update_mask: leave, partial_responses: true, unknown_query: capture, \
          headers: { to_metadata: [X-B, 'x-app-*'] }, errors: { hide_internal: false },",
     );
     let config = yaml(&text).expect("loads").config;
@@ -72,6 +72,8 @@ fn a_route_goes_over_the_defaults_and_those_over_the_limits() {
     assert!(route.json.pretty && route.json.proto_names && route.json.ignore_unknown_fields);
     assert!(!defaults.json.proto_names && defaults.hide_internal && !route.hide_internal);
     assert!(defaults.fill_update_mask && !route.fill_update_mask);
+    assert!(!defaults.partial_responses && route.partial_responses);
+    assert_eq!(route.unknown_query, crate::transcode::UnknownQuery::Capture);
     let names = |p: &Policy| p.to_metadata.len();
     assert_eq!((names(defaults), names(route)), (1, 2));
     assert!(route.to_metadata[0].matches(&http::HeaderName::from_static("x-b")));

@@ -203,6 +203,8 @@ async fn transcode(
     {
         return Ok(reply);
     }
+    let query = pump::query_policy(policy, &live.limits);
+    let selection = plan.selection(head.uri.query(), &query)?;
     let deadline = Deadline::earliest(Instant::now(), &head.headers, policy)?;
 
     let message = {
@@ -223,9 +225,13 @@ async fn transcode(
         let answer = upstreams.call(route.upstream, call).await?;
         let messages = Messages::open(answer, policy.reply_bytes_max)?;
         match form {
-            Form::Unary => pump::decode(plan, policy, &live.limits, messages).await,
+            Form::Unary => {
+                let limits = &live.limits;
+                pump::decode(plan, policy, limits, selection, messages).await
+            }
             Form::Stream(shape) => {
-                let rule = stream::Rule::of(plan, route, &live.limits, &head.headers);
+                let mut rule = stream::Rule::of(plan, route, &live.limits, &head.headers);
+                rule.selection = selection;
                 Box::pin(stream::begin(rule, shape, &deadline, messages)).await
             }
         }

@@ -13,7 +13,7 @@ use http_body_util::BodyExt;
 use crate::client_body::{ClientBody, too_large};
 use crate::codec::{
     Codec, CodecLimits, DecodeError, EncodeError, EncodeErrorKind, Encoder, Printer, Progress,
-    Target,
+    Selection, Target,
 };
 use crate::config::model::Policy;
 use crate::failure::{Failure, GrpcCode};
@@ -27,6 +27,16 @@ use super::body::{Document, ReplyBody};
 use super::messages::Messages;
 use super::reply;
 
+/// How the query of such a route is read.
+pub(super) fn query_policy<'p>(policy: &'p Policy, limits: &Limits) -> QueryPolicy<'p> {
+    QueryPolicy {
+        unknown: policy.unknown_query,
+        ignored: &policy.ignored_query_parameters,
+        parameters_max: limits.query_parameters_max,
+        partial: policy.partial_responses,
+    }
+}
+
 /// Reads and encodes the request: one framed gRPC message. Dropping it stops reading.
 ///
 /// # Errors
@@ -39,11 +49,7 @@ pub(super) async fn encode(
     head: &Parts,
     body: ClientBody,
 ) -> Result<Bytes, Failure> {
-    let query = QueryPolicy {
-        unknown: policy.unknown_query,
-        ignored: &policy.ignored_query_parameters,
-        parameters_max: limits.query_parameters_max,
-    };
+    let query = query_policy(policy, limits);
     let mut wire = Vec::new();
     match (plan.body_target(), plan.body) {
         (Some(target), _) => {
@@ -197,6 +203,7 @@ pub(super) async fn decode(
     plan: &MethodPlan,
     policy: &Policy,
     limits: &Limits,
+    selection: Option<Arc<Selection>>,
     mut messages: Messages,
 ) -> Result<Response<ReplyBody>, Failure> {
     let Some(wire) = messages.next().await? else {
@@ -208,7 +215,7 @@ pub(super) async fn decode(
     let content = Content::of(plan);
     let mut reply = match content {
         Content::Raw { .. } => raw(content, &wire)?,
-        Content::Json(target) => print(&plan.codec, target, limits, wire).await?,
+        Content::Json(target) => print(&plan.codec, (target, selection), limits, wire).await?,
     };
     reply::succeed(&mut reply, policy, messages.metadata());
     Ok(reply)
@@ -260,12 +267,12 @@ pub(super) fn raw_body(content: Content, wire: &Bytes) -> Result<RawBody, Failur
 /// sent as one buffer, the rest of a long one is printed as the client takes it.
 async fn print(
     codec: &Arc<Codec>,
-    target: Target,
+    (target, selection): (Target, Option<Arc<Selection>>),
     limits: &Limits,
     wire: Bytes,
 ) -> Result<Response<ReplyBody>, Failure> {
-    let mut printer =
-        Printer::new(codec, target, &wire, codec_limits(limits)).map_err(unprintable)?;
+    let printer = Printer::new(codec, target, &wire, codec_limits(limits)).map_err(unprintable)?;
+    let mut printer = printer.selecting(selection);
     let mut json = Vec::with_capacity(printed_size(wire.len()));
     let body = loop {
         let progress = printer.step(codec, &wire, WORK_SLICE_BYTES, &mut json);

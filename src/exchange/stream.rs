@@ -14,7 +14,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use tokio::time::{Instant, Sleep};
 
-use crate::codec::{Codec, CodecLimits, Printer, Progress};
+use crate::codec::{Codec, CodecLimits, Printer, Progress, Selection};
 use crate::config::model::Policy;
 use crate::failure::{Failure, GrpcCode};
 use crate::limits::{Limits, PRINT_CHUNK_BYTES, WORK_SLICE_BYTES};
@@ -68,6 +68,8 @@ pub(super) struct Rule {
     pub content: Content,
     pub limits: CodecLimits,
     pub policy: Arc<Policy>,
+    /// The fields of each message that the client wants.
+    pub selection: Option<Arc<Selection>>,
     /// Where a client that takes events has been.
     pub resume: Resume,
 }
@@ -85,6 +87,7 @@ impl Rule {
             content: Content::of(plan),
             limits: codec_limits(limits),
             policy: Arc::clone(&route.policy),
+            selection: None,
         }
     }
 
@@ -95,7 +98,9 @@ impl Rule {
                 "a raw stream can't be printed",
             ));
         };
-        Printer::new(&self.codec, target, wire, self.limits).map_err(unprintable)
+        let printer = Printer::new(&self.codec, target, wire, self.limits);
+        let printer = printer.map_err(unprintable)?;
+        Ok(printer.selecting(self.selection.clone()))
     }
 
     fn heartbeat(&self, format: StreamFormat) -> Option<Beat> {

@@ -15,6 +15,7 @@ use crate::limits::VIOLATIONS_MAX;
 use crate::route::decode_capture;
 use crate::schema::{FieldRef, Kind, MessageId, Schema, WellKnown};
 
+use super::capture::Captured;
 use super::plan::{MethodPlan, PathBinding, Relation, relation, well_known};
 use super::query::{Chain, Many, QueryFault, QueryField};
 use super::wire::{self, Delimiting};
@@ -27,6 +28,9 @@ const SUGGESTIONS_MAX: usize = 3;
 pub enum UnknownQuery {
     Reject,
     Ignore,
+    /// Goes to the service as an extension of the request's `google.api.HttpBody`; refused where
+    /// there is none.
+    Capture,
 }
 
 /// How a query string is read.
@@ -36,6 +40,8 @@ pub struct QueryPolicy<'p> {
     /// Parameters to skip in any case.
     pub ignored: &'p [Box<str>],
     pub parameters_max: usize,
+    /// `$fields` chooses fields of the reply.
+    pub partial: bool,
 }
 
 impl MethodPlan {
@@ -142,6 +148,7 @@ struct Binder<'b> {
     seen: Seen,
     violations: Vec<FieldViolation>,
     suggestions: usize,
+    captured: Captured,
 }
 
 /// What the query has set so far. Hashed: a thousand parameters must not cost a million comparisons.
@@ -207,10 +214,12 @@ impl<'b> Binder<'b> {
             seen: Seen::default(),
             violations: Vec::new(),
             suggestions: 0,
+            captured: Captured::default(),
         }
     }
 
     fn finish(self) -> Result<(), Failure> {
+        self.captured.put(self.plan, self.wire);
         match self.violations.is_empty() {
             true => Ok(()),
             false => Err(refusal(self.violations)),
@@ -272,7 +281,7 @@ impl<'b> Binder<'b> {
     }
 
     fn parameter(&mut self, name: &str, value: &str, policy: &QueryPolicy<'_>) {
-        if policy.ignored.iter().any(|i| **i == *name) {
+        if policy.ignored.iter().any(|i| **i == *name) || self.plan.is_selector(name, policy) {
             return;
         }
         let field = match self.plan.query_field(name) {
@@ -281,6 +290,11 @@ impl<'b> Binder<'b> {
                 if policy.unknown == UnknownQuery::Ignore =>
             {
                 return;
+            }
+            Err(QueryFault::Unknown { .. } | QueryFault::NoQuery)
+                if policy.unknown == UnknownQuery::Capture && self.plan.http_body().is_some() =>
+            {
+                return self.captured.add(name, value);
             }
             Err(fault) => return self.fault(name, &fault),
         };

@@ -1,10 +1,12 @@
 //! One request to one message, one message to one reply: everything a route needs, worked out at load.
 
 pub mod bind;
+mod capture;
 pub mod error_body;
 pub mod frame;
 pub mod metadata;
 pub mod meter;
+mod partial;
 pub mod plan;
 pub mod query;
 pub mod reply_status;
@@ -17,5 +19,6 @@ mod wire;
 pub(crate) use suggest::nearest;
 
 pub use bind::{QueryPolicy, UnknownQuery};
+pub use capture::HttpBodyAt;
 pub use error_body::{ErrorFormat, Inner};
 pub use plan::{BodyRule, MethodPlan, PathBinding, PlanError, ResponseRule, RulePart};

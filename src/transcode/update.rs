@@ -129,6 +129,7 @@ mod tests {
                 unknown: UnknownQuery::Reject,
                 ignored,
                 parameters_max: 100,
+                partial: false,
             };
             plan.mask_to_fill(query, &policy).is_some()
         };

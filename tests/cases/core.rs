@@ -1,7 +1,11 @@
 //! The pure core: what the data path does, in the order that it does it, without a socket.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, HeaderName, Method, Uri};
-use transom::codec::{CodecLimits, EncodeErrorKind, Target as JsonTarget};
+use transom::codec::{
+    CodecLimits, EncodeErrorKind, Printer, Progress, Selection, Target as JsonTarget,
+};
 use transom::config::model::Policy;
 use transom::failure::{Failure, GrpcCode};
 use transom::live::{Live, Route, Target};
@@ -122,6 +126,11 @@ fn respond(
         return Err("not a transcoded route".to_owned());
     };
     let refused = |failure| Ok(Err(((*route.policy).clone(), failure)));
+    let query = query_policy(live, route);
+    let selection = match plan.selection(uri.query(), &query) {
+        Ok(selection) => selection,
+        Err(failure) => return refused(failure),
+    };
     let wire = match encode(live, route, plan, &found.captures, case, uri, headers) {
         Ok(wire) => wire,
         Err(failure) => return refused(failure),
@@ -141,7 +150,7 @@ fn respond(
         return Err(format!("sent\n  {found}, not\n  {wanted}"));
     }
     let wires = case.answer.wires(&output);
-    match answer(live, route, plan, case, headers, &wires) {
+    match answer(live, (route, selection), plan, case, headers, &wires) {
         Ok(body) => Ok(Ok(((*route.policy).clone(), body))),
         Err(failure) => refused(failure),
     }
@@ -151,6 +160,15 @@ fn limits(live: &Live) -> CodecLimits {
     CodecLimits {
         depth_max: live.limits.depth_max,
         encoded_bytes_max: live.limits.message_bytes_max.bytes(),
+    }
+}
+
+fn query_policy<'l>(live: &Live, route: &'l Route) -> QueryPolicy<'l> {
+    QueryPolicy {
+        unknown: route.policy.unknown_query,
+        ignored: &route.policy.ignored_query_parameters,
+        parameters_max: live.limits.query_parameters_max,
+        partial: route.policy.partial_responses,
     }
 }
 
@@ -166,11 +184,7 @@ fn encode(
     let unsupported = |e: rest::MediaError| {
         Failure::client(e.to_string()).status(http::StatusCode::UNSUPPORTED_MEDIA_TYPE)
     };
-    let query = QueryPolicy {
-        unknown: route.policy.unknown_query,
-        ignored: &route.policy.ignored_query_parameters,
-        parameters_max: live.limits.query_parameters_max,
-    };
+    let query = query_policy(live, route);
     let content_type = headers.get("content-type");
     let body = case.body().filter(|b| !b.is_empty());
     let mut wire = Vec::new();
@@ -208,7 +222,7 @@ fn encode(
 /// The body that the client gets.
 fn answer(
     live: &Live,
-    route: &Route,
+    (route, selection): (&Route, Option<Arc<Selection>>),
     plan: &MethodPlan,
     case: &Case,
     headers: &HeaderMap,
@@ -217,8 +231,10 @@ fn answer(
     let ended = outcome(&case.answer.ending());
     let broken = || Failure::upstream(GrpcCode::Internal, "doesn't fit its description");
     let print = |target: JsonTarget, wire: &[u8], out: &mut Vec<u8>| {
-        let printed = plan.codec.print(target, wire, limits(live), out);
-        printed.map_err(|_| broken())
+        let job = Printer::new(&plan.codec, target, wire, limits(live)).map_err(|_| broken())?;
+        let mut job = job.selecting(selection.clone());
+        while job.step(&plan.codec, wire, 64, out).map_err(|_| broken())? == Progress::More {}
+        Ok(())
     };
     let raw = |wire: &[u8]| {
         let wire = bytes::Bytes::copy_from_slice(wire);

@@ -18,6 +18,7 @@ pub static SET: LazyLock<Vec<u8>> = LazyLock::new(|| {
     compiler.include_imports(true).include_source_info(true);
     compiler
         .open_files([
+            "envoy/unknown_query_params.proto",
             "gamehub/v1/catalogue.proto",
             "gamehub/v1/chat.proto",
             "gamehub/v1/moderation.proto",

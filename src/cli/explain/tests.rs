@@ -136,6 +136,26 @@ fn a_mask_that_is_filled_is_told() {
 }
 
 #[test]
+fn chosen_fields_are_told() {
+    let routes = "  - { services: [\"shop.v1.*\"], upstream: games, partial_responses: true }\n";
+    let ask = |url: &str| {
+        let question = Question {
+            method: http::Method::GET,
+            url: url.parse().unwrap(),
+            host: None,
+            body: None,
+        };
+        explain(&live(routes), &question)
+    };
+    let fine = ask("/v1/games/7?$fields=title");
+    assert!(head(&fine).contains("$fields    \"title\"  → the fields of the reply"));
+    assert_eq!(fine.status, None);
+    let wrong = ask("/v1/games/7?$fields=nope");
+    assert_eq!(wrong.status, Some(400));
+    assert_eq!(wrong.violations[0].0, "$fields");
+}
+
+#[test]
 fn a_wrong_body_is_a_400_that_names_the_field() {
     let answer = ask("POST", "/v1/games", Some(r#"{"plays": true}"#));
     assert_eq!(answer.status, Some(400));

@@ -23,6 +23,7 @@ pub const TRANSCODING_POLICY: &[&str] = &[
     "unknown_fields",
     "ignored_query_parameters",
     "update_mask",
+    "partial_responses",
     "headers",
     "status",
 ];
@@ -53,8 +54,8 @@ pub const POLICY: &[Key] = &[
     ),
     key(
         "unknown_query",
-        Shape::Choice(&["reject", "ignore"]),
-        "A query parameter that names no field.",
+        Shape::Choice(&["reject", "ignore", "capture"]),
+        "A query parameter that names no field; `capture` puts it into the extensions of the request's `google.api.HttpBody`, and refuses it where there is none.",
     )
     .default("reject"),
     key(
@@ -74,6 +75,12 @@ pub const POLICY: &[Key] = &[
         "A field mask that a PATCH comes without: `fill` it with the fields of the JSON body, or `leave` it out.",
     )
     .default("fill"),
+    key(
+        "partial_responses",
+        Shape::Bool,
+        "Let a request choose the fields of its JSON reply: `?$fields=title,games(id,rating)`.",
+    )
+    .default("false"),
     key(
         "errors",
         Shape::ChoiceOr(ERROR_FORMATS, &ERRORS),

@@ -48,6 +48,7 @@ pub fn policy(section: &Section<'_, '_>, base: &Policy) -> Policy {
     if let Some(word) = choice("unknown_query") {
         policy.unknown_query = match word {
             "ignore" => UnknownQuery::Ignore,
+            "capture" => UnknownQuery::Capture,
             _ => UnknownQuery::Reject,
         };
     }
@@ -56,6 +57,9 @@ pub fn policy(section: &Section<'_, '_>, base: &Policy) -> Policy {
     }
     if let Some(word) = choice("update_mask") {
         policy.fill_update_mask = word == "fill";
+    }
+    if let Some(partial) = section.field("partial_responses").and_then(|f| f.bool()) {
+        policy.partial_responses = partial;
     }
     if section.has("ignored_query_parameters") {
         let items = section.items("ignored_query_parameters");

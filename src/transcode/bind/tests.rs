@@ -14,6 +14,7 @@ pub(super) fn policy() -> QueryPolicy<'static> {
         unknown: UnknownQuery::Reject,
         ignored: &[],
         parameters_max: 100,
+        partial: false,
     }
 }
 
