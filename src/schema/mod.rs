@@ -15,6 +15,7 @@ mod link;
 mod names;
 mod sources;
 mod stub_options;
+mod suggest;
 mod types;
 mod well_known;
 mod wire;
@@ -22,6 +23,7 @@ mod wire;
 pub use compile::{TEXT_BYTES_MAX, TEXT_FILES_MAX, compile};
 pub use error::{Place, SchemaError};
 pub use sources::{SET_BYTES_MAX, SchemaBuilder};
+pub(crate) use suggest::nearest;
 
 pub use types::{
     Cardinality, Enum, EnumId, EnumValue, ExtensionRef, Field, FieldIndex, FieldRef, HttpPattern,

@@ -11,12 +11,11 @@ pub mod plan;
 pub mod query;
 pub mod reply_status;
 pub mod status;
-mod suggest;
 pub mod update;
 mod wire;
 
 #[cfg(feature = "gateway")]
-pub(crate) use suggest::nearest;
+pub(crate) use crate::schema::nearest;
 
 pub use bind::{QueryPolicy, UnknownQuery};
 pub use capture::HttpBodyAt;

@@ -14,8 +14,8 @@ use crate::schema::{
 };
 
 use super::query::QueryFields;
-use super::suggest::nearest;
 use super::update::filled_mask;
+use crate::schema::nearest;
 
 /// All that a transcoded route needs, resolved at load.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use crate::limits::FIELD_PATH_DEPTH_MAX;
 use crate::schema::{Cardinality, Field, FieldIndex, FieldRef, Kind, MessageId, Schema, WellKnown};
 
 use super::plan::{BodyRule, MethodPlan, Relation, relation, well_known};
-use super::suggest::nearest;
+use crate::schema::nearest;
 
 /// A chain of fields from the input message down.
 pub type Chain = SmallVec<[FieldRef; 4]>;

@@ -5,8 +5,8 @@ use super::value::{Put, put_short_number};
 use super::{Cx, Encoder, Flow, Outcome, Result, Str};
 use crate::codec::tables::{FieldTable, MessageTable, NONE, Shape};
 use crate::codec::wire;
-use crate::codec::{decimal, scalar};
-use crate::schema::{FieldIndex, FieldRef, Kind, MessageId};
+use crate::codec::{EncodeError, decimal, scalar};
+use crate::schema::{FieldIndex, FieldRef, Kind, MessageId, nearest};
 
 /// A member that is no field, and is skipped.
 pub(super) const UNKNOWN: u32 = u32::MAX;
@@ -178,8 +178,7 @@ impl Encoder {
             if cx.codec.options.ignore_unknown_fields {
                 return Ok(UNKNOWN);
             }
-            let name = &table.full_name;
-            return Err(self.value_error(format!("no such field in {name}")));
+            return Err(self.no_such_field(cx, table));
         };
         let bit = match at {
             TYPE => table.fields.len() + table.oneofs,
@@ -190,6 +189,21 @@ impl Encoder {
             return Err(self.value_error("given twice"));
         }
         Ok(at)
+    }
+
+    /// The key on top names nothing; the nearest field may be meant.
+    #[cold]
+    fn no_such_field(&mut self, cx: &Cx<'_>, table: &MessageTable) -> EncodeError {
+        let mut what = format!("no such field in {}", table.full_name);
+        let mut scratch = Vec::new();
+        let key = self.text(cx.json, self.top.key, &mut scratch);
+        let key = key.ok().and_then(|key| std::str::from_utf8(key).ok());
+        let names = table.fields.iter();
+        let names = names.filter_map(|f| std::str::from_utf8(&f.json_name).ok());
+        if let Some(meant) = key.and_then(|key| nearest(key, names)) {
+            what.push_str(&format!("; did you mean {meant:?}?"));
+        }
+        self.value_error(what)
     }
 
     #[inline]

@@ -123,6 +123,10 @@ fn paths_are_as_the_client_wrote_them() {
                 "child.f_leaf.nope: no such field in wide.v3.Leaf",
             ),
             (
+                r#"{"child":{"f_leaf":{"sise":1}}}"#,
+                r#"child.f_leaf.sise: no such field in wide.v3.Leaf; did you mean "size"?"#,
+            ),
+            (
                 r#"{"mInt32":{"5":{"size":"x"}}}"#,
                 r#"mInt32["5"].size: expected an int32, found "x""#,
             ),
