@@ -146,6 +146,10 @@ pub const SSE_HEARTBEAT: Duration = Duration::from_secs(15);
 pub const WORK_SLICE_BYTES: usize = 64 * 1024;
 /// A chunk of a JSON document on its way to the client.
 pub const PRINT_CHUNK_BYTES: usize = 64 * 1024;
+/// A piece of a file on its way to the client.
+pub const FILE_CHUNK_BYTES: usize = 64 * 1024;
+/// Threads of one worker that wait for disks and name servers; made when they are needed.
+pub const BLOCKING_THREADS_MAX: usize = 16;
 /// Names in one dotted query parameter (`a.b.c` has three): deeper than real requests go.
 pub const FIELD_PATH_DEPTH_MAX: usize = 32;
 /// Fields that a request may choose for its reply: more than messages have.

@@ -19,6 +19,7 @@ use crate::client_body::ClientBody;
 use crate::drain::{Drained, Stage};
 use crate::exchange::{self, Current, Exchange, ReplyBody};
 use crate::failure::Failure;
+use crate::limits::BLOCKING_THREADS_MAX;
 use crate::listener::{self, Bounds, Connections, Counters, Ends, Gate, Listener};
 use crate::live::Live;
 use crate::rt::LocalExec;
@@ -46,8 +47,7 @@ pub fn spawn(parts: Parts) -> io::Result<thread::JoinHandle<()>> {
         .spawn(move || {
             let runtime = Builder::new_current_thread()
                 .enable_all()
-                // DNS lookups and the like: few, and never on the path of a request.
-                .max_blocking_threads(4)
+                .max_blocking_threads(BLOCKING_THREADS_MAX)
                 .build_local(LocalOptions::default());
             match runtime {
                 Ok(runtime) => {

@@ -4,7 +4,8 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::client::{Http1, Http2, Reply, whole};
+use support::both;
+use support::client::Reply;
 use support::gateway::{Builder, Gateway};
 use support::upstream::{Upstream, raw};
 use tokio::io::AsyncWriteExt;
@@ -15,31 +16,8 @@ fn builder(upstream: &Upstream, cors: Value) -> Builder {
     Gateway::builder(upstream.address).set("defaults", json!({ "cors": cors }))
 }
 
-/// The same request over both protocols; both replies must be alike.
 async fn ask(gateway: &Gateway, method: &str, path: &str, headers: &[(&str, &str)]) -> Reply {
-    let mut text = format!("{method} {path} HTTP/1.1\r\nhost: api.example.com\r\n");
-    let mut request = http::Request::builder()
-        .method(method)
-        .uri(format!("http://api.example.com{path}"));
-    for (name, value) in headers {
-        text.push_str(&format!("{name}: {value}\r\n"));
-        request = request.header(*name, *value);
-    }
-    let mut h1 = Http1::connect(gateway.address).await;
-    h1.send(format!("{text}\r\n")).await;
-    let first = h1.reply().await.expect("a reply");
-    let mut h2 = Http2::connect(gateway.address).await;
-    let request = request
-        .body(http_body_util::Full::default())
-        .expect("request");
-    let second = whole(h2.send(request).await.expect("a reply")).await;
-    let marks = |r: &Reply| {
-        let mut marks: Vec<_> = r.headers.clone();
-        marks.retain(|(n, _)| n.starts_with("access-control-") || n == "vary");
-        (r.status, marks)
-    };
-    assert_eq!(marks(&first), marks(&second), "{method} {path}");
-    first
+    both::ask(gateway.address, method, path, headers).await
 }
 
 fn vary(reply: &Reply) -> Vec<&str> {

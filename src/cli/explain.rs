@@ -16,7 +16,7 @@ use crate::transcode::bind::parameters;
 use crate::transcode::query::QueryFault;
 use crate::transcode::{BodyRule, HttpBodyAt, MethodPlan, QueryPolicy, UnknownQuery};
 
-use super::routes::{print_table, stream, upstream_name};
+use super::routes::{plain, print_table, stream, upstream_name};
 
 /// Rules that lost, in the text form.
 const OTHERS_SHOWN: usize = 6;
@@ -326,7 +326,10 @@ impl Answer {
             } else {
                 format!(" ({stream})")
             };
-            writeln!(out, "  goes to {target}{kind} on upstream {upstream}")?;
+            match upstream.is_empty() {
+                true => writeln!(out, "  goes to {target}{kind}")?,
+                false => writeln!(out, "  goes to {target}{kind} on upstream {upstream}")?,
+            }
         }
         for (key, text) in &self.policy {
             writeln!(out, "  {key}: {text}")?;
@@ -404,7 +407,7 @@ fn winner(live: &Live, route: &Route) -> Winner {
             format!("{}/{}", plan.service, plan.method),
             stream(plan.stream),
         ),
-        Target::Proxy => ("proxy".to_owned(), ""),
+        other => (plain(other).to_owned(), ""),
     };
     Winner {
         rule: route.rule.to_string(),

@@ -133,7 +133,7 @@ fn row(live: &Live, route: &crate::live::Route) -> Row {
             format!("{}/{}", plan.service, plan.method),
             stream(plan.stream),
         ),
-        Target::Proxy => ("proxy".to_owned(), ""),
+        other => (plain(other).to_owned(), ""),
     };
     Row {
         method: method.to_owned(),
@@ -146,8 +146,21 @@ fn row(live: &Live, route: &crate::live::Route) -> Row {
     }
 }
 
+/// A target that is no method.
+pub(super) fn plain(target: &Target) -> &'static str {
+    match target {
+        Target::Rpc(_) => "rpc",
+        Target::Proxy { .. } => "proxy",
+        Target::Files(..) => "files",
+        Target::Redirect(..) => "redirect",
+        Target::Respond(_) => "respond",
+    }
+}
+
 pub(super) fn upstream_name(live: &Live, route: &crate::live::Route) -> String {
-    let upstream = live.upstreams.get(route.upstream.0 as usize);
+    let upstream = route
+        .upstream
+        .and_then(|id| live.upstreams.get(id.0 as usize));
     upstream.map(|u| u.name.to_string()).unwrap_or_default()
 }
 

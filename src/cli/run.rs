@@ -129,11 +129,12 @@ fn listening(addresses: &[SocketAddr]) -> String {
 /// `37 routes: 35 to gRPC methods of 3 services, 2 passed on as they are`
 fn summary(live: &Live, complete: bool) -> String {
     let mut services: Vec<&str> = Vec::new();
-    let mut passed_on = 0_usize;
+    let (mut passed_on, mut answered) = (0_usize, 0_usize);
     for route in &live.routes {
         match &route.target {
             Target::Rpc(plan) => services.push(&plan.service),
-            Target::Proxy => passed_on += 1,
+            Target::Proxy { .. } => passed_on += 1,
+            Target::Files(..) | Target::Redirect(..) | Target::Respond(_) => answered += 1,
         }
     }
     let methods = services.len();
@@ -144,6 +145,10 @@ fn summary(live: &Live, complete: bool) -> String {
         counted(live.routes.len(), "route"),
         counted(services.len(), "service"),
     );
+    if answered > 0 {
+        text.truncate(text.trim_end().len());
+        text.push_str(&format!(", {answered} answered here\n"));
+    }
     let bare: Vec<&str> = live
         .notes
         .iter()

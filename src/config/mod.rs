@@ -13,10 +13,12 @@ mod interpolate;
 pub mod keys;
 pub mod model;
 mod raw;
+pub mod redirect;
 mod resolve;
 pub mod rules;
 mod scalar;
 pub mod schema;
+pub mod site;
 mod source;
 mod tree;
 
@@ -31,8 +33,8 @@ use std::sync::Arc;
 
 use diagnostic::{Diagnostic, Report};
 use model::{
-    Config, DescriptorSource, Glob, Listener, Matcher, Policy, Route, Upstream, UpstreamId,
-    UpstreamProtocol,
+    Config, DescriptorSource, Destination, Glob, Listener, Matcher, Policy, Route, Upstream,
+    UpstreamId, UpstreamProtocol,
 };
 use source::{Source, Span};
 
@@ -250,7 +252,8 @@ impl Config {
                     }],
                     excluded: Vec::new(),
                 },
-                upstream,
+                destination: Destination::Upstream(upstream),
+                rewrite: None,
                 hosts: Vec::new(),
                 policy: Arc::clone(&policy),
                 place,

@@ -14,6 +14,7 @@ use crate::route::{HostPattern, PathMatch};
 use crate::schema::HttpRule;
 
 pub use super::cors::Cors;
+pub use super::site::{Files, HeaderRules, Redirect, Respond};
 pub use crate::transcode::reply_status::Statuses;
 pub use crate::transcode::{ErrorFormat, UnknownQuery};
 
@@ -89,11 +90,34 @@ pub enum UpstreamProtocol {
 #[derive(Clone, Debug)]
 pub struct Route {
     pub matcher: Matcher,
-    pub upstream: UpstreamId,
+    pub destination: Destination,
+    /// What a proxied request's path has in place of the matcher's own.
+    pub rewrite: Option<Arc<str>>,
     /// Empty is any host.
     pub hosts: Vec<HostPattern>,
     pub policy: Arc<Policy>,
     pub place: Place,
+}
+
+/// Where a route's requests go.
+#[derive(Clone, Debug)]
+pub enum Destination {
+    Upstream(UpstreamId),
+    /// Only of a [`Matcher::Path`], as are all that follow.
+    Files(Arc<Files>),
+    Redirect(Arc<Redirect>),
+    Respond(Arc<Respond>),
+}
+
+impl Route {
+    /// The upstream, if that is where it goes.
+    #[must_use]
+    pub fn upstream(&self) -> Option<UpstreamId> {
+        match self.destination {
+            Destination::Upstream(id) => Some(id),
+            Destination::Files(_) | Destination::Redirect(_) | Destination::Respond(_) => None,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -118,7 +142,7 @@ pub enum Matcher {
         /// Of the method's name.
         rpc_place: Place,
     },
-    /// Plain reverse proxy.
+    /// Every method of a path, or of all paths under it.
     Path(PathMatch),
 }
 
@@ -185,6 +209,9 @@ pub struct Policy {
     pub statuses: Statuses,
     /// `None`: pages of other origins read nothing.
     pub cors: Option<Arc<Cors>>,
+    /// `None`: nothing is done to them.
+    pub request_headers: Option<Arc<HeaderRules>>,
+    pub response_headers: Option<Arc<HeaderRules>>,
 }
 
 /// Server-sent events.
@@ -243,6 +270,8 @@ impl Default for Policy {
             to_response: Vec::new(),
             statuses: Statuses::default(),
             cors: None,
+            request_headers: None,
+            response_headers: None,
         }
     }
 }

@@ -45,13 +45,15 @@ fn section(keys: &'static Section, defs: &mut Map<String, Value>) -> Value {
         if !required.is_empty() {
             object.insert("required".into(), json!(required));
         }
-        if !keys.exactly_one.is_empty() {
-            let one_of: Vec<_> = keys
-                .exactly_one
-                .iter()
-                .map(|k| json!({"required": [k]}))
-                .collect();
-            object.insert("oneOf".into(), Value::Array(one_of));
+        let one_of =
+            |keys: &[&str]| -> Value { keys.iter().map(|k| json!({"required": [k]})).collect() };
+        match keys.exactly_one {
+            [] => {}
+            [only] => _ = object.insert("oneOf".into(), one_of(only)),
+            sets => {
+                let all: Value = sets.iter().map(|s| json!({"oneOf": one_of(s)})).collect();
+                object.insert("allOf".into(), all);
+            }
         }
     }
     object
@@ -110,6 +112,11 @@ fn shape(shape_of: &'static Shape, defs: &mut Map<String, Value>) -> Value {
         | Shape::Path => json!({"type": "string", "minLength": 1}),
         Shape::List(item) => json!({"type": "array", "minItems": 1, "items": shape(item, defs)}),
         Shape::Section(keys) => section_reference(keys, defs),
+        Shape::HeaderValues => json!({
+            "type": "object",
+            "minProperties": 1,
+            "additionalProperties": {"type": "string", "minLength": 1},
+        }),
         Shape::Named(keys) => json!({
             "type": "object",
             "minProperties": 1,

@@ -47,7 +47,7 @@ fn names_are_found_whatever_their_order() {
     let config = yaml(&text).expect("loads").config;
     let names: Vec<_> = config.upstreams.iter().map(|u| &*u.name).collect();
     assert_eq!(names, ["alpha", "games", "zoo"]);
-    assert_eq!(config.routes[0].upstream, UpstreamId(1));
+    assert_eq!(config.routes[0].upstream(), Some(UpstreamId(1)));
 }
 
 #[test]
@@ -282,7 +282,9 @@ fn with_value_at(path: &str, value: &str) -> String {
         } else {
             part.trim_end_matches("[]")
         };
-        let alternatives = [keys::ROUTE.exactly_one, keys::DESCRIPTOR.exactly_one].concat();
+        let alternatives = [keys::ROUTE.exactly_one, keys::DESCRIPTOR.exactly_one]
+            .concat()
+            .concat();
         let rule = [
             "additional_bindings",
             "override",

@@ -12,6 +12,7 @@ use crate::codec::{Codec, Printer, Progress};
 use crate::failure::Failure;
 use crate::limits::PRINT_CHUNK_BYTES;
 
+use super::files::FileBody;
 use super::proxy::Relayed;
 use super::pump::print_more;
 use super::reply;
@@ -30,6 +31,8 @@ pub enum ReplyBody {
     Messages(Box<MessageStream>),
     /// The messages of a stream as they are.
     Raw(Box<RawStream>),
+    /// A file, or a part of one.
+    File(Box<FileBody>),
     /// An upstream's own body.
     Relayed(Box<Relayed>),
     /// The answer to a client that speaks gRPC.
@@ -61,6 +64,7 @@ impl Body for ReplyBody {
             Self::Document(document) => document.poll_chunk(cx),
             Self::Messages(messages) => messages.poll_chunk(cx).map(|c| c.map(Ok)),
             Self::Raw(raw) => raw.poll_chunk(cx),
+            Self::File(file) => file.poll_chunk(cx),
             Self::Relayed(relayed) => return relayed.poll_frame(cx),
             Self::Rpc(rpc) => return rpc.poll_frame(cx).map(|f| f.map(Ok)),
         };
@@ -72,6 +76,7 @@ impl Body for ReplyBody {
             Self::Whole(bytes) => bytes.is_none(),
             Self::Relayed(relayed) => relayed.is_end_stream(),
             Self::Rpc(rpc) => rpc.is_end_stream(),
+            Self::File(file) => file.left() == 0,
             Self::Document(_) | Self::Messages(_) | Self::Raw(_) => false,
         }
     }
@@ -82,6 +87,7 @@ impl Body for ReplyBody {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
             }
             Self::Relayed(relayed) => relayed.size_hint(),
+            Self::File(file) => SizeHint::with_exact(file.left()),
             Self::Document(_) | Self::Messages(_) | Self::Raw(_) | Self::Rpc(_) => {
                 SizeHint::default()
             }

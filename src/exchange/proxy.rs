@@ -26,7 +26,8 @@ use crate::upstream::{AnswerBody, UpstreamBody};
 use super::body::{BreakOff, ReplyBody};
 use super::deadline::{after, no_answer_in_time};
 use super::forwarded::{clean, end_hop, host, tell_origin, wants_trailers};
-use super::{Connection, Current};
+use super::rewrite::Rewrite;
+use super::{Connection, Current, headers};
 
 /// Sends the request on and begins the reply with the head of the answer. Dropping it, or the reply's
 /// body before its end, resets the upstream's stream (or closes its connection).
@@ -39,6 +40,7 @@ use super::{Connection, Current};
 pub(super) async fn forward(
     current: &Current,
     route: &Route,
+    path: Rewrite<'_>,
     connection: &Connection,
     head: &Parts,
     body: ClientBody,
@@ -49,16 +51,16 @@ pub(super) async fn forward(
         return Err(too_large(max.bytes()));
     }
     let version = head.version;
-    let protocol = usize::try_from(route.upstream.0)
-        .ok()
-        .and_then(|at| current.live.upstreams.get(at))
+    let protocol = route
+        .upstream
+        .and_then(|id| current.live.upstreams.get(id.0 as usize))
         .map_or(UpstreamProtocol::Http2, |u| u.protocol);
-    let head = outgoing(
-        head.clone(),
-        connection,
-        &current.live.trusted_proxies,
-        protocol,
-    );
+    let trusted = &current.live.trusted_proxies;
+    let mut head = outgoing(head.clone(), connection, trusted, protocol);
+    path.apply(&mut head);
+    if let Some(rules) = &policy.request_headers {
+        headers::apply(rules, &mut head.headers);
+    }
     let (body, meter) = if body.is_end_stream() {
         (UpstreamBody::whole(Bytes::new()), None)
     } else {

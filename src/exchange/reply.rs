@@ -33,7 +33,7 @@ impl<'v> Voice<'v> {
     pub(super) fn of(route: &'v Route, live: &'v Live) -> Self {
         let codec = match &route.target {
             Target::Rpc(plan) => &plan.codec,
-            Target::Proxy => &live.codec,
+            _ => &live.codec,
         };
         Self {
             policy: &route.policy,
@@ -161,11 +161,15 @@ pub(super) fn finish(
     }
     if method == Method::HEAD {
         // An upstream's answer to HEAD has the length that it wants to have.
-        if let ReplyBody::Whole(content) = reply.body() {
+        let bodiless = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED];
+        if let ReplyBody::Whole(content) = reply.body()
+            && !bodiless.contains(&reply.status())
+        {
             let length = content.as_ref().map_or(0, Bytes::len);
             reply
                 .headers_mut()
-                .insert(CONTENT_LENGTH, HeaderValue::from(length));
+                .entry(CONTENT_LENGTH)
+                .or_insert(HeaderValue::from(length));
         }
         *reply.body_mut() = ReplyBody::empty();
     }

@@ -4,14 +4,14 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::codec::{Codec, JsonOptions};
-use crate::config::model::{self, Config, Matcher, SelectorRule};
+use crate::config::model::{self, Config, Destination, Matcher, SelectorRule};
 use crate::route::{Builder, Conflict, ConflictKind, PathMatch, PathTemplate, RouteId, Table};
 use crate::schema::{Schema, StreamKind};
 use crate::transcode::{MethodPlan, RulePart};
 
 use super::mount::{Mount, Mounts, Origin};
 use super::rpcs::Rpcs;
-use super::{BuildError, Live, Note, Route, Target, Warning};
+use super::{Below, BuildError, Live, Note, Route, Target, Warning};
 
 pub(super) fn build(
     config: &Config,
@@ -187,7 +187,10 @@ impl<'a> Entry<'a> {
             Shape::Rule {
                 template, method, ..
             } => builder.rule(hosts, method, template, id, place),
-            Shape::Path(path) => builder.path(hosts, (*path).clone(), true, id, place),
+            Shape::Path(path) => {
+                let forwards = self.config.upstream().is_some();
+                builder.path(hosts, (*path).clone(), forwards, id, place);
+            }
         }
     }
 
@@ -236,16 +239,29 @@ impl<'a> Entry<'a> {
                 let rule = Arc::clone(&plan.rule);
                 (Target::Rpc(plan), rule)
             }
-            Shape::Path(PathMatch::Exact(path)) => (Target::Proxy, format!("path {path}").into()),
-            Shape::Path(PathMatch::Prefix(path)) => {
-                (Target::Proxy, format!("prefix {path}").into())
+            Shape::Path(path) => {
+                let below = Below::of(path);
+                let target = match &self.config.destination {
+                    Destination::Upstream(_) => Target::Proxy {
+                        below,
+                        rewrite: self.config.rewrite.clone(),
+                    },
+                    Destination::Files(files) => Target::Files(Arc::clone(files), below),
+                    Destination::Redirect(to) => Target::Redirect(Arc::clone(to), below),
+                    Destination::Respond(reply) => Target::Respond(Arc::clone(reply)),
+                };
+                let rule = match path {
+                    PathMatch::Exact(path) => format!("path {path}"),
+                    PathMatch::Prefix(path) => format!("prefix {path}"),
+                };
+                (target, rule.into())
             }
         };
         Route {
             target,
             rule,
             hosts: self.config.hosts.clone().into(),
-            upstream: self.config.upstream,
+            upstream: self.config.upstream(),
             policy: Arc::clone(&self.config.policy),
             place: self.place,
         }

@@ -14,9 +14,11 @@ use std::sync::Arc;
 
 use crate::codec::Codec;
 use crate::config::diagnostic::Diagnostic;
-use crate::config::model::{Config, Matcher, Place, Policy, SelectorRule, Upstream, UpstreamId};
+use crate::config::model::{
+    Config, Files, Matcher, Place, Policy, Redirect, Respond, SelectorRule, Upstream, UpstreamId,
+};
 use crate::limits::{Limits, Timeouts};
-use crate::route::{HostPattern, RouteId, Table};
+use crate::route::{HostPattern, PathMatch, RouteId, Table};
 use crate::schema::Schema;
 use crate::transcode::MethodPlan;
 
@@ -51,7 +53,8 @@ pub struct Route {
     pub rule: Arc<str>,
     /// Empty is any host.
     pub hosts: Box<[HostPattern]>,
-    pub upstream: UpstreamId,
+    /// Of [`Target::Rpc`] and [`Target::Proxy`].
+    pub upstream: Option<UpstreamId>,
     pub policy: Arc<Policy>,
     /// Where it is written.
     pub place: Place,
@@ -62,7 +65,46 @@ pub enum Target {
     /// Transcode to this method.
     Rpc(Box<MethodPlan>),
     /// Pass on as it is.
-    Proxy,
+    Proxy {
+        below: Below,
+        /// Stands in place of the route's own path.
+        rewrite: Option<Arc<str>>,
+    },
+    Files(Arc<Files>, Below),
+    Redirect(Arc<Redirect>, Below),
+    Respond(Arc<Respond>),
+}
+
+/// Which part of a request's path is the route's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Below {
+    /// All of it.
+    Nothing,
+    /// So many segments.
+    Segments(usize),
+}
+
+impl Below {
+    #[must_use]
+    pub fn of(path: &PathMatch) -> Self {
+        match path {
+            PathMatch::Prefix(text) => {
+                let own = text.strip_suffix('/').unwrap_or(text);
+                Self::Segments(own.matches('/').count())
+            }
+            PathMatch::Exact(_) => Self::Nothing,
+        }
+    }
+
+    /// The part of a raw path that follows the route's own: with its slash, or empty.
+    #[must_use]
+    pub fn rest<'p>(&self, path: &'p str) -> &'p str {
+        let Self::Segments(own) = self else {
+            return "";
+        };
+        let at = memchr::memchr_iter(b'/', path.as_bytes()).nth(*own);
+        at.and_then(|at| path.get(at..)).unwrap_or_default()
+    }
 }
 
 /// A rule that is well-formed but isn't served.

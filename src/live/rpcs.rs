@@ -88,7 +88,7 @@ impl Rpcs {
             rule: Arc::clone(&plan.rule),
             target: Target::Rpc(Box::new(plan)),
             hosts: route.hosts.clone().into(),
-            upstream: route.upstream,
+            upstream: route.upstream(),
             policy: Arc::clone(&route.policy),
             place: Arc::clone(&route.place),
         });

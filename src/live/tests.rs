@@ -87,7 +87,10 @@ fn target(live: &Live, method: &str, path: &str) -> String {
     match live.table.lookup("", &method.parse().unwrap(), &path) {
         Lookup::Matched(found) => match &live.route(found.route).unwrap().target {
             Target::Rpc(plan) => format!("{}/{}", plan.service, plan.method),
-            Target::Proxy => "proxy".to_owned(),
+            Target::Proxy { .. } => "proxy".to_owned(),
+            Target::Files(..) => "files".to_owned(),
+            Target::Redirect(..) => "redirect".to_owned(),
+            Target::Respond(_) => "respond".to_owned(),
         },
         Lookup::MethodNotAllowed { .. } => "405".to_owned(),
         Lookup::NotFound => "404".to_owned(),

@@ -1,9 +1,11 @@
 //! How messages are framed for clients: documents and media types of REST, streams of JSON, and the
 //! protocols of calls (gRPC, gRPC-Web).
 
+pub mod coding;
 pub mod dialect;
 pub mod events;
 pub mod grpc;
 pub mod grpc_web;
+pub mod range;
 pub mod rest;
 pub mod stream;

@@ -93,10 +93,11 @@ impl Upstreams {
     /// No endpoint can be reached, or the connection fails before the head is there.
     pub async fn call(
         self: &Rc<Self>,
-        upstream: UpstreamId,
+        upstream: impl Into<Option<UpstreamId>>,
         request: Request<UpstreamBody>,
     ) -> Result<Response<AnswerBody>, Failure> {
-        match self.pools.get(upstream.0 as usize) {
+        let upstream = upstream.into();
+        match upstream.and_then(|id| self.pools.get(id.0 as usize)) {
             Some(pool) => pool.call(request).await,
             None => Err(Failure::gateway(
                 GrpcCode::Internal,

@@ -4,6 +4,7 @@
 
 #![allow(dead_code, reason = "each test uses its part of it")]
 
+pub mod both;
 pub mod client;
 pub mod edge;
 pub mod gateway;

@@ -1,14 +1,48 @@
 //! What a route does to requests and replies beside its target, a line each.
 
-use crate::config::model::Cors;
-use crate::live::Route;
+use crate::config::model::{Cors, Files, HeaderPattern, HeaderRules};
+use crate::live::{Route, Target};
 
 pub(super) fn lines(route: &Route) -> Vec<(&'static str, String)> {
     let mut lines = Vec::new();
-    if let Some(cors) = &route.policy.cors {
+    match &route.target {
+        Target::Proxy {
+            rewrite: Some(to), ..
+        } => lines.push(("rewrite", format!("{to} in place of {}", route.rule))),
+        Target::Files(files, _) => lines.push(("files", files_line(files))),
+        Target::Redirect(redirect, _) => {
+            lines.push((
+                "redirect",
+                format!("{} to {}", redirect.status, redirect.to),
+            ));
+        }
+        Target::Respond(reply) => lines.push((
+            "respond",
+            format!("{}, {} bytes", reply.status, reply.body.len()),
+        )),
+        Target::Proxy { rewrite: None, .. } | Target::Rpc(_) => {}
+    }
+    let policy = &route.policy;
+    if let Some(cors) = &policy.cors {
         lines.push(("cors", cors_line(cors)));
     }
+    for (key, rules) in [
+        ("request headers", &policy.request_headers),
+        ("response headers", &policy.response_headers),
+    ] {
+        if let Some(rules) = rules {
+            lines.push((key, rules_line(rules)));
+        }
+    }
     lines
+}
+
+fn files_line(files: &Files) -> String {
+    let page = match &files.spa {
+        Some(page) => format!("; {page} for pages that are no file"),
+        None => String::new(),
+    };
+    format!("below {}{page}", files.root.display())
 }
 
 fn cors_line(cors: &Cors) -> String {
@@ -23,4 +57,19 @@ fn cors_line(cors: &Cors) -> String {
         "pages of {} may read the reply{credentials}; preflights are kept {seconds} s",
         origins.join(", ")
     )
+}
+
+fn rules_line(rules: &HeaderRules) -> String {
+    let mut parts = Vec::new();
+    for pattern in &rules.remove {
+        parts.push(match pattern {
+            HeaderPattern::Name(name) => format!("without {name}"),
+            HeaderPattern::Prefix(prefix) => format!("without {prefix}*"),
+        });
+    }
+    let set = rules.set.iter().map(|(name, _)| format!("{name} set"));
+    let default = rules.default.iter();
+    let default = default.map(|(name, _)| format!("{name} set unless there"));
+    parts.extend(set.chain(default));
+    parts.join(", ")
 }

@@ -97,7 +97,7 @@ pub static DESCRIPTOR: Section = Section {
             "google.api.Service YAML: each selector's rule replaces that method's annotation.",
         ),
     ]],
-    exactly_one: &["protos", "file", "reflection", "rules"],
+    exactly_one: &[&["protos", "file", "reflection", "rules"]],
 };
 
 pub static UPSTREAM: Section = Section {

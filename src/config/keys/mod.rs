@@ -9,6 +9,7 @@ mod file;
 mod policy;
 mod replies;
 mod rules;
+mod site;
 
 use std::time::Duration;
 
@@ -84,6 +85,8 @@ pub enum Shape {
     /// A list with at least one item.
     List(&'static Shape),
     Section(&'static Section),
+    /// A map from header names to values.
+    HeaderValues,
     /// A map from names of the user's choice to sections.
     Named(&'static Section),
     /// A word, or a section with more to say.
@@ -98,8 +101,8 @@ pub struct Section {
     pub about: &'static str,
     /// In the order of the docs; more than one where sections share keys.
     pub groups: &'static [&'static [Key]],
-    /// Exactly one of these keys must be there.
-    pub exactly_one: &'static [&'static str],
+    /// Of each of these sets exactly one key must be there.
+    pub exactly_one: &'static [&'static [&'static str]],
 }
 
 impl Section {

@@ -2,6 +2,7 @@
 
 use super::cors::CORS;
 use super::replies::REST_POLICY;
+use super::site::{HEADER_RULES, SECURITY_HEADERS};
 use super::{BODY, DURATION, DURATION_OR_ZERO, Key, Section, Shape, key};
 
 const HEADERS: Shape = Shape::List(&Shape::Header);
@@ -24,7 +25,6 @@ pub const TRANSCODING_POLICY: &[&str] = &[
     "ignored_query_parameters",
     "update_mask",
     "partial_responses",
-    "headers",
     "status",
 ];
 
@@ -101,6 +101,12 @@ pub const POLICY: &[Key] = &[
         "cors",
         Shape::ChoiceOr(&["off"], &CORS),
         "Lets pages of other origins read replies; preflights are answered by the gateway.",
+    )
+    .default("off"),
+    key(
+        "security_headers",
+        Shape::ChoiceOr(&["off", "on"], &SECURITY_HEADERS),
+        "Headers that tell browsers what not to do: nosniff, frames, referrers, openers.",
     )
     .default("off"),
 ];
@@ -191,7 +197,7 @@ pub static JSON: Section = Section {
 
 pub static FORWARDED_HEADERS: Section = Section {
     name: "headers",
-    about: "Allow-lists: names, or prefixes that end in `*`.",
+    about: "Which headers cross to and from gRPC (names, or prefixes that end in `*`), and what is done to headers of any route.",
     groups: &[&[
         key(
             "to_metadata",
@@ -202,6 +208,16 @@ pub static FORWARDED_HEADERS: Section = Section {
             "to_response",
             HEADERS,
             "Metadata of the service that goes to the client as headers.",
+        ),
+        key(
+            "request",
+            Shape::Section(&HEADER_RULES),
+            "What is done to the headers of requests, before anything else.",
+        ),
+        key(
+            "response",
+            Shape::Section(&HEADER_RULES),
+            "What is done to the headers of replies, after anything else.",
         ),
     ]],
     exactly_one: &[],

@@ -2,6 +2,7 @@
 
 use super::policy::POLICY;
 use super::replies::REST_POLICY;
+use super::site::{FILES, REDIRECT, RESPOND};
 use super::{Key, Section, Shape, key};
 
 const TEMPLATE_ABOUT: &str = "Path template of google.api.http: `/v1/games/{game_id}`.";
@@ -51,12 +52,12 @@ pub static BINDING: Section = Section {
     name: "binding",
     about: "One more HTTP rule for the same method.",
     groups: &[RULE],
-    exactly_one: RULE_MATCHERS,
+    exactly_one: &[RULE_MATCHERS],
 };
 
 pub static ROUTE: Section = Section {
     name: "route",
-    about: "A matcher, an upstream and policy.",
+    about: "A matcher, where it goes, and policy.",
     groups: &[
         &[
             key(
@@ -92,21 +93,48 @@ pub static ROUTE: Section = Section {
             key(
                 "prefix",
                 Shape::UrlPath,
-                "Pass everything under this path on as it is.",
+                "Everything under this path, whatever the method.",
             ),
-            key("path", Shape::UrlPath, "Pass this one path on as it is."),
+            key(
+                "path",
+                Shape::UrlPath,
+                "This one path, whatever the method.",
+            ),
             key(
                 "hosts",
                 Shape::List(&Shape::Host),
                 "Only for these hosts: `api.example.com`, `*.example.com`. Default: any.",
             ),
-            key("upstream", Shape::Upstream, "Where it goes.").required(),
+            key("upstream", Shape::Upstream, "Where it goes."),
+            key(
+                "rewrite",
+                Shape::UrlPath,
+                "What an upstream sees in place of the `prefix` or `path`: `/` strips it.",
+            ),
+            key(
+                "files",
+                Shape::Section(&FILES),
+                "Answers with files of a folder.",
+            ),
+            key(
+                "redirect",
+                Shape::Section(&REDIRECT),
+                "Sends the client elsewhere.",
+            ),
+            key(
+                "respond",
+                Shape::Section(&RESPOND),
+                "Answers the same each time.",
+            ),
         ],
         POLICY,
         REST_POLICY,
     ],
     exactly_one: &[
-        "services", "get", "put", "post", "delete", "patch", "custom", "prefix", "path",
+        &[
+            "services", "get", "put", "post", "delete", "patch", "custom", "prefix", "path",
+        ],
+        &["upstream", "files", "redirect", "respond"],
     ],
 };
 
@@ -148,5 +176,5 @@ pub static SELECTOR_RULE: Section = Section {
             "More HTTP rules for the same method.",
         )],
     ],
-    exactly_one: RULE_MATCHERS,
+    exactly_one: &[RULE_MATCHERS],
 };

@@ -9,7 +9,7 @@ use crate::config::keys::Shape;
 use crate::config::model::Place;
 use crate::config::scalar::{self, Trouble};
 use crate::config::source::Span;
-use crate::config::tree::{Kind, Node, Value, integer};
+use crate::config::tree::{Entry, Kind, Node, Value, integer};
 
 impl<'r, 'n> Field<'r, 'n> {
     pub fn place(&self) -> Place {
@@ -95,6 +95,30 @@ impl<'r, 'n> Field<'r, 'n> {
             }
         }
         all
+    }
+
+    /// Names and values of a [`Shape::HeaderValues`]; each value is a field with its own place.
+    pub fn header_values(&self) -> Vec<(&'n str, Field<'r, 'n>)> {
+        let Value::Map(entries) = &self.node.value else {
+            let what = format!("expected a map, found {}", self.node.kind_name());
+            let help = "header names and their values: `{ x-tenant: acme }`";
+            self.reader.push(self.fail(what).help(help));
+            return Vec::new();
+        };
+        if entries.is_empty() {
+            self.error("an empty map");
+        }
+        let pair = |entry: &'n Entry| {
+            let field = Field {
+                reader: self.reader,
+                node: &entry.value,
+                key_span: entry.key_span,
+                path: join(&self.path, &entry.key),
+                shape: &Shape::Text,
+            };
+            (entry.key.as_str(), field)
+        };
+        entries.iter().map(pair).collect()
     }
 
     /// The text of a value that is text.

@@ -155,23 +155,23 @@ impl<'r, 'n> Section<'r, 'n> {
                 );
             }
         }
+        for one_of in self.keys.exactly_one {
+            self.check_one_of(one_of);
+        }
+    }
+
+    fn check_one_of(&self, one_of: &[&'static str]) {
         let given: Vec<_> = self
             .entries
             .iter()
-            .filter(|e| self.keys.exactly_one.contains(&e.key.as_str()))
+            .filter(|e| one_of.contains(&e.key.as_str()))
             .collect();
         let names = || {
-            let all: Vec<_> = self
-                .keys
-                .exactly_one
-                .iter()
-                .map(|k| format!("`{k}`"))
-                .collect();
+            let all: Vec<_> = one_of.iter().map(|k| format!("`{k}`")).collect();
             all.join(", ")
         };
-        let one_of = self.keys.exactly_one;
         match given.as_slice() {
-            [] if one_of.is_empty() || self.meant.iter().any(|m| one_of.contains(m)) => {}
+            [] if self.meant.iter().any(|m| one_of.contains(m)) => {}
             [] => self.reader.error(
                 self.span,
                 &self.path,

@@ -5,6 +5,7 @@ mod cors;
 mod policy;
 mod replies;
 mod routes;
+mod site;
 
 pub use routes::rule;
 
@@ -63,7 +64,7 @@ fn file(reader: &Reader<'_>, root: &Node, folder: &Path) -> Option<Config> {
         .map_or_else(|| base.clone(), |section| policy::policy(&section, &base));
     let upstreams = Upstreams::read(&file);
     let (descriptors, whole) = descriptors(&file, &upstreams, folder);
-    let routes = routes::routes(&file, &upstreams, &defaults);
+    let routes = routes::routes(&file, &upstreams, &defaults, folder);
     upstreams.warn_of_unused();
     let config = Config {
         listeners: listeners(&file),

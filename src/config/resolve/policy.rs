@@ -75,6 +75,7 @@ pub fn policy(section: &Section<'_, '_>, base: &Policy) -> Policy {
     if let Some(headers) = section.section("headers") {
         allow_list(&headers, "to_metadata", &mut policy.to_metadata);
         allow_list(&headers, "to_response", &mut policy.to_response);
+        super::site::header_rules(&headers, &mut policy);
     }
     super::replies::rest(section, &mut policy);
     if let Some(limits) = section.section("limits") {
@@ -87,6 +88,9 @@ pub fn policy(section: &Section<'_, '_>, base: &Policy) -> Policy {
     }
     if let Some(field) = section.field("cors") {
         super::cors::cors(&field, &mut policy);
+    }
+    if let Some(field) = section.field("security_headers") {
+        super::site::security_headers(&field, &mut policy);
     }
     policy
 }

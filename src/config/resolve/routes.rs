@@ -1,12 +1,13 @@
 //! `routes`: one matcher, an upstream that can serve it, policy on top of the defaults.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::super::keys::{RULE_MATCHERS, TRANSCODING_POLICY};
-use super::super::model::{Excluded, Glob, Matcher, Policy, Route, RulePlaces};
+use super::super::model::{Destination, Excluded, Glob, Matcher, Policy, Route, RulePlaces};
 use super::super::raw::{Field, Section};
 use super::super::scalar::{self, Trouble};
-use super::{Upstreams, policy};
+use super::{Upstreams, policy, site};
 use crate::route::{PathMatch, PathTemplate};
 use crate::schema::{HttpPattern, HttpRule};
 
@@ -19,13 +20,18 @@ const RULE_KEYS: &[&str] = &[
     "override",
 ];
 
-pub fn routes(file: &Section<'_, '_>, upstreams: &Upstreams<'_>, defaults: &Policy) -> Vec<Route> {
+pub fn routes(
+    file: &Section<'_, '_>,
+    upstreams: &Upstreams<'_>,
+    defaults: &Policy,
+    folder: &Path,
+) -> Vec<Route> {
     let described = file.has("descriptors");
     let items = file.items("routes");
     let reader = file.reader;
     let faultless = |item: &Field<'_, '_>| {
         let before = reader.errors();
-        let route = route(&item.section()?, upstreams, defaults, described)?;
+        let route = route(&item.section()?, upstreams, defaults, described, folder)?;
         (reader.errors() == before).then_some(route)
     };
     items.iter().filter_map(faultless).collect()
@@ -36,21 +42,19 @@ fn route(
     upstreams: &Upstreams<'_>,
     defaults: &Policy,
     described: bool,
+    folder: &Path,
 ) -> Option<Route> {
     let policy = policy::policy(section, defaults);
     let items = section.items("hosts");
     let hosts = items.iter().filter_map(|i| i.parse(scalar::host)).collect();
     let matcher = matcher(section);
-    let target = section.field("upstream");
     let what = match &matcher {
         Some(Matcher::Services { .. }) => Some("a `services` route"),
         Some(Matcher::Rpc { .. }) => Some("a transcoded route"),
         Some(Matcher::Path(_)) | None => None,
     };
-    let upstream = target.and_then(|field| match what {
-        Some(what) => upstreams.grpc_named_by(&field, what),
-        None => upstreams.named_by(&field),
-    });
+    let destination = destination(section, upstreams, what, folder);
+    let rewrite = rewrite(section, matcher.as_ref());
     if let Some(what) = what.filter(|_| !described) {
         section.reader.push(
             section
@@ -63,11 +67,53 @@ fn route(
     }
     Some(Route {
         matcher: matcher?,
-        upstream: upstream?,
+        destination: destination?,
+        rewrite,
         hosts,
         policy: Arc::new(policy),
         place: section.place(),
     })
+}
+
+/// `what` is a route that only gRPC can serve.
+fn destination(
+    section: &Section<'_, '_>,
+    upstreams: &Upstreams<'_>,
+    what: Option<&str>,
+    folder: &Path,
+) -> Option<Destination> {
+    let upstream = section.field("upstream").and_then(|field| match what {
+        Some(what) => upstreams.grpc_named_by(&field, what),
+        None => upstreams.named_by(&field),
+    });
+    let here = |name| {
+        let opened = section.section(name)?;
+        if let Some(what) = what {
+            let why = format!("{what} has an `upstream`");
+            refuse_keys(section, &[name], &why);
+        }
+        Some(opened)
+    };
+    let files = here("files").and_then(|s| site::files(&s, folder));
+    let redirect = here("redirect").and_then(|s| site::redirect(&s));
+    let respond = here("respond").and_then(|s| site::respond(&s));
+    upstream
+        .map(Destination::Upstream)
+        .or(files.map(|f| Destination::Files(Arc::new(f))))
+        .or(redirect.map(|r| Destination::Redirect(Arc::new(r))))
+        .or(respond.map(|r| Destination::Respond(Arc::new(r))))
+}
+
+fn rewrite(section: &Section<'_, '_>, matcher: Option<&Matcher>) -> Option<Arc<str>> {
+    let text = section
+        .field("rewrite")?
+        .parse(|text| scalar::url_path(text).map(|()| text))?;
+    let proxied = matches!(matcher, Some(Matcher::Path(_))) && section.has("upstream");
+    if !proxied {
+        let why = "it changes the path that an upstream sees, for a `prefix` or `path` route";
+        refuse_keys(section, &["rewrite"], why);
+    }
+    Some(text.into())
 }
 
 fn matcher(section: &Section<'_, '_>) -> Option<Matcher> {
@@ -103,9 +149,12 @@ fn matcher(section: &Section<'_, '_>) -> Option<Matcher> {
     refuse_keys(section, &["exclude"], why);
     let literal = |name| Some((section.field(name)?, name));
     if let Some((field, name)) = literal("prefix").or_else(|| literal("path")) {
-        let why = format!("a `{name}` route passes requests on as they are");
+        let why = format!("a `{name}` route doesn't transcode");
         refuse_keys(section, RULE_KEYS, &why);
         refuse_keys(section, TRANSCODING_POLICY, &why);
+        if let Some(headers) = section.section("headers") {
+            refuse_keys(&headers, &["to_metadata", "to_response"], &why);
+        }
         let text = field.text()?;
         field.parse(scalar::url_path)?;
         return Some(Matcher::Path(match name {
