@@ -16,7 +16,7 @@ use super::files::FileBody;
 use super::proxy::Relayed;
 use super::pump::print_more;
 use super::reply;
-use super::rpc::RpcReply;
+use super::rpc::{ConnectStream, RpcReply};
 use super::stream::{MessageStream, RawStream};
 
 /// Body of a reply. An error in it ends the connection (HTTP/1.1) or the stream (HTTP/2) visibly.
@@ -37,6 +37,8 @@ pub enum ReplyBody {
     Relayed(Box<Relayed>),
     /// The answer to a client that speaks gRPC.
     Rpc(Box<RpcReply>),
+    /// The answer to a Connect client.
+    Connect(Box<ConnectStream>),
 }
 
 impl ReplyBody {
@@ -67,6 +69,7 @@ impl Body for ReplyBody {
             Self::File(file) => file.poll_chunk(cx),
             Self::Relayed(relayed) => return relayed.poll_frame(cx),
             Self::Rpc(rpc) => return rpc.poll_frame(cx).map(|f| f.map(Ok)),
+            Self::Connect(stream) => stream.poll_chunk(cx).map(|c| c.map(Ok)),
         };
         chunk.map(|c| c.map(|c| c.map(Frame::data)))
     }
@@ -77,7 +80,7 @@ impl Body for ReplyBody {
             Self::Relayed(relayed) => relayed.is_end_stream(),
             Self::Rpc(rpc) => rpc.is_end_stream(),
             Self::File(file) => file.left() == 0,
-            Self::Document(_) | Self::Messages(_) | Self::Raw(_) => false,
+            Self::Document(_) | Self::Messages(_) | Self::Raw(_) | Self::Connect(_) => false,
         }
     }
 
@@ -88,9 +91,11 @@ impl Body for ReplyBody {
             }
             Self::Relayed(relayed) => relayed.size_hint(),
             Self::File(file) => SizeHint::with_exact(file.left()),
-            Self::Document(_) | Self::Messages(_) | Self::Raw(_) | Self::Rpc(_) => {
-                SizeHint::default()
-            }
+            Self::Document(_)
+            | Self::Messages(_)
+            | Self::Raw(_)
+            | Self::Rpc(_)
+            | Self::Connect(_) => SizeHint::default(),
         }
     }
 }

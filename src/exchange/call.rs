@@ -18,8 +18,10 @@ use super::forwarded::{host, is_trusted};
 use super::request_id::X_REQUEST_ID;
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
-const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+pub(super) const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
+/// The codings that answers may have where we read them (`transcode::coding`).
+const READ_HERE: HeaderValue = HeaderValue::from_static("gzip,deflate,identity");
 const USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("transom/", env!("CARGO_PKG_VERSION")));
 
@@ -47,6 +49,14 @@ enum Speaks {
     Rpc,
 }
 
+/// Who compresses messages, and reads compressed ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CodingOf {
+    /// The client: frames pass as they are.
+    Client,
+    Gateway,
+}
+
 impl Asked<'_> {
     /// The request for a REST client's message.
     ///
@@ -56,6 +66,7 @@ impl Asked<'_> {
         let mut headers = HeaderMap::with_capacity(12);
         self.put_transport(HeaderValue::from_static("application/grpc"), &mut headers);
         headers.insert(header::USER_AGENT, USER_AGENT);
+        headers.insert(GRPC_ACCEPT_ENCODING, READ_HERE);
         self.put_metadata(Speaks::Rest, &mut headers)?;
         Ok(self.request(headers, UpstreamBody::whole(message)))
     }
@@ -68,16 +79,22 @@ impl Asked<'_> {
     pub(super) fn rpc(
         self,
         content_type: HeaderValue,
+        coding: CodingOf,
         frames: UpstreamBody,
     ) -> Result<Request<UpstreamBody>, Failure> {
         let mut headers = HeaderMap::with_capacity(16);
         self.put_transport(content_type, &mut headers);
         let own = self.head.headers.get(header::USER_AGENT);
         headers.insert(header::USER_AGENT, own.cloned().unwrap_or(USER_AGENT));
-        for name in [GRPC_ENCODING, GRPC_ACCEPT_ENCODING] {
-            if let Some(value) = self.head.headers.get(&name) {
-                headers.insert(name, value.clone());
+        match coding {
+            CodingOf::Client => {
+                for name in [GRPC_ENCODING, GRPC_ACCEPT_ENCODING] {
+                    if let Some(value) = self.head.headers.get(&name) {
+                        headers.insert(name, value.clone());
+                    }
+                }
             }
+            CodingOf::Gateway => _ = headers.insert(GRPC_ACCEPT_ENCODING, READ_HERE),
         }
         self.put_metadata(Speaks::Rpc, &mut headers)?;
         Ok(self.request(headers, frames))

@@ -31,13 +31,17 @@ impl Deadline {
         headers: &HeaderMap,
         policy: &Policy,
     ) -> Result<Self, Failure> {
-        let client = client_timeout(headers)?;
+        Ok(Self::of(now, client_timeout(headers)?, policy))
+    }
+
+    /// The same with what the client says in a way of its own.
+    pub(super) fn of(now: Instant, client: Option<Duration>, policy: &Policy) -> Self {
         let answer = client.map_or(policy.timeout, |c| c.min(policy.timeout));
         let stream = [client, policy.stream_max].into_iter().flatten().min();
-        Ok(Self {
+        Self {
             answer: after(now, answer),
             stream: stream.map(|s| after(now, s)),
-        })
+        }
     }
 
     /// Runs `work` until the deadline. It is pinned where it was made: a future that is handed on by

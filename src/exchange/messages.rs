@@ -9,9 +9,12 @@ use http_body::Body;
 
 use crate::failure::Failure;
 use crate::limits::ByteLimit;
+use crate::transcode::coding::Coding;
 use crate::transcode::frame::Decoder;
 use crate::transcode::status::{check_head, is_trailers_only, outcome};
 use crate::upstream::AnswerBody;
+
+use super::call::GRPC_ENCODING;
 
 /// Reads one answer. Dropping it before its end resets the upstream's stream.
 #[derive(Debug)]
@@ -32,9 +35,11 @@ impl Messages {
     ) -> Result<Self, Failure> {
         let (head, body) = answer.into_parts();
         check_head(head.status, &head.headers)?;
+        let coding = head.headers.get(GRPC_ENCODING);
+        let coding = coding.and_then(|name| Coding::named(name.as_bytes()));
         let mut messages = Self {
             body: None,
-            decoder: Decoder::new(message_bytes_max),
+            decoder: Decoder::new(message_bytes_max).with_coding(coding),
             head: head.headers,
             trailers: HeaderMap::new(),
         };

@@ -108,8 +108,47 @@ async fn encode_json(
     Ok(wire)
 }
 
+/// Encodes a whole JSON document of a message.
+///
+/// # Errors
+/// 400 or 413, naming the field.
+pub(super) async fn encode_document(
+    plan: &MethodPlan,
+    limits: &Limits,
+    json: &[u8],
+) -> Result<Vec<u8>, Failure> {
+    let mut job = document(
+        &plan.codec,
+        Target::Message(plan.input),
+        codec_limits(limits),
+    )?;
+    while encode_some(&plan.codec, &mut job, json)? == Progress::More {
+        tokio::task::yield_now().await;
+    }
+    Ok(job.finish())
+}
+
+/// The beginning of encoding a JSON document.
+pub(super) fn document(
+    codec: &Codec,
+    target: Target,
+    limits: CodecLimits,
+) -> Result<Encoder, Failure> {
+    Encoder::new(codec, target, limits, Vec::new()).map_err(|e| of_body(&e))
+}
+
+/// One step of it.
+pub(super) fn encode_some(
+    codec: &Codec,
+    job: &mut Encoder,
+    json: &[u8],
+) -> Result<Progress, Failure> {
+    job.step(codec, json, WORK_SLICE_BYTES)
+        .map_err(|e| of_body(&e))
+}
+
 /// Puts the message into its frame: one buffer, so that it may be sent again.
-fn framed(mut wire: Vec<u8>, max: ByteLimit) -> Result<Bytes, Failure> {
+pub(super) fn framed(mut wire: Vec<u8>, max: ByteLimit) -> Result<Bytes, Failure> {
     let length = wire.len();
     if length > max.bytes() {
         let message = format!(
@@ -206,12 +245,7 @@ pub(super) async fn decode(
     selection: Option<Arc<Selection>>,
     mut messages: Messages,
 ) -> Result<Response<ReplyBody>, Failure> {
-    let Some(wire) = messages.next().await? else {
-        return Err(broken_call("the service answered OK without a message"));
-    };
-    if messages.next().await?.is_some() {
-        return Err(broken_call("the service answered a unary call twice"));
-    }
+    let wire = only(&mut messages).await?;
     let content = Content::of(plan);
     let mut reply = match content {
         Content::Raw { .. } => raw(content, &wire)?,
@@ -219,6 +253,20 @@ pub(super) async fn decode(
     };
     reply::succeed(&mut reply, policy, messages.metadata());
     Ok(reply)
+}
+
+/// The one message of a unary call, and its end.
+///
+/// # Errors
+/// The service's failure, or 502 for an answer that isn't one message.
+pub(super) async fn only(messages: &mut Messages) -> Result<Bytes, Failure> {
+    let Some(wire) = messages.next().await? else {
+        return Err(broken_call("the service answered OK without a message"));
+    };
+    if messages.next().await?.is_some() {
+        return Err(broken_call("the service answered a unary call twice"));
+    }
+    Ok(wire)
 }
 
 /// What of a reply message goes to the client.
@@ -265,7 +313,7 @@ pub(super) fn raw_body(content: Content, wire: &Bytes) -> Result<RawBody, Failur
 
 /// Prints the message. Its wire form is checked whole before anything is sent; a small document is
 /// sent as one buffer, the rest of a long one is printed as the client takes it.
-async fn print(
+pub(super) async fn print(
     codec: &Arc<Codec>,
     (target, selection): (Target, Option<Arc<Selection>>),
     limits: &Limits,
@@ -304,7 +352,7 @@ pub(super) fn unprintable(error: DecodeError) -> Failure {
 }
 
 /// 502: the service broke the rules of the call.
-fn broken_call(message: &'static str) -> Failure {
+pub(super) fn broken_call(message: &'static str) -> Failure {
     Failure::upstream(GrpcCode::Internal, message).status(StatusCode::BAD_GATEWAY)
 }
 

@@ -25,13 +25,28 @@ pub enum Dialect {
     /// gRPC over HTTP/2.
     Grpc(MessageFormat),
     GrpcWeb(WebBody, MessageFormat),
+    /// One message each way, as plain HTTP. JSON alone doesn't tell it from REST.
+    ConnectUnary(MessageFormat),
+    ConnectStream(MessageFormat),
 }
 
 impl Dialect {
+    /// Whether a content type is that of JSON, which Connect shares with REST.
+    #[must_use]
+    pub fn may_be_connect(content_type: &HeaderValue) -> bool {
+        essence(content_type.as_bytes()).eq_ignore_ascii_case(b"application/json")
+    }
+
     /// The protocol that a content type alone tells, parameters aside.
     #[must_use]
     pub fn of(content_type: &HeaderValue) -> Option<Self> {
         let essence = essence(content_type.as_bytes());
+        if let Some(rest) = strip_prefix(essence, b"application/connect+") {
+            return named(rest).map(Self::ConnectStream);
+        }
+        if essence.eq_ignore_ascii_case(b"application/proto") {
+            return Some(Self::ConnectUnary(MessageFormat::Proto));
+        }
         let rest = strip_prefix(essence, b"application/grpc")?;
         if let Some(rest) = strip_prefix(rest, b"-web-text") {
             return Some(Self::GrpcWeb(WebBody::Text, format(rest)?));
@@ -59,10 +74,17 @@ fn strip_prefix<'t>(text: &'t [u8], prefix: &[u8]) -> Option<&'t [u8]> {
 fn format(suffix: &[u8]) -> Option<MessageFormat> {
     match suffix.split_first() {
         None => Some(MessageFormat::Proto),
-        Some((b'+', name)) if name.eq_ignore_ascii_case(b"proto") => Some(MessageFormat::Proto),
-        Some((b'+', name)) if name.eq_ignore_ascii_case(b"json") => Some(MessageFormat::Json),
-        Some((b'+', name)) if !name.is_empty() => Some(MessageFormat::Other),
+        Some((b'+', name)) => named(name),
         Some(_) => None,
+    }
+}
+
+fn named(name: &[u8]) -> Option<MessageFormat> {
+    match name.to_ascii_lowercase().as_slice() {
+        b"" => None,
+        b"proto" => Some(MessageFormat::Proto),
+        b"json" => Some(MessageFormat::Json),
+        _ => Some(MessageFormat::Other),
     }
 }
 
@@ -101,6 +123,16 @@ mod tests {
             ("application/grpc+", None),
             ("application/grpcs", None),
             ("application/grpc-websocket", None),
+            ("application/proto", Some(Dialect::ConnectUnary(F::Proto))),
+            (
+                "application/connect+json",
+                Some(Dialect::ConnectStream(F::Json)),
+            ),
+            (
+                "application/connect+proto",
+                Some(Dialect::ConnectStream(F::Proto)),
+            ),
+            ("application/connect+", None),
             ("application/json", None),
             ("", None),
         ] {

@@ -1,7 +1,8 @@
 //! How messages are framed for clients: documents and media types of REST, streams of JSON, and the
-//! protocols of calls (gRPC, gRPC-Web).
+//! protocols of calls (gRPC, gRPC-Web, Connect).
 
 pub mod coding;
+pub mod connect;
 pub mod dialect;
 pub mod events;
 pub mod grpc;

@@ -297,9 +297,17 @@ fn put_key(key: &str, json: &mut Vec<u8>) {
     json.push(b':');
 }
 
+/// What of a failure's details a client may read: type name and value of each.
+pub fn each_detail(failure: &Failure, inner: Inner, mut told: impl FnMut(&str, &[u8])) {
+    let status = client_details(failure, inner).unwrap_or_default();
+    for detail in status_details(&status) {
+        told(detail.type_name(), detail.value);
+    }
+}
+
 /// A JSON string. `<`, `>` and `&` are escaped too, so that the text is harmless where a browser
 /// takes the body for a page.
-fn put_string(text: &str, json: &mut Vec<u8>) {
+pub(crate) fn put_string(text: &str, json: &mut Vec<u8>) {
     json.push(b'"');
     for c in text.chars() {
         match c {

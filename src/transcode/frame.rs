@@ -8,6 +8,8 @@ use bytes::Bytes;
 use crate::failure::{Failure, GrpcCode};
 use crate::limits::ByteLimit;
 
+use super::coding::{Coding, CodingError};
+
 /// Flags and length.
 pub const PREFIX_BYTES: usize = 5;
 
@@ -22,6 +24,8 @@ pub enum FrameError {
     TooLarge { length: usize, max: usize },
     #[error("the stream ends inside a message")]
     Truncated,
+    #[error(transparent)]
+    Coding(#[from] CodingError),
 }
 
 impl FrameError {
@@ -29,10 +33,12 @@ impl FrameError {
     #[must_use]
     pub fn of_upstream(self) -> Failure {
         let failure = match self {
-            Self::TooLarge { .. } => Failure::upstream(
-                GrpcCode::ResourceExhausted,
-                format!("the service's answer is too large: {self}"),
-            ),
+            Self::TooLarge { .. } | Self::Coding(CodingError::TooLarge { .. }) => {
+                Failure::upstream(
+                    GrpcCode::ResourceExhausted,
+                    format!("the service's answer is too large: {self}"),
+                )
+            }
             _ => Failure::upstream(
                 GrpcCode::Unavailable,
                 format!("the service's answer can't be read: {self}"),
@@ -89,6 +95,9 @@ pub struct Decoder {
     partial: Vec<u8>,
     /// Length of the message whose prefix has been read.
     pending: Option<usize>,
+    /// How compressed messages are, when that was agreed on, and whether this one is.
+    coding: Option<Coding>,
+    compressed: bool,
 }
 
 impl Decoder {
@@ -99,7 +108,17 @@ impl Decoder {
             front: Bytes::new(),
             partial: Vec::new(),
             pending: None,
+            coding: None,
+            compressed: false,
         }
+    }
+
+    /// The same for a stream whose messages may be compressed. The limit is that of a message before
+    /// and after.
+    #[must_use]
+    pub fn with_coding(mut self, coding: Option<Coding>) -> Self {
+        self.coding = coding;
+        self
     }
 
     /// Takes the next bytes of the stream. Call [`Decoder::next_message`] until it has no more before
@@ -126,11 +145,16 @@ impl Decoder {
                 None => return Ok(None),
             },
         };
-        let message = self.take(length);
-        if message.is_some() {
-            self.pending = None;
+        let Some(message) = self.take(length) else {
+            return Ok(None);
+        };
+        self.pending = None;
+        match self.coding.filter(|_| self.compressed) {
+            Some(coding) => Ok(Some(
+                coding.expand(&message, self.message_bytes_max)?.into(),
+            )),
+            None => Ok(Some(message)),
         }
-        Ok(message)
     }
 
     /// Says that the stream has ended.
@@ -148,7 +172,8 @@ impl Decoder {
         // The flags are judged as soon as they are there.
         match self.front.first().or(self.partial.first()) {
             None => return Ok(None),
-            Some(0) => {}
+            Some(0) => self.compressed = false,
+            Some(1) if self.coding.is_some() => self.compressed = true,
             Some(1) => return Err(FrameError::Compressed),
             Some(other) => return Err(FrameError::Flags(*other)),
         }

@@ -149,6 +149,15 @@ pub fn is_metadata_of_rpc(name: &HeaderName) -> bool {
     }
 }
 
+/// Whether a name in an answer's head or trailers is metadata for a client that doesn't speak gRPC.
+#[must_use]
+pub fn client_metadata(name: &HeaderName) -> bool {
+    let text = name.as_str();
+    !is_hop_by_hop(text)
+        && !starts(text, &["grpc-", "content-"])
+        && !matches!(text, "date" | "x-request-id")
+}
+
 /// Takes out of an answer's metadata what a client that speaks gRPC is not to get: what concerns the
 /// connection to the upstream, and what is written anew.
 pub fn clean_metadata(metadata: &mut HeaderMap) {

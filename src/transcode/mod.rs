@@ -2,6 +2,7 @@
 
 pub mod bind;
 mod capture;
+pub mod coding;
 pub mod error_body;
 pub mod frame;
 pub mod metadata;

@@ -41,7 +41,9 @@ impl Ending {
     /// gRPC-Web's answers have the form that `Accept` names, else that of the request.
     pub(super) fn of(dialect: Dialect, head: &Parts) -> Self {
         match dialect {
-            Dialect::Grpc(_) => Self::Trailers,
+            Dialect::Grpc(_) | Dialect::ConnectUnary(_) | Dialect::ConnectStream(_) => {
+                Self::Trailers
+            }
             Dialect::GrpcWeb(own, _) => {
                 let wanted = head.headers.get(ACCEPT).and_then(Dialect::of);
                 match wanted {

@@ -4,10 +4,12 @@
 //! (`FrameMeter`). A method with one request is read whole before it is sent, so that it may be sent
 //! again; a stream of requests goes up as it comes. Every failure is told in the client's protocol.
 
+mod connect;
 mod down;
 mod refuse;
 mod up;
 
+pub use connect::ConnectStream;
 pub use down::RpcReply;
 
 use std::pin::pin;
@@ -16,7 +18,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http::{HeaderValue, Response, StatusCode, Version};
+use http::{HeaderValue, Method, Response, StatusCode, Version};
 use tokio::time::Instant;
 
 use crate::client_body::ClientBody;
@@ -24,10 +26,12 @@ use crate::config::model::Policy;
 use crate::failure::{Blame, Failure, GrpcCode};
 use crate::limits::ByteLimit;
 use crate::live::{Live, Route, Target};
+use crate::protocol::connect as connect_protocol;
 use crate::protocol::dialect::{Dialect, MessageFormat, WebBody};
 use crate::protocol::grpc_web::{TextDecoder, TextError};
 use crate::schema::StreamKind;
 use crate::transcode::MethodPlan;
+use crate::transcode::coding::CodingError;
 use crate::transcode::frame::{FrameError, PREFIX_BYTES};
 use crate::transcode::meter::FrameMeter;
 use crate::transcode::status::check_head;
@@ -37,7 +41,7 @@ use down::Ending;
 use refuse::refuse;
 
 use super::body::ReplyBody;
-use super::call::Asked;
+use super::call::{Asked, CodingOf};
 use super::deadline::{Deadline, no_body_in_time};
 use super::pump;
 use super::reply::Voice;
@@ -60,12 +64,32 @@ impl<'l> Call<'l> {
     /// `None` for requests of other kinds, and for those whose path is no method's but one that a
     /// route takes.
     pub(super) fn claim(live: &'l Live, head: &Parts) -> Option<Self> {
-        let dialect = Dialect::of(head.headers.get(CONTENT_TYPE)?)?;
+        let Some(dialect) = head.headers.get(CONTENT_TYPE).and_then(Dialect::of) else {
+            return Self::claim_connect(live, head);
+        };
         let route = route(live, head);
         let ours = route.is_some()
             || live.rpcs.is_of_service(head.uri.path())
             || lookup(live, head, &head.method).is_err();
         ours.then_some(Self { dialect, route })
+    }
+
+    /// Connect's unary calls look like REST: a JSON POST on a method's own path, or a GET that says so.
+    fn claim_connect(live: &'l Live, head: &Parts) -> Option<Self> {
+        let query = head.uri.query();
+        let format = match head.method {
+            Method::POST => Dialect::may_be_connect(head.headers.get(CONTENT_TYPE)?),
+            Method::GET => query.is_some_and(connect_protocol::is_get),
+            _ => false,
+        };
+        if !format {
+            return None;
+        }
+        let route = route(live, head)?;
+        Some(Self {
+            dialect: Dialect::ConnectUnary(MessageFormat::Json),
+            route: Some(route),
+        })
     }
 
     pub(super) fn voice(&self, live: &'l Live) -> Voice<'l> {
@@ -112,7 +136,18 @@ async fn call(
     let Target::Rpc(plan) = &route.target else {
         return Err(unknown_method(head.uri.path()));
     };
-    check(head, dialect)?;
+    let calling = connect::Calling {
+        current,
+        connection,
+        route,
+        plan,
+        head,
+    };
+    match dialect {
+        Dialect::ConnectUnary(format) => return Box::pin(calling.unary(format, body)).await,
+        Dialect::ConnectStream(format) => return Box::pin(calling.stream(format, body)).await,
+        Dialect::Grpc(_) | Dialect::GrpcWeb(..) => check(head, dialect)?,
+    }
     let policy = &*route.policy;
     let deadline = Deadline::earliest(Instant::now(), &head.headers, policy)?;
     let (frames, up) = requests(plan, policy, &deadline, text(dialect), body).await?;
@@ -124,7 +159,7 @@ async fn call(
         head,
         deadline: &deadline,
     };
-    let request = asked.rpc(grpc_type(dialect, head), frames)?;
+    let request = asked.rpc(grpc_type(dialect, head), CodingOf::Client, frames)?;
 
     let mut waits = waits(plan.stream, policy, &deadline, up.as_ref());
     let answer = pin!(current.upstreams.call(route.upstream, request));
@@ -165,7 +200,7 @@ fn grpc_type(dialect: Dialect, head: &Parts) -> HeaderValue {
     let own = head.headers.get(CONTENT_TYPE);
     match dialect {
         Dialect::Grpc(_) => own.cloned(),
-        Dialect::GrpcWeb(..) => None,
+        _ => None,
     }
     .unwrap_or(HeaderValue::from_static("application/grpc"))
 }
@@ -235,7 +270,9 @@ fn not_base64(error: TextError) -> Failure {
 fn of_client(error: FrameError) -> Failure {
     let message = format!("the request can't be read: {error}");
     let code = match error {
-        FrameError::TooLarge { .. } => GrpcCode::ResourceExhausted,
+        FrameError::TooLarge { .. } | FrameError::Coding(CodingError::TooLarge { .. }) => {
+            GrpcCode::ResourceExhausted
+        }
         _ => GrpcCode::InvalidArgument,
     };
     Failure::new(Blame::Client, code, message)

@@ -12,6 +12,7 @@ use crate::transcode::metadata::clean_metadata;
 
 use super::super::body::ReplyBody;
 use super::super::reply::{inner, log};
+use super::connect::{refuse_stream, refuse_unary};
 use super::down::Ending;
 
 /// The reply to a call that failed before its answer began. What is wrong with the HTTP request itself
@@ -22,6 +23,11 @@ pub(in crate::exchange) fn refuse(
     head: &Parts,
     failure: &Failure,
 ) -> Response<ReplyBody> {
+    match dialect {
+        Dialect::ConnectUnary(_) => return refuse_unary(policy, failure),
+        Dialect::ConnectStream(format) => return refuse_stream(policy, format, failure),
+        Dialect::Grpc(_) | Dialect::GrpcWeb(..) => {}
+    }
     log(failure);
     let mut trailers = HeaderMap::new();
     if let Some(metadata) = &failure.metadata {

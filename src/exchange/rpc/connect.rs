@@ -1,0 +1,263 @@
+//! Connect: unary calls as plain HTTP, streams of envelopes. Messages come and go as protobuf or, by
+//! the codec, as JSON; what clients compress is expanded here, never past the limit of a message.
+
+mod stream;
+
+pub use stream::ConnectStream;
+
+use std::pin::pin;
+
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use tokio::time::Instant;
+
+use crate::client_body::ClientBody;
+use crate::codec::Target;
+use crate::config::model::Policy;
+use crate::failure::{Blame, Failure, GrpcCode};
+use crate::limits::Limits;
+use crate::live::Route;
+use crate::protocol::connect::{self, Query, end_stream, put_error, put_metadata};
+use crate::protocol::dialect::MessageFormat;
+use crate::schema::StreamKind;
+use crate::transcode::MethodPlan;
+use crate::transcode::coding::{Coding, CodingError};
+use crate::upstream::UpstreamBody;
+
+use super::super::body::ReplyBody;
+use super::super::call::{Asked, CodingOf};
+use super::super::deadline::{Deadline, no_body_in_time};
+use super::super::messages::Messages;
+use super::super::pump;
+use super::super::reply::{inner, log};
+use super::super::{Connection, Current};
+use super::waits;
+
+const ACCEPT_ENCODING: HeaderName = http::header::ACCEPT_ENCODING;
+const CONTENT_CODING: HeaderName = HeaderName::from_static("connect-content-encoding");
+const ACCEPT_CODING: HeaderName = HeaderName::from_static("connect-accept-encoding");
+/// What requests may be compressed with.
+const CODINGS: HeaderValue = HeaderValue::from_static("gzip");
+
+/// One call and what it is made with.
+#[derive(Clone, Copy)]
+pub(super) struct Calling<'a> {
+    pub current: &'a Current,
+    pub connection: &'a Connection,
+    pub route: &'a Route,
+    pub plan: &'a MethodPlan,
+    pub head: &'a Parts,
+}
+
+impl<'a> Calling<'a> {
+    fn policy(&self) -> &'a Policy {
+        &self.route.policy
+    }
+
+    fn limits(&self) -> &'a Limits {
+        &self.current.live.limits
+    }
+
+    fn deadline(&self) -> Result<Deadline, Failure> {
+        let client = connect::timeout(&self.head.headers)?;
+        Ok(Deadline::of(Instant::now(), client, self.policy()))
+    }
+
+    fn asked<'d>(&self, deadline: &'d Deadline) -> Asked<'d>
+    where
+        'a: 'd,
+    {
+        Asked {
+            plan: self.plan,
+            policy: self.policy(),
+            trusted: &self.current.live.trusted_proxies,
+            connection: self.connection,
+            head: self.head,
+            deadline,
+        }
+    }
+
+    /// A unary call.
+    pub(super) async fn unary(
+        self,
+        format: MessageFormat,
+        body: ClientBody,
+    ) -> Result<Response<ReplyBody>, Failure> {
+        connect::version(&self.head.headers)?;
+        if self.plan.stream != StreamKind::Unary {
+            return Err(not_served("this method's messages are streams"));
+        }
+        let deadline = self.deadline()?;
+        let reading = pin!(async {
+            let (format, message) = self.message(format, body).await?;
+            Ok((format, self.encoded(format, message).await?))
+        });
+        let (format, frame) = deadline.bound(reading, no_body_in_time).await?;
+        let grpc = HeaderValue::from_static("application/grpc");
+        let asked = self.asked(&deadline);
+        let request = asked.rpc(grpc, CodingOf::Gateway, UpstreamBody::whole(frame))?;
+
+        let mut waits = waits(StreamKind::Unary, self.policy(), &deadline, None);
+        let answer = pin!(async {
+            let answer = self.current.upstreams.call(self.route.upstream, request);
+            let mut messages = Messages::open(answer.await?, self.policy().reply_bytes_max)?;
+            let message = pump::only(&mut messages).await?;
+            let mut reply = self.printed(format, message).await?;
+            let [head, trailers] = messages.metadata();
+            put_metadata(head, "", reply.headers_mut());
+            put_metadata(trailers, "trailer-", reply.headers_mut());
+            Ok(reply)
+        });
+        waits.bound(answer).await
+    }
+
+    /// The request's message, expanded: of the body, or of the query of a GET.
+    async fn message(
+        &self,
+        format: MessageFormat,
+        body: ClientBody,
+    ) -> Result<(MessageFormat, Bytes), Failure> {
+        let max = self.policy().body_bytes_max;
+        if self.head.method != Method::GET {
+            let coding = coding(self.head.headers.get(CONTENT_ENCODING))?;
+            let message = pump::collect(body, max).await?;
+            return Ok((format, expanded(coding, message, max.bytes())?));
+        }
+        if !self.plan.no_side_effects {
+            let mut failure = Failure::client("this method is called with POST");
+            failure.allow = Some(HeaderValue::from_static("POST"));
+            return Err(failure.status(StatusCode::METHOD_NOT_ALLOWED));
+        }
+        let query = Query::parse(self.head.uri.query().unwrap_or_default())?;
+        let compression = query.compression.as_deref().map(HeaderValue::from_str);
+        let coding = match compression {
+            None => None,
+            Some(Ok(name)) => coding(Some(&name))?,
+            Some(Err(_)) => return Err(unknown_coding()),
+        };
+        let message = expanded(coding, query.message.into(), max.bytes())?;
+        Ok((query.format, message))
+    }
+
+    /// The message in a gRPC frame.
+    async fn encoded(&self, format: MessageFormat, message: Bytes) -> Result<Bytes, Failure> {
+        let wire = match format {
+            MessageFormat::Json if message.is_empty() => Vec::new(),
+            MessageFormat::Json => {
+                pump::encode_document(self.plan, self.limits(), &message).await?
+            }
+            MessageFormat::Proto => message.into(),
+            MessageFormat::Other => return Err(not_served("messages are json or proto")),
+        };
+        pump::framed(wire, self.limits().message_bytes_max)
+    }
+
+    async fn printed(
+        &self,
+        format: MessageFormat,
+        wire: Bytes,
+    ) -> Result<Response<ReplyBody>, Failure> {
+        if format == MessageFormat::Json {
+            let target = Target::Message(self.plan.output);
+            return pump::print(&self.plan.codec, (target, None), self.limits(), wire).await;
+        }
+        let mut reply = Response::new(ReplyBody::whole(wire));
+        let content_type = HeaderValue::from_static("application/proto");
+        reply.headers_mut().insert(CONTENT_TYPE, content_type);
+        Ok(reply)
+    }
+}
+
+/// How a request is compressed.
+fn coding(name: Option<&HeaderValue>) -> Result<Option<Coding>, Failure> {
+    match name.map(HeaderValue::as_bytes) {
+        None | Some(b"" | b"identity") => Ok(None),
+        Some(b"gzip") => Ok(Some(Coding::Gzip)),
+        Some(_) => Err(unknown_coding()),
+    }
+}
+
+/// The protocol wants this code for a compression that isn't known.
+fn unknown_coding() -> Failure {
+    let message = "requests may be compressed with gzip alone";
+    Failure::new(Blame::Client, GrpcCode::Unimplemented, message)
+}
+
+fn expanded(coding: Option<Coding>, message: Bytes, max: usize) -> Result<Bytes, Failure> {
+    match coding {
+        // An empty message is sent as it is.
+        Some(coding) if !message.is_empty() => coding
+            .expand(&message, max)
+            .map(Bytes::from)
+            .map_err(of_coding),
+        _ => Ok(message),
+    }
+}
+
+fn of_coding(error: CodingError) -> Failure {
+    let code = match error {
+        CodingError::Corrupt => GrpcCode::InvalidArgument,
+        CodingError::TooLarge { .. } => GrpcCode::ResourceExhausted,
+    };
+    Failure::new(Blame::Client, code, error.to_string())
+}
+
+/// 415: the protocol's word for a content type that isn't served here.
+fn not_served(message: &'static str) -> Failure {
+    Failure::client(message).status(StatusCode::UNSUPPORTED_MEDIA_TYPE)
+}
+
+/// A unary call's failure: the code's HTTP status, and JSON whatever the messages are.
+pub(super) fn refuse_unary(policy: &Policy, failure: &Failure) -> Response<ReplyBody> {
+    log(failure);
+    let mut json = Vec::with_capacity(128);
+    put_error(failure, inner(policy), &mut json);
+    let mut reply = Response::new(ReplyBody::whole(json.into()));
+    *reply.status_mut() = match failure.http_status {
+        Some(
+            status @ (StatusCode::METHOD_NOT_ALLOWED
+            | StatusCode::UNSUPPORTED_MEDIA_TYPE
+            | StatusCode::HTTP_VERSION_NOT_SUPPORTED),
+        ) => status,
+        _ => failure.code.http_status(),
+    };
+    let headers = reply.headers_mut();
+    if let Some(metadata) = &failure.metadata {
+        put_metadata(metadata, "", headers);
+    }
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(ACCEPT_ENCODING, CODINGS);
+    if let Some(allow) = &failure.allow {
+        headers.insert(http::header::ALLOW, allow.clone());
+    }
+    reply
+}
+
+/// A stream's failure before anything else: an envelope of its own.
+pub(super) fn refuse_stream(
+    policy: &Policy,
+    format: MessageFormat,
+    failure: &Failure,
+) -> Response<ReplyBody> {
+    log(failure);
+    let none = HeaderMap::new();
+    let metadata = failure.metadata.as_deref().unwrap_or(&none);
+    let end = end_stream(Some((failure, inner(policy))), metadata);
+    let mut reply = Response::new(ReplyBody::whole(end.into()));
+    if let Some(StatusCode::UNSUPPORTED_MEDIA_TYPE) = failure.http_status {
+        *reply.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    }
+    let headers = reply.headers_mut();
+    headers.insert(CONTENT_TYPE, stream_type(format));
+    headers.insert(ACCEPT_CODING, CODINGS);
+    reply
+}
+
+fn stream_type(format: MessageFormat) -> HeaderValue {
+    HeaderValue::from_static(match format {
+        MessageFormat::Json => "application/connect+json",
+        MessageFormat::Proto | MessageFormat::Other => "application/connect+proto",
+    })
+}
