@@ -142,6 +142,10 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 pub const STREAM_IDLE: Duration = Duration::from_secs(5 * 60);
 /// Silence of a stream of events before a comment is sent: shorter than proxies' usual 30 or 60 s.
 pub const SSE_HEARTBEAT: Duration = Duration::from_secs(15);
+/// One message of a raw body that is sent up as a stream.
+pub const RAW_PIECE_BYTES: usize = 64 * 1024;
+/// Messages of a stream of requests that are there together go up together, up to about so much.
+pub const REQUEST_BATCH_BYTES: usize = 16 * 1024;
 /// Pure work (encode, decode) handed back to the runtime after this many bytes.
 pub const WORK_SLICE_BYTES: usize = 64 * 1024;
 /// A chunk of a JSON document on its way to the client.

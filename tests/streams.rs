@@ -45,3 +45,293 @@ async fn events_come_at_once_and_silence_is_filled_with_comments() {
     let rest = String::from_utf8(client.chunks().await).expect("text");
     assert_eq!(rest.trim_start_matches(":\n\n"), "id: 2/end\n\n");
 }
+
+/// A client's side of a stream that is written piece by piece.
+enum Client {
+    Http1(Http1),
+    Http2(h2::SendStream<bytes::Bytes>, h2::client::ResponseFuture),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Protocol {
+    Http1,
+    Http2,
+}
+
+const BOTH: [Protocol; 2] = [Protocol::Http1, Protocol::Http2];
+
+/// A reply under way.
+enum Replying {
+    Http1(Http1),
+    Http2(h2::RecvStream, Box<h2::SendStream<bytes::Bytes>>),
+}
+
+impl Client {
+    async fn post(protocol: Protocol, gateway: &Gateway, path: &str) -> Self {
+        match protocol {
+            Protocol::Http1 => {
+                let mut client = Http1::connect(gateway.address).await;
+                let head = format!(
+                    "POST {path} HTTP/1.1\r\nhost: test\r\ncontent-type: application/x-ndjson\r\n\
+                     accept: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n"
+                );
+                client.send(head).await;
+                Self::Http1(client)
+            }
+            Protocol::Http2 => {
+                let stream = tokio::net::TcpStream::connect(gateway.address)
+                    .await
+                    .expect("connect");
+                let (send, connection) = h2::client::handshake(stream).await.expect("handshake");
+                tokio::spawn(connection);
+                let request = http::Request::post(format!("http://test{path}"))
+                    .header("content-type", "application/x-ndjson")
+                    .header("accept", "application/x-ndjson")
+                    .body(())
+                    .expect("request");
+                let mut send = send.ready().await.expect("ready");
+                let (reply, body) = send.send_request(request, false).expect("send");
+                Self::Http2(body, reply)
+            }
+        }
+    }
+
+    async fn write(&mut self, text: &str) {
+        match self {
+            Self::Http1(client) => write_chunk(client, text).await,
+            Self::Http2(body, _) => body.send_data(text.to_owned().into(), false).expect("data"),
+        }
+    }
+
+    async fn end(&mut self) {
+        match self {
+            Self::Http1(client) => client.send("0\r\n\r\n").await,
+            Self::Http2(body, _) => body.send_data(bytes::Bytes::new(), true).expect("end"),
+        }
+    }
+
+    /// Waits for the head of the reply.
+    async fn replying(self) -> (u16, Replying) {
+        match self {
+            Self::Http1(mut client) => {
+                let head = client.head().await.expect("a reply");
+                (head.status, Replying::Http1(client))
+            }
+            Self::Http2(send, reply) => {
+                let reply = support::soon("a reply", reply).await.expect("a reply");
+                let status = reply.status().as_u16();
+                (status, Replying::Http2(reply.into_body(), Box::new(send)))
+            }
+        }
+    }
+}
+
+async fn write_chunk(client: &mut Http1, text: &str) {
+    client.send(format!("{:x}\r\n{text}\r\n", text.len())).await;
+}
+
+impl Replying {
+    async fn write(&mut self, text: &str) {
+        match self {
+            Self::Http1(client) => write_chunk(client, text).await,
+            Self::Http2(_, send) => send.send_data(text.to_owned().into(), false).expect("data"),
+        }
+    }
+
+    async fn end(&mut self) {
+        match self {
+            Self::Http1(client) => client.send("0\r\n\r\n").await,
+            Self::Http2(_, send) => send.send_data(bytes::Bytes::new(), true).expect("end"),
+        }
+    }
+
+    /// The next piece; `None` at the end.
+    async fn piece(&mut self) -> Option<String> {
+        let piece = match self {
+            Self::Http1(client) => support::soon("a chunk", client.chunk()).await,
+            Self::Http2(body, _) => {
+                let data = support::soon("data", body.data()).await?;
+                let data = data.expect("data");
+                body.flow_control()
+                    .release_capacity(data.len())
+                    .expect("capacity");
+                Some(data.to_vec())
+            }
+        };
+        piece.map(|p| String::from_utf8(p).expect("text"))
+    }
+
+    async fn rest(mut self) -> String {
+        let mut all = String::new();
+        while let Some(piece) = self.piece().await {
+            all.push_str(&piece);
+        }
+        all
+    }
+}
+
+/// The next request message, which comes as one frame.
+async fn message(call: &mut support::upstream::Call) -> serde_json::Value {
+    let (input, _) = support::protos::method(call.path().trim_start_matches('/'));
+    let body = call.request.body_mut();
+    let data = support::soon("a message", body.data()).await;
+    let data = data.expect("more").expect("data");
+    body.flow_control()
+        .release_capacity(data.len())
+        .expect("capacity");
+    assert_eq!(data.len(), 5 + usize::from(data[4]), "one frame");
+    support::protos::decode(&input, &data[5..])
+}
+
+fn chat(upstream: &Upstream) -> support::gateway::Builder {
+    Gateway::builder(upstream.address).route(json!({
+        "post": "/v1/rooms/{room}/chat",
+        "rpc": "gamehub.v1.Chat/Join",
+        "body": "*",
+        "upstream": "games",
+    }))
+}
+
+#[tokio::test]
+async fn a_conversation_goes_both_ways_at_once() {
+    let mut upstream = Upstream::start().await;
+    let gateway = chat(&upstream).start();
+    for protocol in BOTH {
+        let mut client = Client::post(protocol, &gateway, "/v1/rooms/den/chat").await;
+        let mut call = upstream.next().await;
+        // The reply has begun before a word has been said.
+        let mut answer = Answer::begin(&mut call);
+        client.write("{\"text\":\"a\"}\n{\"te").await;
+        assert_eq!(
+            message(&mut call).await,
+            json!({ "room": "den", "text": "a" })
+        );
+        let (status, mut replying) = client.replying().await;
+        assert_eq!(status, 200);
+        for text in ["b", "c", "d"] {
+            let said = json!({ "text": text });
+            answer.message(&said);
+            assert_eq!(replying.piece().await.unwrap(), format!("{said}\n"));
+            let rest = format!("xt\":\"{text}\"}}\n{{\"te");
+            replying.write(&rest).await;
+            assert_eq!(message(&mut call).await, said);
+        }
+        replying.write("xt\":\"e\"}").await;
+        assert_eq!(message(&mut call).await, json!({ "text": "e" }));
+        replying.end().await;
+        assert!(call.body().await.is_empty());
+        answer.message(&json!({ "text": "bye" }));
+        answer.end("0");
+        assert_eq!(replying.rest().await, "{\"text\":\"bye\"}\n");
+    }
+}
+
+#[tokio::test]
+async fn a_bad_message_in_the_middle_ends_a_conversation_visibly() {
+    let mut upstream = Upstream::start().await;
+    let gateway = chat(&upstream).start();
+    for protocol in BOTH {
+        let mut client = Client::post(protocol, &gateway, "/v1/rooms/den/chat").await;
+        client.write("{\"text\":\"a\"}\n").await;
+        let mut call = upstream.next().await;
+        message(&mut call).await;
+        let mut answer = Answer::begin(&mut call);
+        answer.message(&json!({ "text": "b" }));
+        let (_, mut replying) = client.replying().await;
+        assert_eq!(replying.piece().await.unwrap(), "{\"text\":\"b\"}\n");
+        replying.write("{\"text\":7}\n").await;
+        let error: serde_json::Value = serde_json::from_str(&replying.rest().await).unwrap();
+        assert_eq!(error["error"]["code"], 3);
+        assert!(
+            error["error"]["message"]
+                .as_str()
+                .unwrap()
+                .starts_with("[1].text: ")
+        );
+        assert_eq!(answer.cancelled().await, h2::Reason::CANCEL);
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_cancels_its_upload() {
+    let mut upstream = Upstream::start().await;
+    let gateway = chat(&upstream).start();
+    for path in ["/v1/rooms/den/chat", "/v1/games/7/plays"] {
+        for protocol in BOTH {
+            let mut client = Client::post(protocol, &gateway, path).await;
+            client.write("{}\n").await;
+            let mut call = upstream.next().await;
+            message(&mut call).await;
+            drop(client);
+            assert_eq!(
+                call.cancelled().await,
+                h2::Reason::CANCEL,
+                "{path} {protocol:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_early_ends_the_upload() {
+    let mut upstream = Upstream::start().await;
+    let gateway = chat(&upstream).start();
+    for protocol in BOTH {
+        let mut client = Client::post(protocol, &gateway, "/v1/games/7/plays").await;
+        client.write("{}\n").await;
+        let mut call = upstream.next().await;
+        message(&mut call).await;
+        let mut answer = Answer::begin(&mut call);
+        answer.message(&json!({ "events": 1 }));
+        answer.end("0");
+        let (status, replying) = client.replying().await;
+        assert_eq!(status, 200);
+        if let Replying::Http2(..) = replying {
+            assert_eq!(replying.rest().await, "{\"events\":1}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_may_take_its_time_between_messages() {
+    let mut upstream = Upstream::start().await;
+    let gateway = chat(&upstream)
+        .set("timeouts", json!({ "body_idle": "20ms" }))
+        .set("defaults", json!({ "timeout": "40ms" }))
+        .start();
+    for protocol in BOTH {
+        let mut client = Client::post(protocol, &gateway, "/v1/games/7/plays").await;
+        client.write("{}\n").await;
+        let mut call = upstream.next().await;
+        message(&mut call).await;
+        // Longer than either: what is shown is that nothing happens.
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        client.write("{}\n").await;
+        message(&mut call).await;
+        client.end().await;
+        support::grpc::answer(call, &json!({ "events": 2 }));
+        assert_eq!(client.replying().await.0, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_stops_sending_is_408_and_a_silent_service_504() {
+    let mut upstream = Upstream::start().await;
+    for (defaults, status) in [
+        (json!({ "stream_idle": "30ms" }), 408),
+        (json!({ "timeout": "30ms" }), 504),
+    ] {
+        let gateway = chat(&upstream).set("defaults", defaults).start();
+        for protocol in BOTH {
+            let mut client = Client::post(protocol, &gateway, "/v1/games/7/plays").await;
+            client.write("{}\n").await;
+            let mut call = upstream.next().await;
+            message(&mut call).await;
+            if status == 504 {
+                client.end().await;
+            }
+            assert_eq!(client.replying().await.0, status);
+            assert_eq!(call.cancelled().await, h2::Reason::CANCEL);
+        }
+    }
+}

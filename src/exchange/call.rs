@@ -1,6 +1,5 @@
 //! The gRPC request for a call: path, metadata and deadline.
 
-use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header};
 use tokio::time::Instant;
@@ -58,17 +57,17 @@ pub(super) enum CodingOf {
 }
 
 impl Asked<'_> {
-    /// The request for a REST client's message.
+    /// The request for a REST client's message, or its messages.
     ///
     /// # Errors
     /// A header that crosses has a value that gRPC can't carry.
-    pub(super) fn rest(self, message: Bytes) -> Result<Request<UpstreamBody>, Failure> {
+    pub(super) fn rest(self, body: UpstreamBody) -> Result<Request<UpstreamBody>, Failure> {
         let mut headers = HeaderMap::with_capacity(12);
         self.put_transport(HeaderValue::from_static("application/grpc"), &mut headers);
         headers.insert(header::USER_AGENT, USER_AGENT);
         headers.insert(GRPC_ACCEPT_ENCODING, READ_HERE);
         self.put_metadata(Speaks::Rest, &mut headers)?;
-        Ok(self.request(headers, UpstreamBody::whole(message)))
+        Ok(self.request(headers, body))
     }
 
     /// The request for a client that speaks gRPC or a protocol like it; `frames` are as it wrote them,

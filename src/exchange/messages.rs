@@ -1,6 +1,7 @@
 //! The messages of a gRPC answer, one at a time, and its status as their end.
 
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -15,6 +16,8 @@ use crate::transcode::status::{check_head, is_trailers_only, outcome};
 use crate::upstream::AnswerBody;
 
 use super::call::GRPC_ENCODING;
+use super::fate::Fate;
+use super::waits::Activity;
 
 /// Reads one answer. Dropping it before its end resets the upstream's stream.
 #[derive(Debug)]
@@ -24,6 +27,8 @@ pub(super) struct Messages {
     decoder: Decoder,
     head: HeaderMap,
     trailers: HeaderMap,
+    /// Of the requests, when they stream too.
+    fate: Option<Rc<Fate>>,
 }
 
 impl Messages {
@@ -42,6 +47,7 @@ impl Messages {
             decoder: Decoder::new(message_bytes_max).with_coding(coding),
             head: head.headers,
             trailers: HeaderMap::new(),
+            fate: None,
         };
         if is_trailers_only(&messages.head) {
             outcome(&messages.head).map_err(|failure| messages.tell(failure))?;
@@ -49,6 +55,17 @@ impl Messages {
             messages.body = Some(body);
         }
         Ok(messages)
+    }
+
+    /// The answer to requests that go on while it comes: their failure is the answer's.
+    pub(super) fn beside(mut self, requests: &Rc<Fate>) -> Self {
+        self.fate = Some(Rc::clone(requests));
+        self
+    }
+
+    /// What is heard of requests that stream.
+    pub(super) fn requests(&self) -> Option<Rc<Activity>> {
+        self.fate.as_ref().map(|f| f.activity())
     }
 
     /// The next message, or `None` once the call has ended with OK.
@@ -68,9 +85,25 @@ impl Messages {
             let Some(body) = &mut self.body else {
                 return Poll::Ready(Ok(None));
             };
-            match ready!(Pin::new(body).poll_frame(cx)) {
+            let frame = match Pin::new(body).poll_frame(cx) {
+                Poll::Ready(frame) => frame,
+                Poll::Pending => {
+                    let Some(fate) = &self.fate else {
+                        return Poll::Pending;
+                    };
+                    let failure = ready!(fate.poll_failure(cx));
+                    return self.fail(failure);
+                }
+            };
+            match frame {
                 None => return self.end(HeaderMap::new()),
-                Some(Err(failure)) => return self.fail(failure),
+                Some(Err(failure)) => {
+                    let failure = match &self.fate {
+                        Some(fate) => fate.explain(failure),
+                        None => failure,
+                    };
+                    return self.fail(failure);
+                }
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => self.decoder.push(data),
                     Err(other) => {

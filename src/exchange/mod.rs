@@ -2,8 +2,10 @@
 
 mod body;
 mod call;
+mod converse;
 mod cors;
 mod deadline;
+mod fate;
 mod files;
 mod fixed;
 mod forwarded;
@@ -13,6 +15,7 @@ mod proxy;
 mod pump;
 mod reply;
 mod request_id;
+mod requests;
 mod rewrite;
 mod rpc;
 mod stream;
@@ -38,7 +41,7 @@ use crate::live::{Live, Route, Target};
 use crate::route::{Lookup, RawPath};
 use crate::schema::StreamKind;
 use crate::transcode::MethodPlan;
-use crate::upstream::Upstreams;
+use crate::upstream::{UpstreamBody, Upstreams};
 
 use call::Asked;
 use deadline::{Deadline, no_answer_in_time, no_body_in_time};
@@ -206,6 +209,10 @@ async fn respond(
         Target::Files(files, below) => Box::pin(files::serve(files, below, head)).await,
         Target::Redirect(to, below) => fixed::redirect(to, below, head),
         Target::Respond(with) => Ok(fixed::respond(with)),
+        Target::Rpc(plan) if matches!(plan.stream, StreamKind::Client | StreamKind::Bidi) => {
+            let answered = converse::serve(current, route, plan, captures, connection, head, body);
+            Box::pin(answered).await
+        }
         Target::Rpc(plan) => {
             transcode(current, route, plan, captures, connection, head, body).await
         }
@@ -224,7 +231,7 @@ async fn transcode(
 ) -> Result<Response<ReplyBody>, Failure> {
     let Current { live, upstreams } = current;
     let policy = &*route.policy;
-    let form = Form::choose(plan, &head.headers)?;
+    let form = Form::choose(plan, &head.headers);
     if let Form::Stream(shape) = form
         && let Some(reply) = shape.nothing_more(&head.headers)
     {
@@ -247,7 +254,7 @@ async fn transcode(
         head,
         deadline: &deadline,
     };
-    let call = asked.rest(message)?;
+    let call = asked.rest(UpstreamBody::whole(message))?;
     let answer = pin!(async {
         let answer = upstreams.call(route.upstream, call).await?;
         let messages = Messages::open(answer, policy.reply_bytes_max)?;
@@ -273,16 +280,10 @@ enum Form {
 }
 
 impl Form {
-    /// # Errors
-    /// 501 for calls whose requests stream.
-    fn choose(plan: &MethodPlan, headers: &http::HeaderMap) -> Result<Self, Failure> {
+    fn choose(plan: &MethodPlan, headers: &http::HeaderMap) -> Self {
         match plan.stream {
-            StreamKind::Unary => Ok(Self::Unary),
-            StreamKind::Server => Ok(Self::Stream(Shape::choose(plan, headers))),
-            StreamKind::Client | StreamKind::Bidi => Err(Failure::gateway(
-                GrpcCode::Unimplemented,
-                "streams of requests are not served over HTTP yet",
-            )),
+            StreamKind::Unary | StreamKind::Client => Self::Unary,
+            StreamKind::Server | StreamKind::Bidi => Self::Stream(Shape::choose(plan, headers)),
         }
     }
 }

@@ -206,7 +206,7 @@ async fn refuse_content(body: ClientBody, max: ByteLimit) -> Result<(), Failure>
     }
 }
 
-fn check_media(checked: Result<(), MediaError>) -> Result<(), Failure> {
+pub(super) fn check_media(checked: Result<(), MediaError>) -> Result<(), Failure> {
     checked.map_err(|e| Failure::client(e.to_string()).status(StatusCode::UNSUPPORTED_MEDIA_TYPE))
 }
 

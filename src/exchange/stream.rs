@@ -30,7 +30,7 @@ use super::deadline::{Deadline, after};
 use super::messages::Messages;
 use super::pump::{Content, codec_limits, raw_body, unprintable};
 use super::reply::{self, inner};
-use super::waits::Waits;
+use super::waits::{First, Waits};
 
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
@@ -124,21 +124,15 @@ pub(super) async fn begin(
     deadline: &Deadline,
     messages: Messages,
 ) -> Result<Response<ReplyBody>, Failure> {
-    let waits = Waits::new(rule.policy.stream_idle, deadline.of_stream());
+    let waits = Waits::new(rule.policy.stream_idle, deadline.of_stream())
+        .of_call(First::AnyTime, messages.requests());
     let mut reply = Response::new(ReplyBody::empty());
     reply::succeed(&mut reply, &rule.policy, messages.metadata());
     match shape {
         Shape::Json(format) => {
             let mut stream = MessageStream::new(rule, format, waits, messages);
             let first = std::future::poll_fn(|cx| stream.poll_written(cx)).await?;
-            describe(&mut reply, format);
-            stream.beat = stream.rule.heartbeat(format);
-            *reply.body_mut() = if stream.phase == Phase::Over {
-                ReplyBody::whole(first)
-            } else {
-                stream.first = Some(first);
-                ReplyBody::Messages(Box::new(stream))
-            };
+            stream.start(format, first, &mut reply);
         }
         Shape::Raw => {
             let mut stream = RawStream::new(rule, waits, messages);
@@ -150,6 +144,35 @@ pub(super) async fn begin(
             }
         }
     }
+    Ok(reply)
+}
+
+/// Begins the reply to requests that go on, as soon as the service has begun its answer: the client may
+/// want to see that before it says more. A failure that is there already has a reply of its own.
+///
+/// # Errors
+/// What the first look at the answer brings.
+pub(super) async fn begin_at_head(
+    rule: Rule,
+    shape: Shape,
+    deadline: &Deadline,
+    messages: Messages,
+) -> Result<Response<ReplyBody>, Failure> {
+    let Shape::Json(format) = shape else {
+        // The type of a raw reply is in its first message.
+        return begin(rule, shape, deadline, messages).await;
+    };
+    let waits = Waits::new(rule.policy.stream_idle, deadline.of_stream())
+        .of_call(First::AnyTime, messages.requests());
+    let mut reply = Response::new(ReplyBody::empty());
+    reply::succeed(&mut reply, &rule.policy, messages.metadata());
+    let mut stream = MessageStream::new(rule, format, waits, messages);
+    let first = std::future::poll_fn(|cx| match stream.poll_written(cx) {
+        Poll::Ready(first) => Poll::Ready(first),
+        Poll::Pending => Poll::Ready(Ok(Bytes::new())),
+    });
+    let first = first.await?;
+    stream.start(format, first, &mut reply);
     Ok(reply)
 }
 
@@ -231,6 +254,18 @@ impl MessageStream {
             first: None,
             phase: Phase::Open,
         }
+    }
+
+    /// Makes the stream the body of a reply, after what of it has been written.
+    fn start(mut self, format: StreamFormat, first: Bytes, reply: &mut Response<ReplyBody>) {
+        describe(reply, format);
+        self.beat = self.rule.heartbeat(format);
+        *reply.body_mut() = if self.phase == Phase::Over {
+            ReplyBody::whole(first)
+        } else {
+            self.first = Some(first).filter(|f| !f.is_empty());
+            ReplyBody::Messages(Box::new(self))
+        };
     }
 
     /// The next piece of the reply; `None` at its end. A failure is the stream's last element.
@@ -420,7 +455,9 @@ impl RawStream {
         loop {
             let wire = match self.messages.poll_next(cx) {
                 Poll::Ready(wire) => wire?,
-                Poll::Pending => return self.waits.poll(cx).map(Err),
+                Poll::Pending => {
+                    return self.waits.poll(cx).map(Err);
+                }
             };
             let Some(wire) = wire else {
                 return Poll::Ready(Ok(None));

@@ -32,6 +32,11 @@ impl Activity {
         })
     }
 
+    /// When something came from the client, or its turn began.
+    pub(super) fn last(&self) -> Instant {
+        self.last.get()
+    }
+
     /// Something came from the client.
     pub(super) fn note(&self) {
         self.last.set(Instant::now());

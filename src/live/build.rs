@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::codec::{Codec, JsonOptions};
 use crate::config::model::{self, Config, Destination, Matcher, SelectorRule};
 use crate::route::{Builder, Conflict, ConflictKind, PathMatch, PathTemplate, RouteId, Table};
-use crate::schema::{Schema, StreamKind};
+use crate::schema::Schema;
 use crate::transcode::{MethodPlan, RulePart};
 
 use super::mount::{Mount, Mounts, Origin};
@@ -36,15 +36,7 @@ pub(super) fn build(
     let mut entries = Vec::new();
     for mount in mounts {
         match plan(&mount, &mut codecs) {
-            Ok((plan, template)) => match unsupported(plan.stream) {
-                None => entries.push(Entry::rule(mount, plan, template)),
-                Some(why) => notes.push(Note {
-                    place: mount.place,
-                    method: format!("{}/{}", plan.service, plan.method).into(),
-                    rule: (&*plan.rule).into(),
-                    message: why.into(),
-                }),
-            },
+            Ok((plan, template)) => entries.push(Entry::rule(mount, plan, template)),
             Err(faults) => errors.extend(faults),
         }
     }
@@ -130,15 +122,6 @@ fn plan(
     })
 }
 
-/// Why rules for such a method aren't served, if they aren't.
-fn unsupported(stream: StreamKind) -> Option<&'static str> {
-    match stream {
-        StreamKind::Unary | StreamKind::Server => None,
-        StreamKind::Client => Some("client streaming is not served over REST yet"),
-        StreamKind::Bidi => Some("bidirectional streaming is not served over REST yet"),
-    }
-}
-
 /// A route to be, with what the table needs of it.
 struct Entry<'a> {
     config: &'a model::Route,
@@ -148,7 +131,7 @@ struct Entry<'a> {
 
 enum Shape<'a> {
     Rule {
-        plan: Box<MethodPlan>,
+        plan: Arc<MethodPlan>,
         template: PathTemplate,
         method: &'a str,
         origin: Origin,
@@ -161,7 +144,7 @@ impl<'a> Entry<'a> {
         Self {
             config: mount.route,
             shape: Shape::Rule {
-                plan: Box::new(plan),
+                plan: Arc::new(plan),
                 template,
                 method: &mount.rule.pattern.method,
                 origin: mount.origin,

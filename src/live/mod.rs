@@ -63,7 +63,7 @@ pub struct Route {
 #[derive(Debug)]
 pub enum Target {
     /// Transcode to this method.
-    Rpc(Box<MethodPlan>),
+    Rpc(Arc<MethodPlan>),
     /// Pass on as it is.
     Proxy {
         below: Below,

@@ -86,7 +86,7 @@ impl Rpcs {
             .insert(format!("/{}/", method.service.full_name).into());
         self.routes.push(Route {
             rule: Arc::clone(&plan.rule),
-            target: Target::Rpc(Box::new(plan)),
+            target: Target::Rpc(Arc::new(plan)),
             hosts: route.hosts.clone().into(),
             upstream: route.upstream(),
             policy: Arc::clone(&route.policy),

@@ -4,6 +4,7 @@
 pub mod coding;
 pub mod connect;
 pub mod dialect;
+pub mod elements;
 pub mod events;
 pub mod grpc;
 pub mod grpc_web;

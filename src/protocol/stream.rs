@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderValue, header::ACCEPT};
 
 use crate::failure::GrpcCode;
 
+use super::elements::Arrangement;
 use super::events::Events;
 
 /// How a stream of messages is written.
@@ -65,6 +66,21 @@ impl StreamFormat {
             Self::Events => "text/event-stream",
         })
     }
+}
+
+/// How documents follow each other in a body of this media type: one a line. `None` for types that say
+/// nothing of it.
+#[must_use]
+pub fn arrangement(content_type: Option<&HeaderValue>) -> Option<Arrangement> {
+    let text = content_type?.to_str().ok()?;
+    let essence = text.split(';').next().unwrap_or_default().trim();
+    let lines = [
+        "application/x-ndjson",
+        "application/jsonl",
+        "application/ndjson",
+    ];
+    let is_lines = lines.iter().any(|l| essence.eq_ignore_ascii_case(l));
+    is_lines.then_some(Arrangement::Sequence)
 }
 
 /// Weight of a format so far, and how specific the range was that gave it.

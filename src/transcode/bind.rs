@@ -58,14 +58,25 @@ impl MethodPlan {
         policy: &QueryPolicy<'_>,
         wire: &mut Vec<u8>,
     ) -> Result<(), Failure> {
-        let mut binder = Binder::new(self, wire);
-        for (binding, raw) in self.path.iter().zip(captures) {
-            binder.path(binding, raw);
-        }
-        if let Some(query) = query {
-            binder.query(query, policy);
-        }
-        binder.finish()
+        Binder::new(self, wire).bind(captures, query, policy)
+    }
+
+    /// The fields that path and query set, on their own: to be appended to the first message of a
+    /// stream, whatever that holds.
+    ///
+    /// # Errors
+    /// As [`MethodPlan::bind`].
+    pub fn bind_apart(
+        &self,
+        captures: &[&str],
+        query: Option<&str>,
+        policy: &QueryPolicy<'_>,
+    ) -> Result<Vec<u8>, Failure> {
+        let mut wire = Vec::new();
+        let mut binder = Binder::new(self, &mut wire);
+        binder.has_body = true;
+        binder.bind(captures, query, policy)?;
+        Ok(wire)
     }
 
     /// Appends a raw body as the `google.api.HttpBody` that the rule takes it for. Nothing is appended
@@ -216,6 +227,21 @@ impl<'b> Binder<'b> {
             suggestions: 0,
             captured: Captured::default(),
         }
+    }
+
+    fn bind(
+        mut self,
+        captures: &[&str],
+        query: Option<&str>,
+        policy: &QueryPolicy<'_>,
+    ) -> Result<(), Failure> {
+        for (binding, raw) in self.plan.path.iter().zip(captures) {
+            self.path(binding, raw);
+        }
+        if let Some(query) = query {
+            self.query(query, policy);
+        }
+        self.finish()
     }
 
     fn finish(self) -> Result<(), Failure> {

@@ -9,9 +9,10 @@ use transom::codec::{
 use transom::config::model::Policy;
 use transom::failure::{Failure, GrpcCode};
 use transom::live::{Live, Route, Target};
+use transom::protocol::elements::{self, Arrangement, Elements};
 use transom::protocol::events::{Events, Resume};
 use transom::protocol::rest;
-use transom::protocol::stream::{Framer, StreamFormat};
+use transom::protocol::stream::{Framer, StreamFormat, arrangement};
 use transom::route::{Lookup, RawPath};
 use transom::schema::StreamKind;
 use transom::transcode::error_body::{error_body, status_json};
@@ -131,8 +132,14 @@ fn respond(
         Ok(selection) => selection,
         Err(failure) => return refused(failure),
     };
-    let wire = match encode(live, route, plan, &found.captures, case, uri, headers) {
-        Ok(wire) => wire,
+    let encoded = match plan.stream {
+        StreamKind::Client | StreamKind::Bidi if plan.body != BodyRule::None => {
+            encode_stream(live, route, plan, &found.captures, case, uri, headers)
+        }
+        _ => encode(live, route, plan, &found.captures, case, uri, headers).map(|w| vec![w]),
+    };
+    let encoded = match encoded {
+        Ok(encoded) => encoded,
         Err(failure) => return refused(failure),
     };
     let Some(call) = &case.call else {
@@ -142,12 +149,11 @@ fn respond(
         return Err(format!("called {}", plan.grpc_path));
     }
     let (input, output) = protos::method(&call.method);
-    let (found, wanted) = (
-        protos::decode(&input, &wire),
-        protos::normal(&input, &call.message),
-    );
+    let found: Vec<_> = encoded.iter().map(|w| protos::decode(&input, w)).collect();
+    let wanted = call.wanted();
+    let wanted: Vec<_> = wanted.iter().map(|m| protos::normal(&input, m)).collect();
     if found != wanted {
-        return Err(format!("sent\n  {found}, not\n  {wanted}"));
+        return Err(format!("sent\n  {found:?}, not\n  {wanted:?}"));
     }
     let wires = case.answer.wires(&output);
     match answer(live, (route, selection), plan, case, headers, &wires) {
@@ -219,6 +225,61 @@ fn encode(
     Ok(wire)
 }
 
+/// The messages of a stream of requests.
+fn encode_stream(
+    live: &Live,
+    route: &Route,
+    plan: &MethodPlan,
+    captures: &[&str],
+    case: &Case,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<Vec<Vec<u8>>, Failure> {
+    let unsupported = |e: rest::MediaError| {
+        Failure::client(e.to_string()).status(http::StatusCode::UNSUPPORTED_MEDIA_TYPE)
+    };
+    rest::check_coding(headers.get("content-encoding")).map_err(unsupported)?;
+    let content_type = headers.get("content-type");
+    let query = query_policy(live, route);
+    let first = plan.bind_apart(captures, uri.query(), &query)?;
+    let body = case.body().unwrap_or_default();
+    let Some(target) = plan.body_target() else {
+        let text = content_type.and_then(|v| v.to_str().ok());
+        let mut wire = Vec::new();
+        plan.bind_raw_body(text.unwrap_or_default(), &body, &mut wire);
+        wire.extend(first);
+        return Ok(vec![wire]);
+    };
+    let arrangement = match arrangement(content_type) {
+        Some(arrangement) => arrangement,
+        None => {
+            rest::check_json(content_type).map_err(unsupported)?;
+            Arrangement::ArrayOrSequence
+        }
+    };
+    let mut elements = Elements::new(arrangement, route.policy.body_bytes_max);
+    elements.push(body.into());
+    let mut wires = Vec::new();
+    loop {
+        let index = elements.next_index();
+        let next = match elements.next_element() {
+            Ok(None) => elements.finish(),
+            other => other,
+        };
+        let Some(document) = next.map_err(|e| e.refusal(index))? else {
+            return Ok(wires);
+        };
+        let mut wire = Vec::new();
+        plan.codec
+            .encode(target, &document, limits(live), &mut wire)
+            .map_err(|e| elements::refusal(index, &e))?;
+        if index == 0 {
+            wire.extend(&first);
+        }
+        wires.push(wire);
+    }
+}
+
 /// The body that the client gets.
 fn answer(
     live: &Live,
@@ -247,7 +308,7 @@ fn answer(
         };
         body.map(|b| b.data.to_vec()).map_err(|_| broken())
     };
-    if plan.stream == StreamKind::Unary {
+    if matches!(plan.stream, StreamKind::Unary | StreamKind::Client) {
         ended?;
         let [wire] = wires else {
             return Err(broken());

@@ -15,12 +15,23 @@ use crate::support::{protos, soon};
 use super::table::{Case, Table};
 
 pub fn builder(table: &Table, upstream: SocketAddr) -> Builder {
-    let mut builder = Gateway::builder(upstream).route(serde_json::json!({
-        "post": "/v1/games/{game_id}/reports",
-        "rpc": "gamehub.v1.Moderation/Report",
-        "body": "*",
-        "upstream": "games",
-    }));
+    let mut builder = Gateway::builder(upstream);
+    for (path, rpc, body) in [
+        ("/v1/games/{game_id}/reports", "Moderation/Report", "*"),
+        ("/v1/rooms/{room}/chat", "Chat/Join", "*"),
+        (
+            "/v1/games/{game_id}/levels",
+            "Telemetry/UploadPlay",
+            "level_started",
+        ),
+    ] {
+        builder = builder.route(serde_json::json!({
+            "post": path,
+            "rpc": format!("gamehub.v1.{rpc}"),
+            "body": body,
+            "upstream": "games",
+        }));
+    }
     for (key, value) in [("defaults", &table.defaults), ("limits", &table.limits)] {
         if *value != Value::Null {
             builder = builder.set(key, value.clone());
@@ -71,6 +82,9 @@ async fn run(
             false => Err("the service was called".to_owned()),
         };
     };
+    if expected.cancelled {
+        return cancelled(gateway, upstream, case, asked.await).await;
+    }
     let mut call = tokio::select! {
         call = upstream.next() => call,
         reply = &mut asked => {
@@ -86,6 +100,32 @@ async fn run(
     let (judged, reply) = tokio::join!(serve, asked);
     judged?;
     judge(case, &reply)
+}
+
+/// A call that the gateway gives up: it may be reset before the service hears of it at all. The call of
+/// another request comes after it.
+async fn cancelled(
+    gateway: &Gateway,
+    upstream: &mut Upstream,
+    case: &Case,
+    reply: Reply,
+) -> Result<(), String> {
+    let mut client = Http1::connect(gateway.address).await;
+    client
+        .send("GET /v1/games/1 HTTP/1.1\r\nhost: test\r\n\r\n")
+        .await;
+    loop {
+        let call = upstream.next().await;
+        if call.path().ends_with("/GetGame") {
+            crate::support::grpc::answer(call, &serde_json::json!({}));
+            client.reply().await.expect("a reply");
+            return judge(case, &reply);
+        }
+        let reason = call.cancelled().await;
+        if reason != h2::Reason::CANCEL {
+            return Err(format!("the call was reset with {reason:?}"));
+        }
+    }
 }
 
 async fn ask(address: SocketAddr, case: &Case, protocol: Protocol) -> Reply {
@@ -138,21 +178,18 @@ async fn judge_call(call: &mut Call, expected: &super::table::Call) -> Result<()
     if call.path() != format!("/{}", expected.method) {
         return Err(format!("called {}", call.path()));
     }
-    let framed = call.body().await;
-    let length = framed.len().saturating_sub(5);
-    let prefix = [
-        &[0][..],
-        &u32::try_from(length).expect("length").to_be_bytes(),
-    ]
-    .concat();
-    if !framed.starts_with(&prefix) {
-        return Err(format!("not one message: {framed:?}"));
-    }
     let (input, _) = protos::method(&expected.method);
-    let found = protos::decode(&input, &framed[5..]);
-    let wanted = protos::normal(&input, &expected.message);
+    let found: Vec<_> = unframed(&call.body().await)?
+        .iter()
+        .map(|wire| protos::decode(&input, wire))
+        .collect();
+    let wanted: Vec<_> = expected
+        .wanted()
+        .iter()
+        .map(|message| protos::normal(&input, message))
+        .collect();
     if found != wanted {
-        return Err(format!("sent\n  {found}, not\n  {wanted}"));
+        return Err(format!("sent\n  {found:?}, not\n  {wanted:?}"));
     }
     let headers = call.request.headers();
     for (name, value) in [("te", "trailers"), ("content-type", "application/grpc")] {
@@ -172,6 +209,21 @@ async fn judge_call(call: &mut Call, expected: &super::table::Call) -> Result<()
         }
     }
     Ok(())
+}
+
+fn unframed(mut framed: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+    let mut messages = Vec::new();
+    while !framed.is_empty() {
+        let prefix = framed.first_chunk::<5>().ok_or("half a prefix")?;
+        let [0, length @ ..] = *prefix else {
+            return Err("a compressed message".to_owned());
+        };
+        let end = 5 + usize::try_from(u32::from_be_bytes(length)).expect("length");
+        let message = framed.get(5..end).ok_or("half a message")?;
+        messages.push(message.to_vec());
+        framed = &framed[end..];
+    }
+    Ok(messages)
 }
 
 fn answer(mut call: Call, case: &Case, method: &str) {

@@ -51,6 +51,11 @@ pub struct Call {
     /// The whole message, in ProtoJSON.
     #[serde(default)]
     pub message: Value,
+    /// Of a stream of requests, in place of `message`.
+    pub messages: Option<Vec<Value>>,
+    /// The call is given up before its end; nothing is said of messages then.
+    #[serde(default)]
+    pub cancelled: bool,
     /// Metadata that must be there; `null` for what must not.
     #[serde(default)]
     pub metadata: BTreeMap<String, Option<String>>,
@@ -181,6 +186,15 @@ impl Case {
             (Some(json), _) => Some(json.to_string().into_bytes()),
             (None, body) => body.clone().map(String::into_bytes),
         }
+    }
+}
+
+impl Call {
+    /// The messages that the service is to get.
+    pub fn wanted(&self) -> Vec<Value> {
+        self.messages
+            .clone()
+            .unwrap_or_else(|| vec![self.message.clone()])
     }
 }
 

@@ -1,0 +1,127 @@
+//! Calls whose requests stream, over plain HTTP: documents in a JSON array or one after the other, or a
+//! raw body in pieces. Requests go up while answers come down; neither waits for the other's end.
+
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::request::Parts;
+use http::{HeaderMap, Response};
+use tokio::time::Instant;
+
+use crate::client_body::ClientBody;
+use crate::failure::Failure;
+use crate::live::Route;
+use crate::protocol::elements::Elements;
+use crate::protocol::rest;
+use crate::protocol::stream::arrangement;
+use crate::schema::StreamKind;
+use crate::transcode::{BodyRule, MethodPlan};
+use crate::upstream::UpstreamBody;
+
+use super::call::Asked;
+use super::deadline::Deadline;
+use super::fate::Fate;
+use super::messages::Messages;
+use super::pump::{self, check_media, codec_limits};
+use super::requests::{Cut, Ending, Requests};
+use super::stream::{self, Shape};
+use super::{Connection, Current, ReplyBody};
+
+/// One call. Dropping the future, or the reply's body, cancels it.
+pub(super) async fn serve(
+    current: &Current,
+    route: &Route,
+    plan: &Arc<MethodPlan>,
+    captures: &[&str],
+    connection: &Connection,
+    head: &Parts,
+    body: ClientBody,
+) -> Result<Response<ReplyBody>, Failure> {
+    let Current { live, upstreams } = current;
+    let policy = &*route.policy;
+    let now = Instant::now();
+    let deadline = Deadline::earliest(now, &head.headers, policy)?;
+    let shape = Shape::choose(plan, &head.headers);
+    if plan.stream == StreamKind::Bidi
+        && let Some(reply) = shape.nothing_more(&head.headers)
+    {
+        return Ok(reply);
+    }
+    let query = pump::query_policy(policy, &live.limits);
+    let selection = plan.selection(head.uri.query(), &query)?;
+    let fate = Fate::new();
+    let requests = match plan.body {
+        // Nothing but path and query: one message.
+        BodyRule::None => {
+            let encoded = pump::encode(plan, policy, &live.limits, captures, head, body);
+            UpstreamBody::whole(encoded.await?)
+        }
+        _ => {
+            let cut = cut(plan, &head.headers, route)?;
+            let first = plan.bind_apart(captures, head.uri.query(), &query)?;
+            UpstreamBody::frames(Requests {
+                body: body.patient(),
+                cut,
+                plan: Arc::clone(plan),
+                limits: codec_limits(&live.limits),
+                first: Some(first),
+                fate: Rc::clone(&fate),
+                out: Vec::new(),
+                piece: Bytes::new(),
+                ending: Ending::More,
+            })
+        }
+    };
+    let asked = Asked {
+        plan,
+        policy,
+        trusted: &live.trusted_proxies,
+        connection,
+        head,
+        deadline: &deadline,
+    };
+    let call = asked.rest(requests)?;
+    let work = pin!(async {
+        let answer = upstreams.call(route.upstream, call).await?;
+        let messages = Messages::open(answer, policy.reply_bytes_max)?.beside(&fate);
+        if plan.stream == StreamKind::Client {
+            return pump::decode(plan, policy, &live.limits, selection, messages).await;
+        }
+        let mut rule = stream::Rule::of(plan, route, &live.limits, &head.headers);
+        rule.selection = selection;
+        stream::begin_at_head(rule, shape, &deadline, messages).await
+    });
+    fate.bound(work, (policy.timeout, policy.stream_idle), &deadline)
+        .await
+}
+
+/// How the body is cut into messages.
+///
+/// # Errors
+/// 415 for a body of another type.
+fn cut(plan: &MethodPlan, headers: &HeaderMap, route: &Route) -> Result<Cut, Failure> {
+    check_media(rest::check_coding(headers.get(CONTENT_ENCODING)))?;
+    let content_type = headers.get(CONTENT_TYPE);
+    let Some(target) = plan.body_target() else {
+        let text = content_type.and_then(|v| v.to_str().ok());
+        return Ok(Cut::Raw {
+            content_type: text.unwrap_or_default().into(),
+            begun: false,
+        });
+    };
+    let arrangement = match arrangement(content_type) {
+        Some(arrangement) => arrangement,
+        None => {
+            check_media(rest::check_json(content_type))?;
+            crate::protocol::elements::Arrangement::ArrayOrSequence
+        }
+    };
+    Ok(Cut::Json {
+        elements: Elements::new(arrangement, route.policy.body_bytes_max),
+        target,
+        job: None,
+    })
+}
