@@ -4,17 +4,17 @@
 //! Reads files and nothing else: what reflection answered is handed in. A `reflection` source without
 //! an answer leaves its routes out, and says which.
 
+mod partial;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::diagnostic::{Diagnostic, Location, Report, Severity, Snippet};
-use crate::config::model::{
-    Config, DescriptorSource, Glob, Matcher, Place, SelectorRule, UpstreamId,
-};
+use crate::config::model::{Config, DescriptorSource, Place, SelectorRule, UpstreamId};
 use crate::config::rules;
 use crate::limits::{DESCRIPTOR_SET_BYTES_MAX, PROTO_BYTES_MAX};
-use crate::live::{BuildError, Live, any_service};
+use crate::live::{BuildError, Live};
 use crate::schema::{self, Schema, SchemaBuilder, SchemaError};
 
 use super::protos::{Protos, read_at_most};
@@ -49,8 +49,8 @@ impl Built {
 /// Builds the generation of a config.
 ///
 /// # Errors
-/// Every fault of the sources, of the schema, or of the routes: a stage is entered when the one before
-/// it was without fault.
+/// Every fault of the sources, of the schema and of the routes. Where one stage has faults the next goes
+/// on with what is left, and tells only what is wrong whatever the rest says.
 pub fn build(config: &Config, reflections: &Reflections) -> Result<Built, Report> {
     let mut sources = Sources::read(config, reflections);
     let done = sources.build(config);
@@ -166,6 +166,8 @@ struct Sources {
     unread: Vec<UpstreamId>,
     unchecked: Report,
     report: Report,
+    /// A `rules` file has faults, so nobody knows which annotations hold.
+    rules_lost: bool,
 }
 
 impl Sources {
@@ -178,6 +180,7 @@ impl Sources {
             unread: Vec::new(),
             unchecked: Report::default(),
             report: Report::default(),
+            rules_lost: false,
         };
         for source in &config.descriptors {
             sources.source(config, source, reflections);
@@ -215,6 +218,7 @@ impl Sources {
                         d.location = Some(Location::parse(place));
                     }
                     self.report.extend(report);
+                    self.rules_lost = true;
                 }
             },
         }
@@ -245,34 +249,38 @@ impl Sources {
         if self.protos.is_empty() {
             return;
         }
-        let compiled = schema::compile(&self.protos.texts());
-        let added = compiled.and_then(|bytes| {
-            let added = self.builder.add_set(PROTOS, &bytes);
-            added.map_err(|error| vec![error])
-        });
-        for error in added.err().unwrap_or_default() {
-            self.schema_error(&error.with_origin(PROTOS));
+        // A file that could not be read may have what these lack.
+        let lost = self.report.has_errors();
+        let (set, mut errors) = schema::compile_good(&self.protos.texts());
+        errors.extend(self.builder.add_set(PROTOS, &set).err());
+        for error in errors.iter().filter(|e| !(lost && e.lacks())) {
+            self.schema_error(&error.clone().with_origin(PROTOS));
         }
     }
 
-    fn build(&mut self, config: &Config) -> Option<Live> {
-        if self.report.has_errors() {
-            return None;
-        }
-        let schema = match std::mem::take(&mut self.builder).build() {
-            Ok(schema) => Arc::new(schema),
+    /// What was added, linked; when that has faults, the built-in descriptors alone.
+    fn link(&mut self) -> Option<Arc<Schema>> {
+        let lost = self.report.has_errors();
+        match std::mem::take(&mut self.builder).build() {
+            Ok(schema) => return Some(Arc::new(schema)),
             Err(errors) => {
-                for error in &errors {
+                for error in errors.iter().filter(|e| !(lost && e.lacks())) {
                     self.schema_error(error);
                 }
-                return None;
             }
-        };
+        }
+        SchemaBuilder::new().build().ok().map(Arc::new)
+    }
+
+    fn build(&mut self, config: &Config) -> Option<Live> {
+        let schema = self.link()?;
+        // What only descriptors that aren't here could tell of may well be there.
+        let whole = self.unread.is_empty() && !self.report.has_errors();
         let partial;
-        let config = match self.unread.is_empty() {
+        let config = match whole {
             true => config,
             false => {
-                partial = self.without_unread(config, &schema);
+                partial = self.partial(config, &schema);
                 &partial
             }
         };
@@ -286,9 +294,7 @@ impl Sources {
                         .at(&n.place)
                 });
                 self.report.diagnostics.extend(notes);
-                // What only unread descriptors could tell of may well be there.
-                let sure = self.unread.is_empty();
-                let warnings = live.warnings.iter().filter(|_| sure);
+                let warnings = live.warnings.iter().filter(|_| whole);
                 let warnings =
                     warnings.map(|w| Diagnostic::warning(&*w.message).at(&w.place).help(w.help));
                 self.report.diagnostics.extend(warnings);
@@ -301,57 +307,6 @@ impl Sources {
                 None
             }
         }
-    }
-
-    /// The config without what only the unread descriptors could tell of.
-    fn without_unread(&mut self, config: &Config, schema: &Schema) -> Config {
-        let names = self
-            .unread
-            .iter()
-            .filter_map(|id| config.upstreams.get(id.0 as usize));
-        let names: Vec<_> = names.map(|u| format!("`{}`", u.name)).collect();
-        let unread = format!("descriptors of {} are not at hand", names.join(", "));
-        let report = &mut self.unchecked;
-        let mut left_out = |place: &str, what: String| {
-            let message = format!("{what} could not be checked in full: {unread}");
-            report.push(
-                Diagnostic::error(message)
-                    .severity(Severity::Note)
-                    .at(place),
-            );
-        };
-        let known = |glob: &Glob| any_service(schema, &glob.pattern);
-        let mut partial = config.clone();
-        partial.routes.retain_mut(|route| match &mut route.matcher {
-            Matcher::Services { globs, excluded } => {
-                for glob in globs.iter() {
-                    let what = format!("services `{}`", glob.pattern);
-                    left_out(&glob.place, what);
-                }
-                globs.retain(known);
-                excluded.retain(|e| schema.find_service(&e.service).is_some());
-                !globs.is_empty()
-            }
-            Matcher::Rpc {
-                service, method, ..
-            } => {
-                let here = schema.find_service(service).is_some();
-                if !here {
-                    left_out(&route.place, format!("`{service}/{method}`"));
-                }
-                here
-            }
-            Matcher::Path(_) => true,
-        });
-        self.rules.retain(|rule| {
-            let service = rule.selector.rsplit_once('.').map(|(service, _)| service);
-            let here = service.is_some_and(|s| schema.find_service(s).is_some());
-            if !here {
-                left_out(&rule.place, format!("selector `{}`", rule.selector));
-            }
-            here
-        });
-        partial
     }
 
     /// At its line of a `.proto` text, or where the config names the source.

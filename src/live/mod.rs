@@ -1,9 +1,11 @@
 //! One generation: the route table and all that its routes need. Built whole, then published.
 
 mod build;
+mod clashes;
 mod mount;
 mod rpcs;
 
+pub use clashes::clashes;
 pub use mount::any_service;
 pub use rpcs::Rpcs;
 

@@ -37,20 +37,33 @@ type Texts<'a> = HashMap<Cow<'a, str>, &'a str>;
 /// # Errors
 /// Every fault of every file, with its place; the origin of each is left for the caller to set.
 pub fn compile(files: &[(String, String)]) -> Result<Vec<u8>, Vec<SchemaError>> {
+    let (set, errors) = compile_good(files);
+    if errors.is_empty() {
+        Ok(set)
+    } else {
+        Err(errors)
+    }
+}
+
+/// [`compile`] that keeps the files without fault whose imports are without fault as well: a set that
+/// links, and every fault of the others. For whoever wants to know what else is wrong.
+#[must_use]
+pub fn compile_good(files: &[(String, String)]) -> (Vec<u8>, Vec<SchemaError>) {
+    let refuse = |message: String| (Vec::new(), vec![SchemaError::new(message)]);
     if files.len() > TEXT_FILES_MAX {
-        return Err(vec![SchemaError::new(format!(
+        return refuse(format!(
             "{} files; at most {TEXT_FILES_MAX} are compiled",
             files.len()
-        ))]);
+        ));
     }
     let total = files
         .iter()
         .map(|(_, text)| text.len())
         .fold(0_usize, usize::saturating_add);
     if total > TEXTS_BYTES_MAX {
-        return Err(vec![SchemaError::new(format!(
+        return refuse(format!(
             "{total} bytes of text; at most {TEXTS_BYTES_MAX} are compiled"
-        ))]);
+        ));
     }
     let mut texts = Texts::with_capacity(files.len());
     let mut roots: Vec<&str> = Vec::with_capacity(files.len());
@@ -78,7 +91,12 @@ pub fn compile(files: &[(String, String)]) -> Result<Vec<u8>, Vec<SchemaError>> 
 pub(super) fn compile_named<'a>(
     paths: impl Iterator<Item = &'a str>,
 ) -> Result<Vec<u8>, Vec<SchemaError>> {
-    Compiler::new(Texts::new()).run(paths.collect())
+    let (set, errors) = Compiler::new(Texts::new()).run(paths.collect());
+    if errors.is_empty() {
+        Ok(set)
+    } else {
+        Err(errors)
+    }
 }
 
 /// The name by which others import this file: a vendored copy goes by the name it is known by.
@@ -95,6 +113,8 @@ fn canonical(path: &str) -> &str {
 struct Compiler<'a> {
     texts: Texts<'a>,
     parsed: HashMap<String, FileDescriptorProto>,
+    /// Files with faults of their own.
+    failed: HashSet<String>,
     errors: Vec<SchemaError>,
     seen_errors: HashSet<String>,
 }
@@ -104,20 +124,18 @@ impl<'a> Compiler<'a> {
         Self {
             texts,
             parsed: HashMap::new(),
+            failed: HashSet::new(),
             errors: Vec::new(),
             seen_errors: HashSet::new(),
         }
     }
 
-    fn run(mut self, roots: Vec<&str>) -> Result<Vec<u8>, Vec<SchemaError>> {
+    fn run(mut self, roots: Vec<&str>) -> (Vec<u8>, Vec<SchemaError>) {
         for root in &roots {
             self.parse(root);
         }
         let order = self.order(&roots);
-        if !self.errors.is_empty() {
-            return Err(self.errors);
-        }
-        self.link(order)
+        (self.link(order), self.errors)
     }
 
     fn error(&mut self, error: SchemaError) {
@@ -156,6 +174,7 @@ impl<'a> Compiler<'a> {
             }
             Err(errors) => {
                 errors.into_iter().for_each(|e| self.error(e));
+                self.failed.insert(name.to_owned());
                 // Still "there", so that whoever imports it isn't blamed as well.
                 FileDescriptorProto::default()
             }
@@ -223,6 +242,7 @@ impl<'a> Compiler<'a> {
             .unwrap_or_default();
         let error = self.at_import(&name, index, SchemaError::new(message));
         self.error(error);
+        self.failed.insert(name);
     }
 
     fn missing(&mut self, name: &str, import: &str, index: usize) {
@@ -248,9 +268,11 @@ impl<'a> Compiler<'a> {
             "the import {:?} is nowhere to be found",
             names::shown(import)
         ))
-        .with_help(help);
+        .with_help(help)
+        .lacking();
         let error = self.at_import(name, index, error);
         self.error(error);
+        self.failed.insert(name.to_owned());
     }
 
     /// Puts the place of a file's `index`th import on an error.
@@ -289,16 +311,17 @@ impl<'a> Compiler<'a> {
         })
     }
 
-    fn link(mut self, order: Vec<String>) -> Result<Vec<u8>, Vec<SchemaError>> {
+    /// The encoded set of the files that have no fault, nor import one that has.
+    fn link(&mut self, order: Vec<String>) -> Vec<u8> {
         let mut pool = DescriptorPool::new();
-        let mut failed: HashSet<String> = HashSet::new();
         for name in order {
             let Some(file) = self.parsed.remove(&name) else {
                 continue;
             };
             // What misses a type only because its file failed is no fault of its own.
-            if file.dependency.iter().any(|import| failed.contains(import)) {
-                failed.insert(name);
+            let mut imports = file.dependency.iter();
+            if self.failed.contains(&name) || imports.any(|import| self.failed.contains(import)) {
+                self.failed.insert(name);
                 continue;
             }
             let added = catch_unwind(AssertUnwindSafe(|| pool.add_file_descriptor_proto(file)));
@@ -312,16 +335,12 @@ impl<'a> Compiler<'a> {
                 Err(_) => {
                     // The pool may be half written: nothing more can be learned from it.
                     self.error(crashed(&name));
-                    return Err(self.errors);
+                    return Vec::new();
                 }
             }
-            failed.insert(name);
+            self.failed.insert(name);
         }
-        if self.errors.is_empty() {
-            Ok(pool.encode_to_vec())
-        } else {
-            Err(self.errors)
-        }
+        pool.encode_to_vec()
     }
 }
 

@@ -14,6 +14,7 @@ struct Fault {
     symbol: Option<String>,
     message: String,
     help: Option<String>,
+    lacks: bool,
 }
 
 /// A place in a `.proto` text.
@@ -55,6 +56,17 @@ impl SchemaError {
     pub(crate) fn with_help(mut self, help: impl Into<String>) -> Self {
         self.0.help = Some(help.into());
         self
+    }
+
+    pub(crate) fn lacking(mut self) -> Self {
+        self.0.lacks = true;
+        self
+    }
+
+    /// Whether the fault is only that a file or type isn't there: another source may have it.
+    #[must_use]
+    pub fn lacks(&self) -> bool {
+        self.0.lacks
     }
 
     /// The same fault with the source it came from: [`compile`](super::compile) doesn't know it.

@@ -127,7 +127,7 @@ impl Linker<'_, '_> {
             "the type {} is not declared in any source",
             names::shown(name)
         );
-        self.fault(file, user, message);
+        self.fault_with(file, SchemaError::new(message).of(user).lacking());
     }
 
     pub(super) fn report_imports(&mut self) {
@@ -149,6 +149,7 @@ impl Linker<'_, '_> {
             };
             let error = SchemaError::new(format!("imports {missing}, which no source has; {name}{others} can't be found without"))
                 .of(&user)
+                .lacking()
                 .with_help("protoc needs --include_imports to put imported files into the set (buf build does it by itself)");
             self.fault_with(file, error);
         }
