@@ -173,6 +173,8 @@ pub struct Failure {
     pub retry_after_seconds: Option<u32>,
     /// What the service said beside its status: the reply carries what the route lets through.
     pub metadata: Option<Box<http::HeaderMap>>,
+    /// The part of it that came as trailers.
+    pub trailers: Option<Box<http::HeaderMap>>,
     /// For the log alone.
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -193,6 +195,7 @@ impl Failure {
             allow: None,
             retry_after_seconds: None,
             metadata: None,
+            trailers: None,
             source: None,
         }
     }

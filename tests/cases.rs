@@ -43,6 +43,8 @@ tables!(
     conversations,
     errors,
     events,
+    forms,
+    gateway,
     kinds,
     lenient,
     metadata,

@@ -117,6 +117,7 @@ pub fn check(data: &[u8]) {
         ignored: &[],
         parameters_max: 50,
         partial: false,
+        compat: Default::default(),
     };
     if let Err(failure) = plan.bind(&captures, Some(query), &policy, &mut wire) {
         assert_eq!(failure.blame, Blame::Client);

@@ -166,6 +166,7 @@ impl Answer {
             ignored: &route.policy.ignored_query_parameters,
             parameters_max: live.limits.query_parameters_max,
             partial: route.policy.partial_responses,
+            compat: route.policy.compat,
         };
         self.list_path(plan, captures);
         self.list_query(plan, question.url.query(), &policy);

@@ -29,6 +29,8 @@ use crate::schema::{FieldRef, MessageId, Schema};
 pub struct JsonOptions {
     /// Print fields without presence even when they hold their default.
     pub emit_defaults: bool,
+    /// Print message fields that are absent as `null`; members of a oneof are left out all the same.
+    pub emit_nulls: bool,
     pub enums_as_numbers: bool,
     /// Print `game_id` rather than `gameId`. Both are always read.
     pub proto_names: bool,

@@ -367,8 +367,12 @@ impl Source<'_> {
         }
     }
 
-    /// What stands for an absent field under `emit_defaults`.
+    /// What stands for an absent field under `emit_defaults` and `emit_nulls`.
     fn absent(&self, field: &Field, shape: Shape, implicit: bool) -> &[u8] {
+        let message = shape == Shape::Singular && matches!(field.kind, Kind::Message(_));
+        if self.options.emit_nulls && message && field.oneof.is_none() && !field.extension {
+            return b"null";
+        }
         if !self.options.emit_defaults || field.extension {
             return b"";
         }

@@ -16,7 +16,7 @@ use crate::schema::HttpRule;
 pub use super::cors::Cors;
 pub use super::site::{Files, HeaderRules, Redirect, Respond};
 pub use crate::transcode::reply_status::Statuses;
-pub use crate::transcode::{ErrorFormat, UnknownQuery};
+pub use crate::transcode::{Compat, ErrorFormat, Forms, UnknownQuery};
 
 /// `transom.yaml:31:5`
 pub type Place = Arc<str>;
@@ -207,6 +207,10 @@ pub struct Policy {
     pub to_response: Vec<HeaderPattern>,
     /// In place of the usual HTTP statuses.
     pub statuses: Statuses,
+    pub compat: Compat,
+    pub forms: Forms,
+    /// POST may stand for the method that `X-HTTP-Method-Override` names.
+    pub method_override: bool,
     /// `None`: pages of other origins read nothing.
     pub cors: Option<Arc<Cors>>,
     /// `None`: nothing is done to them.
@@ -269,6 +273,9 @@ impl Default for Policy {
             to_metadata: Vec::new(),
             to_response: Vec::new(),
             statuses: Statuses::default(),
+            compat: Compat::None,
+            forms: Forms::Refuse,
+            method_override: false,
             cors: None,
             request_headers: None,
             response_headers: None,

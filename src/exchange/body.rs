@@ -13,6 +13,7 @@ use crate::failure::Failure;
 use crate::limits::PRINT_CHUNK_BYTES;
 
 use super::files::FileBody;
+use super::gateway_reply::Trailed;
 use super::proxy::Relayed;
 use super::pump::print_more;
 use super::reply;
@@ -39,6 +40,8 @@ pub enum ReplyBody {
     Rpc(Box<RpcReply>),
     /// The answer to a Connect client.
     Connect(Box<ConnectStream>),
+    /// A body with trailers of the service's metadata.
+    Trailed(Box<Trailed>),
 }
 
 impl ReplyBody {
@@ -70,6 +73,7 @@ impl Body for ReplyBody {
             Self::Relayed(relayed) => return relayed.poll_frame(cx),
             Self::Rpc(rpc) => return rpc.poll_frame(cx).map(|f| f.map(Ok)),
             Self::Connect(stream) => stream.poll_chunk(cx).map(|c| c.map(Ok)),
+            Self::Trailed(trailed) => return trailed.poll_frame(cx),
         };
         chunk.map(|c| c.map(|c| c.map(Frame::data)))
     }
@@ -80,7 +84,11 @@ impl Body for ReplyBody {
             Self::Relayed(relayed) => relayed.is_end_stream(),
             Self::Rpc(rpc) => rpc.is_end_stream(),
             Self::File(file) => file.left() == 0,
-            Self::Document(_) | Self::Messages(_) | Self::Raw(_) | Self::Connect(_) => false,
+            Self::Document(_)
+            | Self::Messages(_)
+            | Self::Raw(_)
+            | Self::Connect(_)
+            | Self::Trailed(_) => false,
         }
     }
 
@@ -95,7 +103,8 @@ impl Body for ReplyBody {
             | Self::Messages(_)
             | Self::Raw(_)
             | Self::Rpc(_)
-            | Self::Connect(_) => SizeHint::default(),
+            | Self::Connect(_)
+            | Self::Trailed(_) => SizeHint::default(),
         }
     }
 }

@@ -7,8 +7,8 @@ use tokio::time::Instant;
 use crate::config::model::Policy;
 use crate::failure::Failure;
 use crate::schema::StreamKind;
-use crate::transcode::MethodPlan;
 use crate::transcode::metadata::{Client, Trust, is_metadata_of_rpc, to_metadata};
+use crate::transcode::{MethodPlan, gateway_headers};
 use crate::upstream::UpstreamBody;
 
 use super::Connection;
@@ -132,6 +132,9 @@ impl Asked<'_> {
                 || self.policy.to_metadata.iter().any(|p| p.matches(name))
         };
         to_metadata(&self.head.headers, allow, &client, headers)?;
+        if speaks == Speaks::Rest && self.policy.compat.is_grpc_gateway() {
+            gateway_headers::to_metadata(&self.head.headers, client.trust, headers)?;
+        }
         if let Some(id) = headers.get_mut(X_REQUEST_ID) {
             id.set_sensitive(ONCE);
         }

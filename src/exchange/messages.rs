@@ -148,9 +148,14 @@ impl Messages {
 
     /// Lets the failure's reply carry what the service said beside its status.
     fn tell(&mut self, mut failure: Failure) -> Failure {
-        let mut metadata = std::mem::take(&mut self.head);
-        metadata.extend(std::mem::take(&mut self.trailers));
-        failure.metadata = Some(Box::new(metadata));
+        let trailers = match is_trailers_only(&self.head) {
+            true => self.head.clone(),
+            false => self.trailers.clone(),
+        };
+        let mut all = std::mem::take(&mut self.head);
+        all.extend(std::mem::take(&mut self.trailers));
+        failure.metadata = Some(Box::new(all));
+        failure.trailers = Some(Box::new(trailers));
         failure
     }
 }

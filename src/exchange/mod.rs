@@ -8,9 +8,12 @@ mod deadline;
 mod fate;
 mod files;
 mod fixed;
+mod forms;
 mod forwarded;
+mod gateway_reply;
 mod headers;
 mod messages;
+mod overriding;
 mod proxy;
 mod pump;
 mod reply;
@@ -36,11 +39,13 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use crate::client_body::ClientBody;
+use crate::config::model::Policy;
 use crate::failure::{Blame, Failure, GrpcCode};
 use crate::live::{Live, Route, Target};
 use crate::route::{Lookup, RawPath};
 use crate::schema::StreamKind;
 use crate::transcode::MethodPlan;
+use crate::transcode::gateway_headers::takes_trailers;
 use crate::upstream::{UpstreamBody, Upstreams};
 
 use call::Asked;
@@ -120,7 +125,7 @@ pub async fn exchange(
         })
         .await)
     } else {
-        match lookup(live, &head, &head.method) {
+        match overriding::find(live, &head) {
             Ok(matched) => {
                 voice = Voice::of(matched.route, live);
                 // A proxied request's headers are changed where its origin has been told.
@@ -142,7 +147,11 @@ pub async fn exchange(
     if let Some(cors) = &voice.policy.cors {
         cors::mark(cors, &head, &mut reply);
     }
-    reply::finish(reply, &head.method, id)
+    let reply = reply::finish(reply, &head.method, id);
+    match takes_trailers(&head.headers) && head.method != Method::HEAD {
+        true => gateway_reply::trail(reply),
+        false => reply,
+    }
 }
 
 /// The answer to a CORS preflight, by the policy of the route that the request it asks for would
@@ -231,7 +240,7 @@ async fn transcode(
 ) -> Result<Response<ReplyBody>, Failure> {
     let Current { live, upstreams } = current;
     let policy = &*route.policy;
-    let form = Form::choose(plan, &head.headers);
+    let form = Form::choose(plan, policy, &head.headers);
     if let Form::Stream(shape) = form
         && let Some(reply) = shape.nothing_more(&head.headers)
     {
@@ -257,16 +266,24 @@ async fn transcode(
     let call = asked.rest(UpstreamBody::whole(message))?;
     let answer = pin!(async {
         let answer = upstreams.call(route.upstream, call).await?;
-        let messages = Messages::open(answer, policy.reply_bytes_max)?;
+        let open = |answer| Messages::open(answer, policy.reply_bytes_max);
         match form {
             Form::Unary => {
                 let limits = &live.limits;
-                pump::decode(plan, policy, limits, selection, messages).await
+                pump::decode(plan, policy, limits, selection, open(answer)?).await
             }
             Form::Stream(shape) => {
                 let mut rule = stream::Rule::of(plan, route, &live.limits, &head.headers);
                 rule.selection = selection;
-                Box::pin(stream::begin(rule, shape, &deadline, messages)).await
+                let begun =
+                    Box::pin(async { stream::begin(rule, shape, &deadline, open(answer)?).await });
+                match begun.await {
+                    Err(failure) if policy.compat.is_grpc_gateway() => {
+                        let voice = Voice::of(route, live);
+                        Ok(gateway_reply::refuse_stream(voice, &failure))
+                    }
+                    begun => begun,
+                }
             }
         }
     });
@@ -280,10 +297,12 @@ enum Form {
 }
 
 impl Form {
-    fn choose(plan: &MethodPlan, headers: &http::HeaderMap) -> Self {
+    fn choose(plan: &MethodPlan, policy: &Policy, headers: &http::HeaderMap) -> Self {
         match plan.stream {
             StreamKind::Unary | StreamKind::Client => Self::Unary,
-            StreamKind::Server | StreamKind::Bidi => Self::Stream(Shape::choose(plan, headers)),
+            StreamKind::Server | StreamKind::Bidi => {
+                Self::Stream(Shape::choose(plan, headers).of_route(policy))
+            }
         }
     }
 }

@@ -24,6 +24,7 @@ use crate::transcode::frame::{self, PREFIX_BYTES};
 use crate::transcode::{BodyRule, MethodPlan, QueryPolicy, ResponseRule};
 
 use super::body::{Document, ReplyBody};
+use super::forms;
 use super::messages::Messages;
 use super::reply;
 
@@ -34,6 +35,7 @@ pub(super) fn query_policy<'p>(policy: &'p Policy, limits: &Limits) -> QueryPoli
         ignored: &policy.ignored_query_parameters,
         parameters_max: limits.query_parameters_max,
         partial: policy.partial_responses,
+        compat: policy.compat,
     }
 }
 
@@ -51,6 +53,13 @@ pub(super) async fn encode(
 ) -> Result<Bytes, Failure> {
     let query = query_policy(policy, limits);
     let mut wire = Vec::new();
+    if plan.takes_form(head.headers.get(CONTENT_TYPE)) {
+        Box::pin(forms::bind(
+            plan, policy, &query, captures, head, body, &mut wire,
+        ))
+        .await?;
+        return framed(wire, limits.message_bytes_max);
+    }
     match (plan.body_target(), plan.body) {
         (Some(target), _) => {
             let mask = plan.mask_to_fill(head.uri.query(), &query);
@@ -62,7 +71,7 @@ pub(super) async fn encode(
             let content_type = head.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok());
             plan.bind_raw_body(content_type.unwrap_or_default(), &data, &mut wire);
         }
-        (None, _) => refuse_content(body, policy.body_bytes_max).await?,
+        (None, _) => refuse_content(body, policy).await?,
     }
     plan.bind(captures, head.uri.query(), &query, &mut wire)?;
     framed(wire, limits.message_bytes_max)
@@ -81,7 +90,10 @@ async fn encode_json(
         return Ok(Vec::new());
     }
     check_media(rest::check_coding(head.headers.get(CONTENT_ENCODING)))?;
-    check_media(rest::check_json(head.headers.get(CONTENT_TYPE)))?;
+    // grpc-gateway takes every body for JSON.
+    if !policy.compat.is_grpc_gateway() {
+        check_media(rest::check_json(head.headers.get(CONTENT_TYPE)))?;
+    }
     let json = collect(body, policy.body_bytes_max).await?;
     if json.is_empty() {
         return Ok(Vec::new());
@@ -194,13 +206,14 @@ pub(super) async fn collect(mut body: ClientBody, max: ByteLimit) -> Result<Byte
 }
 
 /// A route without a body rule takes no content: dropping what a client sends would hide its
-/// mistake. An empty object says nothing either and is let through.
-async fn refuse_content(body: ClientBody, max: ByteLimit) -> Result<(), Failure> {
+/// mistake. An empty object says nothing either and is let through. grpc-gateway doesn't look.
+async fn refuse_content(body: ClientBody, policy: &Policy) -> Result<(), Failure> {
     if body.is_end_stream() {
         return Ok(());
     }
-    let content = collect(body, max).await?;
+    let content = collect(body, policy.body_bytes_max).await?;
     match content.trim_ascii() {
+        _ if policy.compat.is_grpc_gateway() => Ok(()),
         b"" | b"{}" => Ok(()),
         _ => Err(Failure::client("this route takes no request body")),
     }

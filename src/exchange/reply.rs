@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use crate::codec::Codec;
 use crate::config::model::Policy;
-use crate::failure::{Blame, Failure, Speaker};
+use crate::failure::{Blame, Failure, GrpcCode, Speaker};
 use crate::live::{Live, Route, Target};
 use crate::protocol::rest::RawBody;
 use crate::transcode::error_body::error_body;
@@ -19,6 +19,7 @@ use crate::transcode::reply_status::is_bare;
 use crate::transcode::{ErrorFormat, Inner};
 
 use super::body::ReplyBody;
+use super::gateway_reply;
 use super::request_id::X_REQUEST_ID;
 
 /// How a route tells clients of failures.
@@ -64,6 +65,9 @@ pub(super) fn refuse(
     *reply.status_mut() = status;
     if let Some(metadata) = &failure.metadata {
         carry_metadata(&mut reply, voice.policy, [&**metadata]);
+        if voice.policy.compat.is_grpc_gateway() {
+            gateway_reply::carry_failed(&mut reply, voice.policy, failure);
+        }
     }
     let status = reply.status();
     let headers = reply.headers_mut();
@@ -73,6 +77,12 @@ pub(super) fn refuse(
     }
     if let Some(seconds) = failure.retry_after_seconds {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if voice.policy.compat.is_grpc_gateway()
+        && failure.code == GrpcCode::Unauthenticated
+        && let Ok(message) = HeaderValue::from_str(&failure.message)
+    {
+        headers.insert(WWW_AUTHENTICATE, message);
     }
     // RFC 9110 §15.5.2 wants a challenge with each 401; the service's own is kept when it has one.
     if status == StatusCode::UNAUTHORIZED && !headers.contains_key(WWW_AUTHENTICATE) {
@@ -113,13 +123,16 @@ pub(super) fn inner(policy: &Policy) -> Inner {
 
 /// The reply to a call that went well, as its route wants it: status, and what of the service's
 /// metadata it lets through.
-pub(super) fn succeed<'m>(
+pub(super) fn succeed(
     reply: &mut Response<ReplyBody>,
     policy: &Policy,
-    metadata: impl IntoIterator<Item = &'m HeaderMap>,
+    [head, trailers]: [&HeaderMap; 2],
 ) {
     *reply.status_mut() = policy.statuses.of_success();
-    carry_metadata(reply, policy, metadata);
+    carry_metadata(reply, policy, [head, trailers]);
+    if policy.compat.is_grpc_gateway() {
+        gateway_reply::carry(reply, policy, head, trailers);
+    }
 }
 
 /// Puts on what of the service's metadata the route lets through, and the status that it names there.

@@ -22,14 +22,15 @@ use crate::live::Route;
 use crate::protocol::events::{Events, HEARTBEAT, Resume};
 use crate::protocol::rest::RawBody;
 use crate::protocol::stream::{Framer, StreamFormat};
-use crate::transcode::MethodPlan;
-use crate::transcode::error_body::status_json;
+use crate::transcode::error_body::stream_status;
+use crate::transcode::{Compat, MethodPlan};
 
 use super::body::{BreakOff, ReplyBody};
 use super::deadline::{Deadline, after};
+use super::gateway_reply::put_error_line;
 use super::messages::Messages;
 use super::pump::{Content, codec_limits, raw_body, unprintable};
-use super::reply::{self, inner};
+use super::reply::{self, Voice, inner};
 use super::waits::{First, Waits};
 
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -47,6 +48,14 @@ impl Shape {
         match Content::of(plan) {
             Content::Raw { .. } => Self::Raw,
             Content::Json(_) => Self::Json(StreamFormat::negotiate(headers)),
+        }
+    }
+
+    /// As the route's ways have it: grpc-gateway writes lines of results, whatever a client accepts.
+    pub(super) fn of_route(self, policy: &Policy) -> Self {
+        match (self, policy.compat) {
+            (Self::Json(_), Compat::GrpcGateway) => Self::Json(StreamFormat::Results),
+            (shape, _) => shape,
         }
     }
 
@@ -108,6 +117,14 @@ impl Rule {
         (format == StreamFormat::Events && !every.is_zero()).then(|| Beat::new(every))
     }
 
+    /// grpc-gateway ends every raw piece with a line break.
+    fn delimited(&self, data: Bytes) -> Bytes {
+        match self.policy.compat {
+            Compat::None => data,
+            Compat::GrpcGateway => [&data, &b"\n"[..]].concat().into(),
+        }
+    }
+
     fn raw_body(&self, wire: &Bytes) -> Result<RawBody, Failure> {
         raw_body(self.content, wire)
     }
@@ -139,7 +156,7 @@ pub(super) async fn begin(
             if let Some(wire) = stream.messages.next().await? {
                 let body = stream.rule.raw_body(&wire)?;
                 reply::describe_raw(&mut reply, &body);
-                stream.first = Some(body.data);
+                stream.first = Some(stream.rule.delimited(body.data));
                 *reply.body_mut() = ReplyBody::Raw(Box::new(stream));
             }
         }
@@ -387,7 +404,8 @@ impl MessageStream {
         reply::log(failure);
         let codec = Some(&*self.rule.codec);
         let mut status = Vec::with_capacity(128);
-        status_json(failure, inner(&self.rule.policy), codec, &mut status);
+        let policy = &self.rule.policy;
+        stream_status(failure, policy.errors, inner(policy), codec, &mut status);
         self.framer.fail(failure.code, &status, &mut self.out);
         self.end();
     }
@@ -446,6 +464,14 @@ impl RawStream {
         self.over = !matches!(piece, Ok(Some(_)));
         match piece {
             Ok(piece) => Poll::Ready(piece.map(Ok)),
+            Err(failure) if self.rule.policy.compat.is_grpc_gateway() => {
+                reply::log(&failure);
+                let policy = &*self.rule.policy;
+                let codec = &*self.rule.codec;
+                let mut line = Vec::with_capacity(128);
+                put_error_line(Voice { policy, codec }, &failure, &mut line);
+                Poll::Ready(Some(Ok(line.into())))
+            }
             Err(failure) => self.broken.defer(failure, cx),
         }
     }
@@ -463,7 +489,7 @@ impl RawStream {
                 return Poll::Ready(Ok(None));
             };
             self.waits.note()?;
-            let data = self.rule.raw_body(&wire)?.data;
+            let data = self.rule.delimited(self.rule.raw_body(&wire)?.data);
             if !data.is_empty() {
                 return Poll::Ready(Ok(Some(data)));
             }

@@ -67,7 +67,19 @@ pub(super) fn build(
         limits: config.limits.clone(),
         timeouts: config.timeouts.clone(),
         trusted_proxies: config.trusted_proxies.clone(),
+        manners: manners(config),
     })
+}
+
+fn manners(config: &Config) -> super::Manners {
+    let policies = || {
+        let routes = config.routes.iter().map(|route| &*route.policy);
+        routes.chain([&*config.defaults])
+    };
+    super::Manners {
+        method_override: policies().any(|p| p.method_override),
+        grpc_gateway: policies().any(|p| p.compat.is_grpc_gateway()),
+    }
 }
 
 /// One codec for each distinct set of options.
@@ -103,6 +115,7 @@ fn plan(
     let fills = mount.route.policy.fill_update_mask;
     let built = built.map(|(mut plan, template)| {
         plan.filled_mask = plan.filled_mask.filter(|_| fills);
+        plan.take_forms(mount.route.policy.forms);
         (plan, template)
     });
     built.map_err(|faults| {

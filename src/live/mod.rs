@@ -45,6 +45,14 @@ pub struct Live {
     pub limits: Limits,
     pub timeouts: Timeouts,
     pub trusted_proxies: Vec<ipnet::IpNet>,
+    pub manners: Manners,
+}
+
+/// What some route wants of the search for routes: nothing is looked at that no route wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Manners {
+    pub method_override: bool,
+    pub grpc_gateway: bool,
 }
 
 /// One entry of the table.

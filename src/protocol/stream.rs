@@ -19,6 +19,8 @@ pub enum StreamFormat {
     NdJson,
     /// Server-sent events (WHATWG HTML §9.2), one document each.
     Events,
+    /// `{"result":…}` a line, as grpc-gateway writes it.
+    Results,
 }
 
 impl StreamFormat {
@@ -61,7 +63,7 @@ impl StreamFormat {
     #[must_use]
     pub fn content_type(self) -> HeaderValue {
         HeaderValue::from_static(match self {
-            Self::JsonArray => "application/json",
+            Self::JsonArray | Self::Results => "application/json",
             Self::NdJson => "application/x-ndjson",
             Self::Events => "text/event-stream",
         })
@@ -179,6 +181,7 @@ impl Framer {
             match self.format {
                 StreamFormat::JsonArray => out.push(if self.first { b'[' } else { b',' }),
                 StreamFormat::Events => self.events.open(out),
+                StreamFormat::Results => out.extend_from_slice(b"{\"result\":"),
                 StreamFormat::NdJson => {}
             }
         }
@@ -211,6 +214,7 @@ impl Framer {
         match self.format {
             StreamFormat::JsonArray => {}
             StreamFormat::NdJson => out.push(b'\n'),
+            StreamFormat::Results => out.extend_from_slice(b"}\n"),
             StreamFormat::Events => out.extend_from_slice(b"\n\n"),
         }
     }
@@ -226,7 +230,7 @@ impl Framer {
             StreamFormat::JsonArray => {
                 out.extend_from_slice(if self.first { b"[]" } else { b"]" });
             }
-            StreamFormat::NdJson => {}
+            StreamFormat::NdJson | StreamFormat::Results => {}
             StreamFormat::Events => self.events.finish(out),
         }
     }
@@ -235,6 +239,12 @@ impl Framer {
     pub fn fail(&mut self, code: GrpcCode, status: &[u8], out: &mut Vec<u8>) {
         if self.format == StreamFormat::Events {
             return self.events.fail(code, status, out);
+        }
+        if self.format == StreamFormat::Results {
+            out.extend_from_slice(b"{\"error\":");
+            out.extend_from_slice(status);
+            out.extend_from_slice(b"}\n");
+            return;
         }
         let opened = self.open(out);
         out.extend_from_slice(b"{\"error\":");
@@ -352,6 +362,10 @@ mod tests {
         assert_eq!(
             write(StreamFormat::Events, &["{}"], Some("{\"code\":5}")),
             "id: 1\ndata: {}\n\nevent: error\nid: 1/end\ndata: {\"code\":5}\n\n"
+        );
+        assert_eq!(
+            write(StreamFormat::Results, &["{}", "1"], Some("{\"code\":5}")),
+            "{\"result\":{}}\n{\"result\":1}\n{\"error\":{\"code\":5}}\n"
         );
         assert_eq!(write(NdJson, &[], None), "");
         assert_eq!(write(NdJson, &["{}", "1"], None), "{}\n1\n");

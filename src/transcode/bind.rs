@@ -16,7 +16,8 @@ use crate::route::decode_capture;
 use crate::schema::{FieldRef, Kind, MessageId, Schema, WellKnown};
 
 use super::capture::Captured;
-use super::plan::{MethodPlan, PathBinding, Relation, relation, well_known};
+use super::compat::Compat;
+use super::plan::{BodyRule, MethodPlan, PathBinding, Relation, relation, well_known};
 use super::query::{Chain, Many, QueryFault, QueryField};
 use super::wire::{self, Delimiting};
 
@@ -42,6 +43,14 @@ pub struct QueryPolicy<'p> {
     pub parameters_max: usize,
     /// `$fields` chooses fields of the reply.
     pub partial: bool,
+    pub compat: Compat,
+}
+
+/// Where a parameter stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Query,
+    Form,
 }
 
 impl MethodPlan {
@@ -58,7 +67,22 @@ impl MethodPlan {
         policy: &QueryPolicy<'_>,
         wire: &mut Vec<u8>,
     ) -> Result<(), Failure> {
-        Binder::new(self, wire).bind(captures, query, policy)
+        Binder::new(self, policy.compat, wire).bind(captures, None, query, policy)
+    }
+
+    /// The same for a request with a form body, which sets fields as the query does.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn bind_form(
+        &self,
+        captures: &[&str],
+        form: &str,
+        query: Option<&str>,
+        policy: &QueryPolicy<'_>,
+        wire: &mut Vec<u8>,
+    ) -> Result<(), Failure> {
+        Binder::new(self, policy.compat, wire).bind(captures, Some(form), query, policy)
     }
 
     /// The fields that path and query set, on their own: to be appended to the first message of a
@@ -73,9 +97,9 @@ impl MethodPlan {
         policy: &QueryPolicy<'_>,
     ) -> Result<Vec<u8>, Failure> {
         let mut wire = Vec::new();
-        let mut binder = Binder::new(self, &mut wire);
+        let mut binder = Binder::new(self, policy.compat, &mut wire);
         binder.has_body = true;
-        binder.bind(captures, query, policy)?;
+        binder.bind(captures, None, query, policy)?;
         Ok(wire)
     }
 
@@ -155,8 +179,11 @@ fn hex(digit: u8) -> Option<u8> {
 struct Binder<'b> {
     plan: &'b MethodPlan,
     wire: &'b mut Vec<u8>,
+    compat: Compat,
     has_body: bool,
     seen: Seen,
+    /// Parameters of form and query.
+    count: usize,
     violations: Vec<FieldViolation>,
     suggestions: usize,
     captured: Captured,
@@ -216,13 +243,15 @@ fn oneofs(schema: &Schema, chain: &[FieldRef]) -> impl Iterator<Item = (Chain, u
 }
 
 impl<'b> Binder<'b> {
-    fn new(plan: &'b MethodPlan, wire: &'b mut Vec<u8>) -> Self {
+    fn new(plan: &'b MethodPlan, compat: Compat, wire: &'b mut Vec<u8>) -> Self {
         let has_body = !wire.is_empty();
         Self {
             plan,
             wire,
+            compat,
             has_body,
             seen: Seen::default(),
+            count: 0,
             violations: Vec::new(),
             suggestions: 0,
             captured: Captured::default(),
@@ -232,14 +261,21 @@ impl<'b> Binder<'b> {
     fn bind(
         mut self,
         captures: &[&str],
+        form: Option<&str>,
         query: Option<&str>,
         policy: &QueryPolicy<'_>,
     ) -> Result<(), Failure> {
         for (binding, raw) in self.plan.path.iter().zip(captures) {
             self.path(binding, raw);
         }
-        if let Some(query) = query {
-            self.query(query, policy);
+        if let Some(form) = form {
+            self.parameters(form, Place::Form, policy);
+        }
+        // grpc-gateway doesn't so much as look at the query of a rule whose body is everything.
+        let whole = matches!(self.plan.body, BodyRule::Whole | BodyRule::RawWhole);
+        let unread = policy.compat.is_grpc_gateway() && whole;
+        if let Some(query) = query.filter(|_| !unread) {
+            self.parameters(query, Place::Query, policy);
         }
         self.finish()
     }
@@ -267,7 +303,7 @@ impl<'b> Binder<'b> {
         if self.has_body {
             self.clear(&binding.fields);
         }
-        if let Err(error) = append(self.plan, &binding.fields, None, &text, self.wire) {
+        if let Err(error) = self.append(&binding.fields, None, &text) {
             self.violation(&binding.name, describe(&error));
         }
     }
@@ -290,14 +326,15 @@ impl<'b> Binder<'b> {
         }
     }
 
-    fn query(&mut self, query: &str, policy: &QueryPolicy<'_>) {
-        for (count, parameter) in parameters(query).enumerate() {
-            if count == policy.parameters_max {
+    fn parameters(&mut self, text: &str, place: Place, policy: &QueryPolicy<'_>) {
+        for parameter in parameters(text) {
+            if self.count == policy.parameters_max {
                 let message = format!("more than {} query parameters", policy.parameters_max);
                 return self.violation("", message);
             }
+            self.count += 1;
             match parameter {
-                Ok(Parameter { name, value }) => self.parameter(&name, &value, policy),
+                Ok(Parameter { name, value }) => self.parameter(&name, &value, place, policy),
                 Err(bad) => self.violation(bad.name, "has a broken percent escape or is not UTF-8"),
             }
             if self.violations.len() >= VIOLATIONS_MAX {
@@ -306,12 +343,21 @@ impl<'b> Binder<'b> {
         }
     }
 
-    fn parameter(&mut self, name: &str, value: &str, policy: &QueryPolicy<'_>) {
+    fn parameter(&mut self, name: &str, value: &str, place: Place, policy: &QueryPolicy<'_>) {
         if policy.ignored.iter().any(|i| **i == *name) || self.plan.is_selector(name, policy) {
             return;
         }
-        let field = match self.plan.query_field(name) {
+        let found = match place {
+            Place::Query => self.plan.query_field(name),
+            Place::Form => self.plan.form_field(name),
+        };
+        let field = match found {
             Ok(field) => field,
+            Err(QueryFault::TakenByPath | QueryFault::TakenByBody)
+                if self.compat.is_grpc_gateway() =>
+            {
+                return;
+            }
             Err(QueryFault::Unknown { .. } | QueryFault::NoQuery)
                 if policy.unknown == UnknownQuery::Ignore =>
             {
@@ -328,7 +374,7 @@ impl<'b> Binder<'b> {
             return self.violation(name, description);
         }
         let QueryField { chain, key, .. } = &field;
-        match append(self.plan, chain, *key, value, self.wire) {
+        match self.append(chain, *key, value) {
             Ok(()) => self.seen.remember(self.plan.codec.schema(), name, field),
             Err(error) => self.violation(name, describe(&error)),
         }
@@ -343,6 +389,31 @@ impl<'b> Binder<'b> {
             }
         }
         self.violation(name, description);
+    }
+
+    /// Appends one value at the end of a chain of fields.
+    fn append(
+        &mut self,
+        chain: &[FieldRef],
+        key: Option<&str>,
+        text: &str,
+    ) -> Result<(), EncodeError> {
+        let codec = &self.plan.codec;
+        let start = self.wire.len();
+        let Some((leaf, above)) = chain.split_last() else {
+            return Ok(());
+        };
+        match key {
+            None => {
+                let text = self.compat.text(codec.schema(), *leaf, text);
+                codec.encode_text(*leaf, &text, self.wire)?;
+            }
+            Some(key) => codec.encode_map_text(*leaf, key, text, self.wire)?,
+        }
+        for field in above.iter().rev() {
+            wrap(codec.schema(), *field, start, self.wire);
+        }
+        Ok(())
     }
 
     /// Neither query, path nor body sets something that excludes this field.
@@ -363,29 +434,6 @@ impl<'b> Binder<'b> {
         }
         Ok(())
     }
-}
-
-/// Appends one value at the end of a chain of fields.
-fn append(
-    plan: &MethodPlan,
-    chain: &[FieldRef],
-    key: Option<&str>,
-    text: &str,
-    wire: &mut Vec<u8>,
-) -> Result<(), EncodeError> {
-    let schema = plan.codec.schema();
-    let start = wire.len();
-    let Some((leaf, above)) = chain.split_last() else {
-        return Ok(());
-    };
-    match key {
-        None => plan.codec.encode_text(*leaf, text, wire)?,
-        Some(key) => plan.codec.encode_map_text(*leaf, key, text, wire)?,
-    }
-    for field in above.iter().rev() {
-        wrap(schema, *field, start, wire);
-    }
-    Ok(())
 }
 
 /// Makes what was written from `start` on the content of this message field.

@@ -28,13 +28,15 @@ pub enum ErrorFormat {
     Aip193,
     /// RFC 9457 `application/problem+json`
     Problem,
+    /// As grpc-gateway writes it: `google.rpc.Status` with all its fields, nothing of ours.
+    GrpcGateway,
 }
 
 impl ErrorFormat {
     #[must_use]
     pub fn content_type(self) -> HeaderValue {
         HeaderValue::from_static(match self {
-            Self::Status | Self::Aip193 => "application/json",
+            Self::Status | Self::Aip193 | Self::GrpcGateway => "application/json",
             Self::Problem => "application/problem+json",
         })
     }
@@ -42,6 +44,9 @@ impl ErrorFormat {
     /// The format for a client that accepts this: one that names `application/problem+json` gets it.
     #[must_use]
     pub fn accepted(self, accept: Option<&HeaderValue>) -> Self {
+        if self == Self::GrpcGateway {
+            return self;
+        }
         let ranges = accept.and_then(|v| v.to_str().ok()).unwrap_or_default();
         let named = ranges.split(',').any(|range| {
             let mut parts = range.split(';').map(str::trim);
@@ -82,6 +87,7 @@ pub fn error_body(
         ErrorFormat::Status => status_json(failure, inner, codec, &mut json),
         ErrorFormat::Aip193 => aip193(failure, inner, codec, &mut json),
         ErrorFormat::Problem => problem(failure, inner, codec, &mut json),
+        ErrorFormat::GrpcGateway => whole_status(failure, inner, codec, &mut json),
     }
     (format.content_type(), json.into())
 }
@@ -93,6 +99,35 @@ pub fn status_json(failure: &Failure, inner: Inner, codec: Option<&Codec>, json:
     put_key("message", json);
     put_string(client_message(failure, inner), json);
     put_details(failure, inner, codec, json);
+    json.push(b'}');
+}
+
+/// The `google.rpc.Status` at the end of a stream, for a route of this format.
+pub fn stream_status(
+    failure: &Failure,
+    format: ErrorFormat,
+    inner: Inner,
+    codec: Option<&Codec>,
+    json: &mut Vec<u8>,
+) {
+    match format {
+        ErrorFormat::GrpcGateway => whole_status(failure, inner, codec, json),
+        ErrorFormat::Status | ErrorFormat::Aip193 | ErrorFormat::Problem => {
+            status_json(failure, inner, codec, json);
+        }
+    }
+}
+
+/// With `details` even when there are none, and no details but the service's.
+fn whole_status(failure: &Failure, inner: Inner, codec: Option<&Codec>, json: &mut Vec<u8>) {
+    json.extend_from_slice(b"{\"code\":");
+    put_number(u32::from(failure.code.number()), json);
+    put_key("message", json);
+    put_string(client_message(failure, inner), json);
+    match put_service_details(failure, inner, codec, json) {
+        b"," => json.push(b']'),
+        _ => json.extend_from_slice(b",\"details\":[]"),
+    }
     json.push(b'}');
 }
 
@@ -197,7 +232,25 @@ fn is_debug_info(detail: &Detail<'_>) -> bool {
 /// `,"details":[…]`, or nothing when there are none.
 fn put_details(failure: &Failure, inner: Inner, codec: Option<&Codec>, json: &mut Vec<u8>) {
     let start = json.len();
-    let mut separator: &[u8] = b",\"details\":[";
+    let separator = put_service_details(failure, inner, codec, json);
+    if !failure.violations.is_empty() {
+        json.extend_from_slice(separator);
+        put_violations(failure, codec, json);
+    }
+    if json.len() > start {
+        json.push(b']');
+    }
+}
+
+/// The details that the service sent; gives what must stand before the next one, which is a comma
+/// once there has been one.
+fn put_service_details(
+    failure: &Failure,
+    inner: Inner,
+    codec: Option<&Codec>,
+    json: &mut Vec<u8>,
+) -> &'static [u8] {
+    let mut separator: &'static [u8] = b",\"details\":[";
     for detail in failure
         .details
         .as_deref()
@@ -210,13 +263,7 @@ fn put_details(failure: &Failure, inner: Inner, codec: Option<&Codec>, json: &mu
         json.extend_from_slice(std::mem::replace(&mut separator, b","));
         put_detail(&detail, codec, json);
     }
-    if !failure.violations.is_empty() {
-        json.extend_from_slice(separator);
-        put_violations(failure, codec, json);
-    }
-    if json.len() > start {
-        json.push(b']');
-    }
+    separator
 }
 
 /// One `Any`, as ProtoJSON prints it.

@@ -47,7 +47,7 @@ pub enum Trust {
 
 /// Whether a header of a client becomes metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Crossing {
+pub(super) enum Crossing {
     Never,
     Always,
     ByList,
@@ -55,7 +55,7 @@ enum Crossing {
     OfProxies,
 }
 
-fn crossing(name: &HeaderName) -> Crossing {
+pub(super) fn crossing(name: &HeaderName) -> Crossing {
     match name.as_str() {
         "authorization"
         | "x-request-id"
@@ -83,7 +83,7 @@ fn starts(name: &str, prefixes: &[&str]) -> bool {
 }
 
 /// Headers that speak of one connection (RFC 9110 §7.6.1, and those that older software adds).
-fn is_hop_by_hop(name: &str) -> bool {
+pub(super) fn is_hop_by_hop(name: &str) -> bool {
     matches!(
         name,
         "connection"
@@ -177,7 +177,7 @@ pub fn clean_metadata(metadata: &mut HeaderMap) {
 }
 
 /// Whether a `Connection` header lists this name, which makes it hop-by-hop too.
-fn is_connection_listed(headers: &HeaderMap, name: &HeaderName) -> bool {
+pub(super) fn is_connection_listed(headers: &HeaderMap, name: &HeaderName) -> bool {
     headers.get_all(header::CONNECTION).iter().any(|value| {
         let tokens = value.as_bytes().split(|b| *b == b',');
         tokens
@@ -187,7 +187,7 @@ fn is_connection_listed(headers: &HeaderMap, name: &HeaderName) -> bool {
 }
 
 /// gRPC's metadata keys: `[0-9a-z_.-]`. HTTP allows more.
-fn is_metadata_key(name: &str) -> bool {
+pub(super) fn is_metadata_key(name: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_.-".contains(&b);
     name.bytes().all(allowed)
 }
@@ -227,7 +227,7 @@ pub fn to_metadata(
 }
 
 /// Whether gRPC can carry the value: printable ASCII, or base64 for `-bin` names.
-fn is_carried(name: &HeaderName, value: &HeaderValue) -> bool {
+pub(super) fn is_carried(name: &HeaderName, value: &HeaderValue) -> bool {
     match name.as_str().ends_with("-bin") {
         true => value
             .as_bytes()

@@ -3,8 +3,11 @@
 pub mod bind;
 mod capture;
 pub mod coding;
+pub mod compat;
 pub mod error_body;
+pub mod form;
 pub mod frame;
+pub mod gateway_headers;
 pub mod metadata;
 pub mod meter;
 mod partial;
@@ -20,5 +23,7 @@ pub(crate) use crate::schema::nearest;
 
 pub use bind::{QueryPolicy, UnknownQuery};
 pub use capture::HttpBodyAt;
+pub use compat::Compat;
 pub use error_body::{ErrorFormat, Inner};
+pub use form::Forms;
 pub use plan::{BodyRule, MethodPlan, PathBinding, PlanError, ResponseRule, RulePart};

@@ -13,6 +13,7 @@ use crate::schema::{
     WellKnown,
 };
 
+use super::form::FormFields;
 use super::query::QueryFields;
 use super::update::filled_mask;
 use crate::schema::nearest;
@@ -43,6 +44,8 @@ pub struct MethodPlan {
     pub query: QueryFields,
     /// The field mask that a PATCH without one gets, made of the fields of its JSON body.
     pub filled_mask: Option<FieldRef>,
+    /// The fields that a form body may set, where one is taken.
+    pub(super) form: Option<Box<FormFields>>,
     /// Compiled for this route's JSON options.
     pub codec: Arc<Codec>,
 }
@@ -170,6 +173,7 @@ impl MethodPlan {
             response,
             query,
             filled_mask: filled_mask(&schema, method.method.input, rule, body),
+            form: None,
             codec,
         };
         Ok((plan, template))

@@ -146,20 +146,47 @@ impl MethodPlan {
     /// # Errors
     /// See [`QueryFault`].
     pub fn query_field<'n>(&self, parameter: &'n str) -> Result<QueryField<'n>, QueryFault<'n>> {
-        let (path, key) = split_key(parameter)?;
         if self.query.top.is_empty() && matches!(self.body, BodyRule::Whole | BodyRule::RawWhole) {
             return Err(QueryFault::NoQuery);
         }
+        let field = self.field_in(&self.query, None, parameter)?;
+        let body = self.body.field();
+        match body.is_some_and(|f| field.chain.first() == Some(&f)) {
+            true => Err(QueryFault::TakenByBody),
+            false => Ok(field),
+        }
+    }
+
+    /// The field that a name in a form body sets.
+    ///
+    /// # Errors
+    /// See [`QueryFault`].
+    pub fn form_field<'n>(&self, parameter: &'n str) -> Result<QueryField<'n>, QueryFault<'n>> {
+        match &self.form {
+            Some(form) => self.field_in(&form.fields, form.below, parameter),
+            None => Err(QueryFault::NoQuery),
+        }
+    }
+
+    /// The field of this name among `fields`, which are those of the field `below` if there is one.
+    fn field_in<'n>(
+        &self,
+        fields: &QueryFields,
+        below_field: Option<FieldRef>,
+        parameter: &'n str,
+    ) -> Result<QueryField<'n>, QueryFault<'n>> {
+        let (path, key) = split_key(parameter)?;
         let schema = self.codec.schema();
         let mut chain = Chain::new();
-        let mut message = self.query.input;
+        let mut message = fields.input;
+        let mut top = Some(fields);
         let mut rest = path;
         loop {
             let (name, deeper) = match rest.split_once('.') {
                 Some((name, deeper)) => (name, Some(deeper)),
                 None => (rest, None),
             };
-            let at = self.name_in(schema, message, name, chain.is_empty());
+            let at = name_in(schema, message, name, top.take());
             let Some((at, field)) = at else {
                 let length = path.len().saturating_sub(rest.len());
                 let before = path.get(..length).unwrap_or_default();
@@ -172,6 +199,9 @@ impl MethodPlan {
             if chain.len() == FIELD_PATH_DEPTH_MAX {
                 return Err(QueryFault::TooDeep);
             }
+            if chain.is_empty() {
+                chain.extend(below_field);
+            }
             chain.push(at);
             let Some(deeper) = deeper else {
                 let many = leaf(schema, field, key)?;
@@ -183,27 +213,8 @@ impl MethodPlan {
         }
     }
 
-    fn name_in<'s>(
-        &self,
-        schema: &'s Schema,
-        message: MessageId,
-        name: &str,
-        top: bool,
-    ) -> Option<(FieldRef, &'s Field)> {
-        let field = match top {
-            true => *self.query.top.get(name)?,
-            false => schema.message(message)?.field_by_name(name)?,
-        };
-        let at = FieldRef { message, field };
-        Some((at, schema.field(at)?))
-    }
-
-    /// Neither the path nor the body sets it.
+    /// The path doesn't set it.
     fn check_free(&self, schema: &Schema, chain: &[FieldRef]) -> Result<(), QueryFault<'static>> {
-        let body = self.body.field();
-        if body.is_some_and(|f| chain.first() == Some(&f)) {
-            return Err(QueryFault::TakenByBody);
-        }
         let overlaps = |fields: &[FieldRef]| {
             let how = relation(schema, fields, chain);
             matches!(how, Relation::Same | Relation::Inside | Relation::Around)
@@ -213,6 +224,21 @@ impl MethodPlan {
             false => Ok(()),
         }
     }
+}
+
+/// A field of a message, by the hashed names when it is at the top.
+fn name_in<'s>(
+    schema: &'s Schema,
+    message: MessageId,
+    name: &str,
+    top: Option<&QueryFields>,
+) -> Option<(FieldRef, &'s Field)> {
+    let field = match top {
+        Some(fields) => *fields.top.get(name)?,
+        None => schema.message(message)?.field_by_name(name)?,
+    };
+    let at = FieldRef { message, field };
+    Some((at, schema.field(at)?))
 }
 
 /// `title[en]` → `title`, `en`. The key may hold dots and brackets.

@@ -130,6 +130,7 @@ mod tests {
                 ignored,
                 parameters_max: 100,
                 partial: false,
+                compat: Default::default(),
             };
             plan.mask_to_fill(query, &policy).is_some()
         };

@@ -15,7 +15,7 @@ use transom::protocol::rest;
 use transom::protocol::stream::{Framer, StreamFormat, arrangement};
 use transom::route::{Lookup, RawPath};
 use transom::schema::StreamKind;
-use transom::transcode::error_body::{error_body, status_json};
+use transom::transcode::error_body::{error_body, stream_status};
 use transom::transcode::reply_status::is_bare;
 use transom::transcode::status::outcome;
 use transom::transcode::{BodyRule, Inner, MethodPlan, QueryPolicy, ResponseRule};
@@ -175,6 +175,7 @@ fn query_policy<'l>(live: &Live, route: &'l Route) -> QueryPolicy<'l> {
         ignored: &route.policy.ignored_query_parameters,
         parameters_max: live.limits.query_parameters_max,
         partial: route.policy.partial_responses,
+        compat: route.policy.compat,
     }
 }
 
@@ -194,10 +195,20 @@ fn encode(
     let content_type = headers.get("content-type");
     let body = case.body().filter(|b| !b.is_empty());
     let mut wire = Vec::new();
+    if plan.takes_form(content_type) {
+        let form = body.unwrap_or_default();
+        let form =
+            std::str::from_utf8(&form).map_err(|_| Failure::client("the form is not UTF-8"))?;
+        plan.bind_form(captures, form, uri.query(), &query, &mut wire)?;
+        return Ok(wire);
+    }
+    let grpc_gateway = route.policy.compat.is_grpc_gateway();
     match (plan.body_target(), body) {
         (Some(target), Some(json)) => {
             rest::check_coding(headers.get("content-encoding")).map_err(unsupported)?;
-            rest::check_json(content_type).map_err(unsupported)?;
+            if !grpc_gateway {
+                rest::check_json(content_type).map_err(unsupported)?;
+            }
             let mask = plan.mask_to_fill(uri.query(), &query);
             let encoded = plan.encode_body(target, mask, &json, limits(live), &mut wire);
             encoded.map_err(|e| {
@@ -216,7 +227,7 @@ fn encode(
                 .unwrap_or_default();
             plan.bind_raw_body(text, &body.unwrap_or_default(), &mut wire);
         }
-        (None, Some(body)) if body != b"{}" => {
+        (None, Some(body)) if body != b"{}" && !grpc_gateway => {
             return Err(Failure::client("this route takes no request body"));
         }
         _ => {}
@@ -327,7 +338,10 @@ fn answer(
             .collect::<Result<Vec<_>, _>>()
             .map(|p| p.concat());
     };
-    let format = StreamFormat::negotiate(headers);
+    let format = match route.policy.compat.is_grpc_gateway() {
+        true => StreamFormat::Results,
+        false => StreamFormat::negotiate(headers),
+    };
     let mut framer = Framer::with_events(
         format,
         Events::new(Resume::of(headers), route.policy.sse.retry),
@@ -350,8 +364,9 @@ fn answer(
         Some(failure) if wires.is_empty() => return Err(failure),
         Some(failure) => {
             let mut status = Vec::new();
-            status_json(
+            stream_status(
                 &failure,
+                route.policy.errors,
                 inner(&route.policy),
                 Some(&plan.codec),
                 &mut status,

@@ -264,6 +264,12 @@ fn judge(case: &Case, reply: &Reply) -> Result<(), String> {
             return Err(format!("header {name} is {found:?}, not {wanted:?}"));
         }
     }
+    for (name, wanted) in &case.reply.trailers {
+        let found = reply.trailer(name);
+        if found != wanted.as_deref() {
+            return Err(format!("trailer {name} is {found:?}, not {wanted:?}"));
+        }
+    }
     match case.method() {
         "HEAD" if reply.body.is_empty() => Ok(()),
         "HEAD" => Err(format!("a body for HEAD: {text}")),

@@ -89,6 +89,9 @@ pub struct Reply {
     /// Headers that must be there; `null` for what must not.
     #[serde(default)]
     pub headers: BTreeMap<String, Option<String>>,
+    /// The same of its trailers.
+    #[serde(default)]
+    pub trailers: BTreeMap<String, Option<String>>,
     pub json: Option<Value>,
     /// One JSON document a line.
     pub lines: Option<Vec<Value>>,

@@ -15,6 +15,8 @@ use tokio::net::TcpStream;
 pub struct Http1 {
     pub stream: TcpStream,
     ahead: Vec<u8>,
+    /// Of the last chunked body.
+    trailers: Vec<(String, String)>,
 }
 
 /// A reply, read to its end.
@@ -24,9 +26,15 @@ pub struct Reply {
     /// Names in lower case.
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
+    pub trailers: Vec<(String, String)>,
 }
 
 impl Reply {
+    pub fn trailer(&self, name: &str) -> Option<&str> {
+        let found = self.trailers.iter().find(|(n, _)| n == name);
+        found.map(|(_, v)| v.as_str())
+    }
+
     pub fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(n, _)| n == name);
         found.map(|(_, v)| v.as_str())
@@ -42,6 +50,7 @@ impl Http1 {
         Self {
             stream: TcpStream::connect(address).await.expect("connect"),
             ahead: Vec::new(),
+            trailers: Vec::new(),
         }
     }
 
@@ -64,6 +73,7 @@ impl Http1 {
         }
         if reply.header("transfer-encoding") == Some("chunked") {
             reply.body = self.chunks().await;
+            reply.trailers = std::mem::take(&mut self.trailers);
         } else if let Some(length) = reply.header("content-length") {
             let length: usize = length.parse().expect("length");
             reply.body = self.exactly(length).await;
@@ -92,6 +102,7 @@ impl Http1 {
             status,
             headers,
             body: Vec::new(),
+            trailers: Vec::new(),
         })
     }
 
@@ -114,18 +125,34 @@ impl Http1 {
 
     /// The next chunk; `None` for the last one, which is empty.
     pub async fn chunk(&mut self) -> Option<Vec<u8>> {
+        let size = self.line().await;
+        let size = usize::from_str_radix(&size, 16).expect("size");
+        if size == 0 {
+            loop {
+                let line = self.line().await;
+                let Some((name, value)) = line.split_once(':') else {
+                    assert_eq!(line, "", "a trailer");
+                    return None;
+                };
+                let pair = (name.to_ascii_lowercase(), value.trim().to_owned());
+                self.trailers.push(pair);
+            }
+        }
+        let mut chunk = self.exactly(size + 2).await;
+        chunk.truncate(size);
+        Some(chunk)
+    }
+
+    /// What stands before the next line break.
+    async fn line(&mut self) -> String {
         let at = loop {
             match find(&self.ahead, b"\r\n") {
                 Some(at) => break at,
-                None => assert!(self.fill().await, "a chunk's size"),
+                None => assert!(self.fill().await, "a line of the body"),
             }
         };
         let line: Vec<u8> = self.ahead.drain(..at + 2).collect();
-        let size = std::str::from_utf8(&line[..at]).expect("size");
-        let size = usize::from_str_radix(size, 16).expect("size");
-        let mut chunk = self.exactly(size + 2).await;
-        chunk.truncate(size);
-        (size > 0).then_some(chunk)
+        String::from_utf8(line[..at].to_vec()).expect("a line of text")
     }
 
     async fn exactly(&mut self, length: usize) -> Vec<u8> {
@@ -207,12 +234,14 @@ impl Http2 {
 pub async fn whole(response: Response<hyper::body::Incoming>) -> Reply {
     let (head, body) = response.into_parts();
     let body = super::soon("the body", body.collect()).await.expect("body");
+    let trailers = body.trailers().cloned().unwrap_or_default();
     let pair = |(n, v): (&http::HeaderName, &http::HeaderValue)| {
         (n.as_str().to_owned(), v.to_str().expect("ascii").to_owned())
     };
     Reply {
         status: head.status.as_u16(),
         headers: head.headers.iter().map(pair).collect(),
+        trailers: trailers.iter().map(pair).collect(),
         body: body.to_bytes().to_vec(),
     }
 }

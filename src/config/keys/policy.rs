@@ -26,6 +26,9 @@ pub const TRANSCODING_POLICY: &[&str] = &[
     "update_mask",
     "partial_responses",
     "status",
+    "form_bodies",
+    "method_override",
+    "compat",
 ];
 
 pub const POLICY: &[Key] = &[
@@ -158,6 +161,12 @@ pub static JSON: Section = Section {
             "emit_defaults",
             Shape::Bool,
             "Print fields that hold their default value too.",
+        )
+        .default("false"),
+        key(
+            "emit_nulls",
+            Shape::Bool,
+            "Print message fields that are absent as `null`.",
         )
         .default("false"),
         key(

@@ -7,11 +7,31 @@ const SUCCESS: Shape = Shape::Integer { min: 200, max: 399 };
 /// An HTTP status for a failure.
 const FAILURE: Shape = Shape::Integer { min: 400, max: 599 };
 
-pub const REST_POLICY: &[Key] = &[key(
-    "status",
-    Shape::Section(&STATUS),
-    "HTTP status by gRPC code, in place of the usual ones.",
-)];
+pub const REST_POLICY: &[Key] = &[
+    key(
+        "status",
+        Shape::Section(&STATUS),
+        "HTTP status by gRPC code, in place of the usual ones.",
+    ),
+    key(
+        "form_bodies",
+        Shape::Bool,
+        "Take application/x-www-form-urlencoded bodies, bound like a query.",
+    )
+    .default("false"),
+    key(
+        "method_override",
+        Shape::Bool,
+        "A POST with X-HTTP-Method-Override: GET, PUT, PATCH or DELETE is taken for that method.",
+    )
+    .default("false"),
+    key(
+        "compat",
+        Shape::Choice(&["none", "grpc-gateway"]),
+        "Answer as this gateway does where the two differ.",
+    )
+    .default("none"),
+];
 
 const OF_CODE: &str = "HTTP status for this code.";
 

@@ -10,6 +10,7 @@ use super::byte_limit;
 /// `base` with the keys of this section in their places.
 pub fn policy(section: &Section<'_, '_>, base: &Policy) -> Policy {
     let mut policy = base.clone();
+    super::replies::compat(section, &mut policy);
     let duration = |name| section.field(name).and_then(|f| f.duration());
     if let Some(timeout) = duration("timeout") {
         policy.timeout = timeout;
@@ -34,6 +35,7 @@ pub fn policy(section: &Section<'_, '_>, base: &Policy) -> Policy {
             }
         };
         set("emit_defaults", &mut policy.json.emit_defaults);
+        set("emit_nulls", &mut policy.json.emit_nulls);
         set("enums_as_numbers", &mut policy.json.enums_as_numbers);
         set("proto_names", &mut policy.json.proto_names);
         set("int64_as_numbers", &mut policy.json.int64_as_numbers);

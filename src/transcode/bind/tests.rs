@@ -15,6 +15,7 @@ pub(super) fn policy() -> QueryPolicy<'static> {
         ignored: &[],
         parameters_max: 100,
         partial: false,
+        compat: Compat::None,
     }
 }
 
