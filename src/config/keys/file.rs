@@ -21,9 +21,8 @@ pub static FILE: Section = Section {
         key(
             "upstreams",
             Shape::Named(&UPSTREAM),
-            "The services behind, by name.",
-        )
-        .required(),
+            "The services behind, by name. A front door of files alone has none.",
+        ),
         key(
             "routes",
             Shape::List(&Shape::Section(&ROUTE)),

@@ -143,9 +143,6 @@ impl<'r> Upstreams<'r> {
                     None => broken.push(name.to_owned()),
                 }
             }
-        } else {
-            // Missing altogether: that is one error, not one for each route.
-            broken.push(String::new());
         }
         read.sort_by(|a, b| a.0.name.cmp(&b.0.name));
         let (known, names): (Vec<_>, Vec<_>) = read.into_iter().unzip();
@@ -162,7 +159,7 @@ impl<'r> Upstreams<'r> {
     fn named_by(&self, field: &Field<'_, '_>) -> Option<UpstreamId> {
         let name = field.text()?;
         let Some(at) = self.known.iter().position(|u| &*u.name == name) else {
-            if !self.broken.iter().any(|b| b == name || b.is_empty()) {
+            if !self.broken.iter().any(|b| b == name) {
                 let names = self.known.iter().map(|u| &*u.name);
                 let mut unknown = field.fail(format!(
                     "unknown upstream `{}`",
