@@ -3,6 +3,8 @@
 //! Unlike a lookup this goes through all routes, one by one, so it is for people and not for
 //! requests. [`super::table`] has the rule that it explains.
 
+mod near;
+
 use std::sync::Arc;
 
 use http::Method;
@@ -73,9 +75,8 @@ const PREFIX: u16 = NOTHING + 1;
 
 /// How a path and a route compare.
 struct Nearness {
-    /// Literals of the route that the path has in the same place, and whether the lengths agree.
+    /// Literals of the route that the path has in the same place.
     literals: usize,
-    same_length: bool,
     fit: Result<Ranks, Verdict>,
 }
 
@@ -91,7 +92,7 @@ enum Group {
 
 impl Table {
     /// The route that wins, those that match but lose, those that refuse the method or the host, and
-    /// those whose path is near, at most [`EXPLAINED_MAX`].
+    /// those whose path is near, the nearest first; at most [`EXPLAINED_MAX`].
     #[must_use]
     pub fn explain(&self, host: &str, method: &Method, path: &RawPath<'_>) -> Vec<Considered> {
         let winner = match self.lookup(host, method, path) {
@@ -120,8 +121,9 @@ impl Table {
     }
 }
 
-/// Sorts the answer: group, then specificity of matches or distance of the others.
-type Order = (Group, Option<Rank>, std::cmp::Reverse<(usize, bool)>);
+/// Sorts the answer: group, then specificity of matches or distance of the others, those that would
+/// take the method first.
+type Order = (Group, Option<Rank>, (usize, bool));
 
 struct Judge<'a> {
     host: &'a str,
@@ -134,10 +136,17 @@ impl Judge<'_> {
     /// `None` for a route that is not near.
     fn entry(&self, entry: &Entry) -> Option<(Order, Considered)> {
         let nearness = compare(entry, self.path);
+        let mut distance = (0, false);
         let (group, rank, verdict) = match nearness.fit {
             Ok(segments) => self.fits(entry, segments),
-            Err(_) if nearness.literals == 0 => return None,
-            Err(verdict) => (Group::Near, None, verdict),
+            Err(verdict) => {
+                let (changes, familiar) = near::distance(entry, self.path);
+                if nearness.literals == 0 && !(familiar && changes <= near::NEAR_MAX) {
+                    return None;
+                }
+                distance = (changes, method_rank(entry, self.method).is_none());
+                (Group::Near, None, verdict)
+            }
         };
         let considered = Considered {
             route: entry.id,
@@ -145,7 +154,6 @@ impl Judge<'_> {
             place: Arc::clone(&entry.place),
             verdict,
         };
-        let distance = std::cmp::Reverse((nearness.literals, nearness.same_length));
         Some(((group, rank, distance), considered))
     }
 
@@ -321,11 +329,7 @@ fn compare_segments(
             })
         }
     };
-    Nearness {
-        literals,
-        same_length,
-        fit,
-    }
+    Nearness { literals, fit }
 }
 
 fn segments_of(count: usize) -> String {
@@ -367,7 +371,6 @@ fn compare_path(own: &PathMatch, path: &RawPath<'_>) -> Nearness {
     }
     let mut nearness = Nearness {
         literals: 0,
-        same_length: true,
         fit: Ok(SmallVec::new()),
     };
     for (at, segment) in segments.iter().enumerate() {

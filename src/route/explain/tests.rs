@@ -62,8 +62,8 @@ fn the_winner_stands_first_then_what_matches_then_what_is_near() {
 20 prefix /: LessSpecific { than: RouteId(1), segment: 0 }
 2 DELETE /v1/games/{game_id}: WrongMethod { accepts: "DELETE" }
 7 GET /v1/games/top: WrongHost
-3 POST /v1/games/{game_id}:publish: Shape { why: "it has the verb `:publish`, the path has none" }
 5 GET /v1/games/{game_id}/scores: Shape { why: "it has 4 segments, the path has 3 segments" }
+3 POST /v1/games/{game_id}:publish: Shape { why: "it has the verb `:publish`, the path has none" }
 6 GET /v1/players/{id}: Differs { segment: 1, wants: "players", has: "games" }
 "#
     );
@@ -144,4 +144,52 @@ fn the_answer_is_bounded() {
     let explained = table.explain("", &Method::GET, &path);
     assert_eq!(explained.len(), EXPLAINED_MAX);
     assert_eq!(explained[0].route, RouteId(99));
+}
+
+/// The near misses of a path, the nearest first.
+fn near(rules: &[(&str, &str)], method: &str, path: &str) -> Vec<u32> {
+    let mut builder = Builder::default();
+    for (id, (method, template)) in (0..).zip(rules) {
+        let template = PathTemplate::parse(template).unwrap();
+        builder.rule(&[], method, &template, RouteId(id), "a".into());
+    }
+    let table = builder.build().unwrap();
+    let path = RawPath::parse(path).unwrap();
+    let explained = table.explain("", &method.parse().unwrap(), &path);
+    explained.iter().map(|c| c.route.0).collect()
+}
+
+#[test]
+fn the_nearest_by_spelling_stands_first() {
+    let rules = [
+        ("GET", "/v1/genres/{id}"),
+        ("GET", "/v1/players/{id}"),
+        ("DELETE", "/v1/games/{id}"),
+        ("GET", "/v1/games/{id}/scores"),
+        ("GET", "/v1/games/{id}"),
+        ("POST", "/v1/games/{id}:publish"),
+    ];
+    assert_eq!(near(&rules, "GET", "/v1/gmaes/7"), [4, 2, 0, 3, 5, 1]);
+    assert_eq!(near(&rules, "DELETE", "/v1/game/7")[0], 2);
+    // Two match but for their method.
+    assert_eq!(near(&rules, "POST", "/v1/games/7:publsh")[2], 5);
+    assert_eq!(near(&rules, "GET", "/v1/games/7/score")[0], 3);
+}
+
+#[test]
+fn a_segment_too_many_or_missing_is_near() {
+    let rules = [
+        ("GET", "/v1/games/{id}"),
+        ("GET", "/v1/players/{id}"),
+        ("GET", "/v1/{name=shelves/**}/books"),
+        ("GET", "/health"),
+    ];
+    // The version forgotten, a base path in front, a typo where no literal agrees.
+    assert_eq!(near(&rules, "GET", "/games/7"), [0]);
+    assert_eq!(near(&rules, "GET", "/api/v1/players/7"), [1]);
+    assert_eq!(near(&rules, "GET", "/helth"), [3]);
+    assert_eq!(near(&rules, "GET", "/v1/shelvs/a/b/books")[0], 2);
+    assert_eq!(near(&rules, "GET", "/something/else"), [] as [u32; 0]);
+    let long = format!("/v1/{}/{}", "x".repeat(5000), "y/".repeat(20));
+    near(&rules, "GET", &long);
 }
