@@ -174,6 +174,43 @@ fn check(what: &str, status: u16, body: &str) -> bool {
                 (200, &json!("image/svg+xml"))
             );
         }
+        "the events of a play" => {
+            let summary = json(body);
+            assert_eq!((status, &summary["gameId"]), (200, &json!("7")), "{body}");
+            assert_eq!(
+                (&summary["events"], &summary["length"]),
+                (&json!(2), &json!("42s"))
+            );
+        }
+        "the second of these is wrong" => {
+            assert_eq!(
+                (status, field_violations(&json(body))),
+                (400, vec!["[1].at"])
+            );
+        }
+        "a recording in pieces" => {
+            let recording = json(body);
+            assert_eq!((status, &recording["sizeBytes"]), (200, &json!("1000000")));
+            assert_eq!(recording["contentType"], "application/x-moves");
+            assert!(recording["pieces"].as_u64().unwrap() >= 16, "{body}");
+        }
+        "a chat" => {
+            let heard = json_lines(body);
+            assert_eq!((status, heard.len()), (200, 2), "{body}");
+            assert_eq!(heard[0]["room"], "lobby");
+            assert_eq!(
+                (&heard[1]["text"], &heard[1]["sequence"]),
+                (&json!("bye"), &json!("2"))
+            );
+        }
+        "live scores as server-sent events" => {
+            assert_eq!(
+                (status, body.matches("\ndata: {").count()),
+                (200, 2),
+                "{body}"
+            );
+            assert!(body.ends_with("id: 2/end\n\n"), "{body}");
+        }
         "a method without annotation" => {
             assert_eq!((status, &json(body)["reportId"]), (200, &json!("1")));
         }
@@ -192,7 +229,7 @@ fn every_printed_line_works() {
         println!("{line}\n{status} {body}\n");
         assert!(check(what, status, &body), "no check for \"{what}\"");
     }
-    assert_eq!(curls.len(), 14);
+    assert_eq!(curls.len(), 19);
     let told = run(&explain.1, folder.path());
     println!("{}\n{told}", explain.1);
     let parts = ["gamehub.v1.Catalogue/ListGames", "min_rating", "water"];

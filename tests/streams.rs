@@ -82,6 +82,7 @@ impl Client {
                 let stream = tokio::net::TcpStream::connect(gateway.address)
                     .await
                     .expect("connect");
+                stream.set_nodelay(true).expect("socket");
                 let (send, connection) = h2::client::handshake(stream).await.expect("handshake");
                 tokio::spawn(connection);
                 let request = http::Request::post(format!("http://test{path}"))
@@ -321,7 +322,10 @@ async fn a_client_that_stops_sending_is_408_and_a_silent_service_504() {
         (json!({ "stream_idle": "30ms" }), 408),
         (json!({ "timeout": "30ms" }), 504),
     ] {
-        let gateway = chat(&upstream).set("defaults", defaults).start();
+        let gateway = chat(&upstream)
+            .set("defaults", defaults)
+            .set("timeouts", json!({ "drain": "100ms" }))
+            .start();
         for protocol in BOTH {
             let mut client = Client::post(protocol, &gateway, "/v1/games/7/plays").await;
             client.write("{}\n").await;
@@ -334,4 +338,56 @@ async fn a_client_that_stops_sending_is_408_and_a_silent_service_504() {
             assert_eq!(call.cancelled().await, h2::Reason::CANCEL);
         }
     }
+}
+
+/// The client is never further ahead of the service than buffers and windows on the way allow, however
+/// much it would like to send.
+#[tokio::test]
+async fn a_slow_service_slows_the_upload() {
+    const TOTAL: usize = 64 * 1024 * 1024;
+    const AHEAD_MAX: usize = 1024 * 1024;
+    let mut upstream = Upstream::start().await;
+    let gateway = chat(&upstream).start();
+    let mut client = Client::post(Protocol::Http2, &gateway, "/v1/recordings").await;
+    let Client::Http2(send, _) = &mut client else {
+        unreachable!("as asked");
+    };
+    let mut call = upstream.next().await;
+    let sent = std::cell::Cell::new(0);
+    let write = async {
+        let piece = bytes::Bytes::from(vec![b'x'; 64 * 1024]);
+        while sent.get() < TOTAL {
+            send.reserve_capacity(piece.len());
+            let room = std::future::poll_fn(|cx| send.poll_capacity(cx)).await;
+            let room = room.expect("open").expect("room").min(TOTAL - sent.get());
+            send.send_data(piece.slice(..room.min(piece.len())), false)
+                .expect("data");
+            sent.set(sent.get() + room.min(piece.len()));
+        }
+        send.send_data(bytes::Bytes::new(), true).expect("end");
+    };
+    let read = async {
+        let mut read = 0;
+        loop {
+            // The writer may go as far as it can before each piece is taken.
+            for _ in 0..2 {
+                tokio::task::yield_now().await;
+            }
+            let body = call.request.body_mut();
+            let Some(data) = support::soon("a piece", body.data()).await else {
+                break;
+            };
+            let data = data.expect("data");
+            body.flow_control()
+                .release_capacity(data.len())
+                .expect("capacity");
+            read += data.len();
+            let ahead = sent.get().saturating_sub(read);
+            assert!(ahead <= AHEAD_MAX, "{ahead} bytes on the way");
+        }
+        assert!(read > TOTAL, "{read}");
+    };
+    tokio::join!(write, read);
+    support::grpc::answer(call, &json!({ "sizeBytes": "67108864" }));
+    assert_eq!(client.replying().await.0, 200);
 }

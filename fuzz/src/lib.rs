@@ -3,6 +3,7 @@
 //! A check panics when the program is wrong and returns otherwise, whatever the input.
 
 pub mod bind;
+pub mod elements;
 pub mod json_in;
 pub mod json_out;
 pub mod route_lookup;
@@ -15,6 +16,7 @@ pub type Check = fn(&[u8]);
 /// All targets. The corpus of each is in `fuzz/corpus/NAME`, its binary in `fuzz_targets/NAME.rs`.
 pub const TARGETS: &[(&str, Check)] = &[
     ("bind", bind::check),
+    ("elements", elements::check),
     ("json_in", json_in::check),
     ("json_out", json_out::check),
     ("route_lookup", route_lookup::check),

@@ -119,6 +119,26 @@ const LINES: &[(&str, &str)] = &[
         "curl -T thumbnail.svg -H 'Content-Type: image/svg+xml' @/v1/games/1/thumbnail",
     ),
     (
+        "the events of a play, one JSON line each, sent as a stream",
+        r#"printf '{"levelStarted":{"level":1}}\n{"at":"42s","levelFinished":{"level":1,"points":"900"}}\n' | curl -T - -X POST -H 'Content-Type: application/x-ndjson' @/v1/games/7/plays"#,
+    ),
+    (
+        "the second of these is wrong, and the error says which",
+        r#"curl --json '[{"levelStarted":{"level":1}}, {"at":"soon"}]' @/v1/games/7/plays"#,
+    ),
+    (
+        "a recording in pieces, as they come",
+        "head -c 1000000 /dev/zero | curl -T - -X POST -H 'Content-Type: application/x-moves' @/v1/recordings",
+    ),
+    (
+        "a chat: lines up and lines down at the same time",
+        r#"printf '{"player":"ada","text":"hi"}\n{"player":"ada","text":"bye"}\n' | curl -N -T - -X POST -H 'Content-Type: application/x-ndjson' -H 'Accept: application/x-ndjson' @/v1/rooms/lobby/chat"#,
+    ),
+    (
+        "live scores as server-sent events",
+        "curl -N -H 'Accept: text/event-stream' '@/v1/games/6/scores:watch?count=2&interval=0s'",
+    ),
+    (
         "a method without annotation: its route is in the gateway's config",
         r#"curl --json '{"reason": "CHEATING", "comment": "player eli never loses"}' @/v1/games/5/reports"#,
     ),

@@ -57,6 +57,9 @@ impl Fate {
     pub(super) fn awaits_client(&self) {
         if self.turn.replace(Turn::Client) == Turn::Upstream {
             self.activity.note();
+            if self.beginning.get() {
+                self.wake();
+            }
         }
     }
 

@@ -142,6 +142,7 @@ async fn serve(
     streams_max: u32,
     calls: mpsc::UnboundedSender<Call>,
 ) {
+    stream.set_nodelay(true).expect("socket");
     let handshake = h2::server::Builder::new()
         .max_concurrent_streams(streams_max)
         .handshake::<_, Bytes>(stream);
