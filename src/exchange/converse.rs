@@ -44,7 +44,7 @@ pub(super) async fn serve(
     let policy = &*route.policy;
     let now = Instant::now();
     let deadline = Deadline::earliest(now, &head.headers, policy)?;
-    let shape = Shape::choose(plan, &head.headers);
+    let shape = Shape::choose(plan, &head.headers).of_route(policy);
     if plan.stream == StreamKind::Bidi
         && let Some(reply) = shape.nothing_more(&head.headers)
     {
@@ -115,7 +115,10 @@ fn cut(plan: &MethodPlan, headers: &HeaderMap, route: &Route) -> Result<Cut, Fai
     let arrangement = match arrangement(content_type) {
         Some(arrangement) => arrangement,
         None => {
-            check_media(rest::check_json(content_type))?;
+            // grpc-gateway takes every body for JSON.
+            if !route.policy.compat.is_grpc_gateway() {
+                check_media(rest::check_json(content_type))?;
+            }
             crate::protocol::elements::Arrangement::ArrayOrSequence
         }
     };
