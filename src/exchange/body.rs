@@ -111,20 +111,31 @@ impl Body for ReplyBody {
 
 /// A failure that breaks a body off, told one turn late: hyper throws away what it has not written yet
 /// when a body fails, and writes it when a body has to wait.
-#[derive(Debug, Default)]
-pub(super) struct BreakOff(Option<Failure>);
+#[derive(Debug)]
+pub(super) struct BreakOff {
+    /// The route's rule, for the log.
+    route: Arc<str>,
+    failure: Option<Failure>,
+}
 
 impl BreakOff {
+    pub(super) fn new(route: Arc<str>) -> Self {
+        Self {
+            route,
+            failure: None,
+        }
+    }
+
     /// Keeps the failure for the next turn.
     pub(super) fn defer<T>(&mut self, failure: Failure, cx: &Context<'_>) -> Poll<T> {
-        reply::log(&failure);
-        self.0 = Some(failure);
+        reply::log(&failure, Some(&self.route));
+        self.failure = Some(failure);
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
     pub(super) fn take(&mut self) -> Option<Failure> {
-        self.0.take()
+        self.failure.take()
     }
 }
 

@@ -215,7 +215,9 @@ async fn respond(
             };
             Box::pin(proxy::forward(current, route, path, connection, head, body)).await
         }
-        Target::Files(files, below) => Box::pin(files::serve(files, below, head)).await,
+        Target::Files(files, below) => {
+            Box::pin(files::serve(files, below, &route.rule, head)).await
+        }
         Target::Redirect(to, below) => fixed::redirect(to, below, head),
         Target::Respond(with) => Ok(fixed::respond(with)),
         Target::Rpc(plan) if matches!(plan.stream, StreamKind::Client | StreamKind::Bidi) => {

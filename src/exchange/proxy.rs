@@ -6,6 +6,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::client_body::{ClientBody, Meter, too_large};
-use crate::config::model::{Policy, UpstreamProtocol};
+use crate::config::model::UpstreamProtocol;
 use crate::failure::{Failure, GrpcCode};
 use crate::live::Route;
 use crate::transcode::metadata::join_cookies;
@@ -71,7 +72,7 @@ pub(super) async fn forward(
         .upstreams
         .call(route.upstream, Request::from_parts(head, body));
     let answer = in_time(call, meter.as_deref(), policy.timeout).await?;
-    incoming(answer, version, policy)
+    incoming(answer, version, route)
 }
 
 /// Waits for the answer as long as the upload goes on, and `timeout` after it.
@@ -142,7 +143,7 @@ fn add_via(headers: &mut HeaderMap, received: Version) {
 fn incoming(
     answer: Response<AnswerBody>,
     asked_in: Version,
-    policy: &Policy,
+    route: &Route,
 ) -> Result<Response<ReplyBody>, Failure> {
     let (mut head, body) = answer.into_parts();
     if head.status.is_informational() {
@@ -157,10 +158,10 @@ fn incoming(
     head.extensions = http::Extensions::new();
     let relayed = Relayed {
         body,
-        idle: policy.stream_idle,
+        idle: route.policy.stream_idle,
         timer: None,
         waiting: false,
-        broken: BreakOff::default(),
+        broken: BreakOff::new(Arc::clone(&route.rule)),
     };
     Ok(Response::from_parts(
         head,

@@ -28,6 +28,8 @@ pub(super) struct Voice<'v> {
     pub policy: &'v Policy,
     /// Prints a service's details.
     pub codec: &'v Codec,
+    /// The route's, for the log.
+    pub rule: Option<&'v str>,
 }
 
 impl<'v> Voice<'v> {
@@ -39,6 +41,7 @@ impl<'v> Voice<'v> {
         Self {
             policy: &route.policy,
             codec,
+            rule: Some(&route.rule),
         }
     }
 
@@ -47,6 +50,7 @@ impl<'v> Voice<'v> {
         Self {
             policy: &live.defaults,
             codec: &live.codec,
+            rule: None,
         }
     }
 }
@@ -57,7 +61,7 @@ pub(super) fn refuse(
     accept: Option<&HeaderValue>,
     failure: &Failure,
 ) -> Response<ReplyBody> {
-    log(failure);
+    log(failure, voice.rule);
     let format: ErrorFormat = voice.policy.errors.accepted(accept);
     let (content_type, body) = error_body(failure, format, inner(voice.policy), Some(voice.codec));
     let status = voice.policy.statuses.of_failure(failure);
@@ -97,19 +101,20 @@ pub(super) fn refuse(
 }
 
 /// Clients' mistakes are theirs; the rest is for the operator.
-pub(super) fn log(failure: &Failure) {
-    let source = failure.source.as_ref().map(tracing::field::display);
-    let message = &*failure.message;
+pub(super) fn log(failure: &Failure, route: Option<&str>) {
+    let source = failure.source.as_ref().map(ToString::to_string);
+    let source = source.as_deref().filter(|text| !text.is_empty());
+    let error = &*failure.message;
     let code = failure.code.name();
     match (failure.blame, failure.speaker) {
-        (Blame::Client, _) => tracing::debug!(code, message, source, "request refused"),
+        (Blame::Client, _) => tracing::debug!(code, error, route, source, "request refused"),
         (Blame::Upstream, Speaker::Gateway) => {
-            tracing::warn!(code, message, source, "upstream failed");
+            tracing::warn!(code, error, route, source, "upstream failed");
         }
         (Blame::Upstream, Speaker::Service) => {
-            tracing::info!(code, message, source, "service failed");
+            tracing::info!(code, error, route, source, "service failed");
         }
-        (Blame::Gateway, _) => tracing::warn!(code, message, source, "gateway failed"),
+        (Blame::Gateway, _) => tracing::warn!(code, error, route, source, "gateway failed"),
     }
 }
 

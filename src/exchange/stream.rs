@@ -79,6 +79,8 @@ pub(super) struct Rule {
     pub policy: Arc<Policy>,
     /// The fields of each message that the client wants.
     pub selection: Option<Arc<Selection>>,
+    /// The route's rule, for the log.
+    pub route: Arc<str>,
     /// Where a client that takes events has been.
     pub resume: Resume,
 }
@@ -97,6 +99,7 @@ impl Rule {
             limits: codec_limits(limits),
             policy: Arc::clone(&route.policy),
             selection: None,
+            route: Arc::clone(&route.rule),
         }
     }
 
@@ -401,7 +404,7 @@ impl MessageStream {
     }
 
     fn fail(&mut self, failure: &Failure) {
-        reply::log(failure);
+        reply::log(failure, Some(&self.rule.route));
         let codec = Some(&*self.rule.codec);
         let mut status = Vec::with_capacity(128);
         let policy = &self.rule.policy;
@@ -438,11 +441,11 @@ pub struct RawStream {
 impl RawStream {
     fn new(rule: Rule, waits: Waits, messages: Messages) -> Self {
         Self {
+            broken: BreakOff::new(Arc::clone(&rule.route)),
             rule,
             waits,
             messages,
             first: None,
-            broken: BreakOff::default(),
             over: false,
         }
     }
@@ -465,11 +468,14 @@ impl RawStream {
         match piece {
             Ok(piece) => Poll::Ready(piece.map(Ok)),
             Err(failure) if self.rule.policy.compat.is_grpc_gateway() => {
-                reply::log(&failure);
-                let policy = &*self.rule.policy;
-                let codec = &*self.rule.codec;
+                let voice = Voice {
+                    policy: &self.rule.policy,
+                    codec: &self.rule.codec,
+                    rule: Some(&self.rule.route),
+                };
+                reply::log(&failure, voice.rule);
                 let mut line = Vec::with_capacity(128);
-                put_error_line(Voice { policy, codec }, &failure, &mut line);
+                put_error_line(voice, &failure, &mut line);
                 Poll::Ready(Some(Ok(line.into())))
             }
             Err(failure) => self.broken.defer(failure, cx),

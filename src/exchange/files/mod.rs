@@ -48,6 +48,7 @@ const FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000,
 pub(super) async fn serve(
     files: &Arc<Files>,
     below: &Below,
+    route: &Arc<str>,
     head: &Parts,
 ) -> Result<Response<ReplyBody>, Failure> {
     if head.method != Method::GET && head.method != Method::HEAD {
@@ -59,7 +60,7 @@ pub(super) async fn serve(
     let visit = tokio::task::spawn_blocking(move || visit(&rule, &wanted, &conditions, reads));
     match visit.await.map_err(io::Error::other).and_then(|v| v) {
         Ok(Visited::Answer(answer)) => {
-            let mut reply = answer.into_reply();
+            let mut reply = answer.into_reply(route);
             if files.precompressed {
                 vary(reply.headers_mut(), "Accept-Encoding");
             }
@@ -167,7 +168,7 @@ struct Answer {
 }
 
 impl Answer {
-    fn into_reply(self) -> Response<ReplyBody> {
+    fn into_reply(self, route: &Arc<str>) -> Response<ReplyBody> {
         let body = match self.rest {
             None => ReplyBody::whole(self.first),
             Some((file, at, to)) => ReplyBody::File(Box::new(FileBody {
@@ -176,7 +177,7 @@ impl Answer {
                 to,
                 ready: Some(self.first),
                 reading: None,
-                broken: BreakOff::default(),
+                broken: BreakOff::new(Arc::clone(route)),
             })),
         };
         let mut reply = Response::new(body);

@@ -31,7 +31,7 @@ use super::super::call::{Asked, CodingOf};
 use super::super::deadline::{Deadline, no_body_in_time};
 use super::super::messages::Messages;
 use super::super::pump;
-use super::super::reply::{inner, log};
+use super::super::reply::{Voice, inner, log};
 use super::super::{Connection, Current};
 use super::waits;
 
@@ -210,10 +210,10 @@ fn not_served(message: &'static str) -> Failure {
 }
 
 /// A unary call's failure: the code's HTTP status, and JSON whatever the messages are.
-pub(super) fn refuse_unary(policy: &Policy, failure: &Failure) -> Response<ReplyBody> {
-    log(failure);
+pub(super) fn refuse_unary(voice: Voice<'_>, failure: &Failure) -> Response<ReplyBody> {
+    log(failure, voice.rule);
     let mut json = Vec::with_capacity(128);
-    put_error(failure, inner(policy), &mut json);
+    put_error(failure, inner(voice.policy), &mut json);
     let mut reply = Response::new(ReplyBody::whole(json.into()));
     *reply.status_mut() = match failure.http_status {
         Some(
@@ -237,14 +237,14 @@ pub(super) fn refuse_unary(policy: &Policy, failure: &Failure) -> Response<Reply
 
 /// A stream's failure before anything else: an envelope of its own.
 pub(super) fn refuse_stream(
-    policy: &Policy,
+    voice: Voice<'_>,
     format: MessageFormat,
     failure: &Failure,
 ) -> Response<ReplyBody> {
-    log(failure);
+    log(failure, voice.rule);
     let none = HeaderMap::new();
     let metadata = failure.metadata.as_deref().unwrap_or(&none);
-    let end = end_stream(Some((failure, inner(policy))), metadata);
+    let end = end_stream(Some((failure, inner(voice.policy))), metadata);
     let mut reply = Response::new(ReplyBody::whole(end.into()));
     if let Some(StatusCode::UNSUPPORTED_MEDIA_TYPE) = failure.http_status {
         *reply.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;

@@ -114,7 +114,7 @@ pub(super) fn begin(
     clean_metadata(&mut headers);
     let own = headers.get(CONTENT_TYPE).cloned();
     if is_trailers_only(&headers) {
-        finish(&mut headers, &route.policy);
+        finish(&mut headers, &route.policy, &route.rule);
         return ending.only(headers, own.as_ref());
     }
     let mut reply = Response::new(ReplyBody::Rpc(Box::new(RpcReply {
@@ -124,6 +124,7 @@ pub(super) fn begin(
         waits,
         up,
         policy: Arc::clone(&route.policy),
+        rule: Arc::clone(&route.rule),
     })));
     headers.insert(CONTENT_TYPE, ending.content_type(own.as_ref()));
     *reply.headers_mut() = headers;
@@ -131,9 +132,9 @@ pub(super) fn begin(
 }
 
 /// Makes trailers those that the client may read: a status that is one, and no inner words.
-fn finish(trailers: &mut HeaderMap, policy: &Policy) {
+fn finish(trailers: &mut HeaderMap, policy: &Policy, rule: &str) {
     if let Err(failure) = outcome(trailers) {
-        log(&failure);
+        log(&failure, Some(rule));
         put_status(&failure, inner(policy), trailers);
     }
 }
@@ -148,6 +149,8 @@ pub struct RpcReply {
     waits: Waits,
     up: Option<Rc<Watch>>,
     policy: Arc<Policy>,
+    /// The route's, for the log.
+    rule: Arc<str>,
 }
 
 impl RpcReply {
@@ -188,7 +191,7 @@ impl RpcReply {
             // A status that tells of a failure says more than a message that is cut off.
             Err(error) if outcome(&trailers).is_ok() => self.fail(error.of_upstream()),
             _ => {
-                finish(&mut trailers, &self.policy);
+                finish(&mut trailers, &self.policy, &self.rule);
                 Poll::Ready(Some(self.ending.trailers(trailers)))
             }
         }
@@ -198,7 +201,7 @@ impl RpcReply {
         self.answer = None;
         let own = self.up.as_ref().and_then(|up| up.failure());
         let failure = own.unwrap_or(failure);
-        log(&failure);
+        log(&failure, Some(&self.rule));
         let mut trailers = HeaderMap::new();
         put_status(&failure, inner(&self.policy), &mut trailers);
         Poll::Ready(Some(self.ending.trailers(trailers)))

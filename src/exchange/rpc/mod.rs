@@ -106,13 +106,13 @@ impl<'l> Call<'l> {
         head: &Parts,
         body: ClientBody,
     ) -> Response<ReplyBody> {
+        let voice = self.voice(&current.live);
         let Self { dialect, route } = self;
         let answered = match route {
             Some(route) => call(current, connection, route, dialect, head, body).await,
             None => Err(unknown_method(head.uri.path())),
         };
-        let policy = route.map_or(&current.live.defaults, |route| &route.policy);
-        answered.unwrap_or_else(|failure| refuse(dialect, policy, head, &failure))
+        answered.unwrap_or_else(|failure| refuse(dialect, voice, head, &failure))
     }
 }
 

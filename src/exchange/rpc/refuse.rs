@@ -4,14 +4,13 @@ use http::header::{ALLOW, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderMap, Response, StatusCode};
 
-use crate::config::model::Policy;
 use crate::failure::Failure;
 use crate::protocol::dialect::Dialect;
 use crate::protocol::grpc::put_status;
 use crate::transcode::metadata::clean_metadata;
 
 use super::super::body::ReplyBody;
-use super::super::reply::{inner, log};
+use super::super::reply::{Voice, inner, log};
 use super::connect::{refuse_stream, refuse_unary};
 use super::down::Ending;
 
@@ -19,22 +18,22 @@ use super::down::Ending;
 /// (`http_status` 405, 415, 505) is said in HTTP.
 pub(in crate::exchange) fn refuse(
     dialect: Dialect,
-    policy: &Policy,
+    voice: Voice<'_>,
     head: &Parts,
     failure: &Failure,
 ) -> Response<ReplyBody> {
     match dialect {
-        Dialect::ConnectUnary(_) => return refuse_unary(policy, failure),
-        Dialect::ConnectStream(format) => return refuse_stream(policy, format, failure),
+        Dialect::ConnectUnary(_) => return refuse_unary(voice, failure),
+        Dialect::ConnectStream(format) => return refuse_stream(voice, format, failure),
         Dialect::Grpc(_) | Dialect::GrpcWeb(..) => {}
     }
-    log(failure);
+    log(failure, voice.rule);
     let mut trailers = HeaderMap::new();
     if let Some(metadata) = &failure.metadata {
         trailers = (**metadata).clone();
         clean_metadata(&mut trailers);
     }
-    put_status(failure, inner(policy), &mut trailers);
+    put_status(failure, inner(voice.policy), &mut trailers);
     let own = head.headers.get(CONTENT_TYPE);
     let mut reply = Ending::of(dialect, head).only(trailers, own);
     let headers = reply.headers_mut();

@@ -77,6 +77,7 @@ impl Calling<'_> {
             waits,
             up,
             policy: Arc::clone(&self.route.policy),
+            rule: Arc::clone(&self.route.rule),
         }));
         Ok(reply)
     }
@@ -214,6 +215,8 @@ pub struct ConnectStream {
     waits: Waits,
     up: Option<Rc<Watch>>,
     policy: Arc<Policy>,
+    /// The route's, for the log.
+    rule: Arc<str>,
 }
 
 impl ConnectStream {
@@ -240,7 +243,7 @@ impl ConnectStream {
         self.messages = None;
         let own = self.up.as_ref().and_then(|up| up.failure());
         let failure = own.unwrap_or(failure);
-        log(&failure);
+        log(&failure, Some(&self.rule));
         let none = HeaderMap::new();
         let metadata = failure.metadata.as_deref().unwrap_or(&none);
         end_stream(Some((&failure, inner(&self.policy))), metadata).into()
