@@ -104,7 +104,7 @@ async fn floods_of_frames_without_content() {
     let attacks: [(&str, &[u8], Attack); 6] = [
         ("PING", &[], |_| frame(6, 0, 0, &[0; 8])),
         ("SETTINGS", &[], |_| frame(4, 0, 0, &[0, 4, 0, 1, 0, 0])),
-        ("SETTINGS ACK", &[], |_| frame(6, 1, 0, &[0; 8])),
+        ("PING ACK", &[], |_| frame(6, 1, 0, &[0; 8])),
         ("PRIORITY", &[], |n| {
             frame(2, 0, 2 * n + 1, &[0, 0, 0, 0, 1])
         }),
