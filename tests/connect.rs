@@ -381,3 +381,71 @@ async fn compressed_answers_are_expanded() {
         assert_eq!(value(&reply), json!({ "title": "Origami" }));
     }
 }
+
+#[tokio::test]
+async fn auto_makes_json_rest_unless_the_client_says_connect() {
+    let mut upstream = Upstream::start().await;
+    let gateway = Gateway::builder(upstream.address)
+        .set("defaults", json!({ "auto": true }))
+        .start();
+    let mut client = Http2::connect(gateway.address).await;
+    let fail = async |mut call: Call| {
+        let mut head = http::Response::new(());
+        let pairs = [("content-type", "application/grpc"), ("grpc-status", "5")];
+        *head.headers_mut() = trailers(&pairs);
+        call.respond.send_response(head, true).unwrap();
+    };
+    let json = "application/json";
+    let by_query = format!("{REPORT}?connect=v1");
+    for (request, code) in [
+        (post(REPORT, json), json!(5)),
+        (
+            post(REPORT, json).header("connect-protocol-version", "1"),
+            json!("not_found"),
+        ),
+        (post(&by_query, json), json!("not_found")),
+    ] {
+        let (reply, ()) = one(&mut upstream, &mut client, request, "{}", fail).await;
+        assert_eq!((reply.status, &value(&reply)["code"]), (404, &code));
+    }
+    // A stream is an array, as for any REST client; protobuf is Connect's still.
+    let script = async |mut call: Call| {
+        let mut down = Answer::begin(&mut call);
+        down.message(&json!({ "points": "1" }));
+        down.end("0");
+    };
+    let (reply, ()) = one(&mut upstream, &mut client, post(WATCH, json), "{}", script).await;
+    assert_eq!(value(&reply), json!([{ "points": "1" }]));
+    let (reply, ()) = one(
+        &mut upstream,
+        &mut client,
+        post(REPORT, "application/proto"),
+        "",
+        fail,
+    )
+    .await;
+    assert_eq!(value(&reply)["code"], "not_found");
+}
+
+#[tokio::test]
+async fn metadata_can_be_limited_to_a_list() {
+    let mut upstream = Upstream::start().await;
+    let headers = json!({ "to_metadata": ["x-tenant"], "rpc_metadata": "listed" });
+    let gateway = Gateway::builder(upstream.address)
+        .set("defaults", json!({ "headers": headers }))
+        .start();
+    let mut client = Http2::connect(gateway.address).await;
+    for content_type in ["application/json", "application/grpc"] {
+        let request = post(GET, content_type)
+            .header("x-tenant", "a")
+            .header("x-user", "b");
+        let script = async |call: Call| {
+            let headers = call.request.headers().clone();
+            answer(call, &json!({}));
+            headers
+        };
+        let (_, seen) = one(&mut upstream, &mut client, request, "", script).await;
+        assert_eq!(seen["x-tenant"], "a");
+        assert!(!seen.contains_key("x-user"), "{content_type}");
+    }
+}

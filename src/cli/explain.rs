@@ -116,6 +116,18 @@ pub fn explain(live: &Live, question: &Question) -> Answer {
         }
     };
     let considered = live.table.explain(host, &question.method, &path);
+    let by_name = live.rpcs.find(host, url.path());
+    if let Some(route) = by_name.filter(|_| question.method == http::Method::POST) {
+        answer.route = Some(winner(live, route));
+        answer.policy = policy::lines(route);
+        answer
+            .policy
+            .insert(0, ("protocols", protocols(route).to_owned()));
+        if let Target::Rpc(plan) = &route.target {
+            answer.bind(live, route, plan, &[], question);
+        }
+        return answer;
+    }
     let won = match live.table.lookup(host, &question.method, &path) {
         Lookup::Matched(won) => won,
         Lookup::MethodNotAllowed { allow } => {
@@ -139,6 +151,14 @@ pub fn explain(live: &Live, question: &Question) -> Answer {
         }
     }
     answer
+}
+
+/// What a method answers to on its own path.
+fn protocols(route: &Route) -> &'static str {
+    match route.policy.auto {
+        true => "gRPC, gRPC-Web, Connect; REST for JSON without `connect-protocol-version`",
+        false => "gRPC, gRPC-Web, Connect",
+    }
 }
 
 impl Answer {

@@ -27,7 +27,7 @@ pub struct RoutesArgs {
     pub config: ConfigArgs,
     #[command(flatten)]
     pub descriptors: DescriptorArgs,
-    /// List methods of mounted services that have no HTTP rule, too
+    /// List methods of mounted services by name (for gRPC, gRPC-Web and Connect), and those without an HTTP rule
     #[arg(long)]
     pub all: bool,
     #[arg(long, value_enum, default_value_t)]

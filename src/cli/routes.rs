@@ -44,7 +44,8 @@ pub struct Listing {
 pub enum Which {
     /// Those with a rule.
     Ruled,
-    /// Also those of mounted services that have none.
+    /// Also those of mounted services that have none, and each by its own name, for clients that speak
+    /// gRPC, gRPC-Web or Connect.
     All,
 }
 
@@ -53,6 +54,12 @@ impl Listing {
     pub fn of(live: &Live, which: Which) -> Self {
         let mut routes: Vec<_> = live.routes.iter().map(|r| row(live, r)).collect();
         routes.sort_by(|a, b| (&a.path, &a.method, &a.hosts).cmp(&(&b.path, &b.method, &b.hosts)));
+        if which == Which::All {
+            routes.extend(live.rpcs.routes().iter().map(|r| Row {
+                method: "RPC".to_owned(),
+                ..row(live, r)
+            }));
+        }
         let listed = |n: &&Note| which == Which::All || !n.rule.is_empty();
         let unserved = live.notes.iter().filter(listed).map(unserved).collect();
         Self { routes, unserved }

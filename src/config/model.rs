@@ -197,6 +197,8 @@ pub struct Policy {
     pub fill_update_mask: bool,
     /// A request may choose the fields of its reply (`$fields`).
     pub partial_responses: bool,
+    /// `POST /pkg.Service/Method` with JSON is REST, for every method of the route's services.
+    pub auto: bool,
     pub errors: ErrorFormat,
     /// Hide DebugInfo and the messages of INTERNAL and UNKNOWN from clients.
     pub hide_internal: bool,
@@ -204,6 +206,7 @@ pub struct Policy {
     pub body_bytes_max: ByteLimit,
     pub reply_bytes_max: ByteLimit,
     pub to_metadata: Vec<HeaderPattern>,
+    pub rpc_metadata: RpcMetadata,
     pub to_response: Vec<HeaderPattern>,
     /// In place of the usual HTTP statuses.
     pub statuses: Statuses,
@@ -216,6 +219,15 @@ pub struct Policy {
     /// `None`: nothing is done to them.
     pub request_headers: Option<Arc<HeaderRules>>,
     pub response_headers: Option<Arc<HeaderRules>>,
+}
+
+/// Which metadata of clients that speak gRPC, gRPC-Web or Connect crosses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RpcMetadata {
+    /// All but what is the transport's, a browser's or a proxy's own.
+    All,
+    /// As for REST: what `to_metadata` lists.
+    Listed,
 }
 
 /// Server-sent events.
@@ -266,11 +278,13 @@ impl Default for Policy {
             ignored_query_parameters: Vec::new(),
             fill_update_mask: true,
             partial_responses: false,
+            auto: false,
             errors: ErrorFormat::Status,
             hide_internal: true,
             body_bytes_max: limits.body_bytes_max,
             reply_bytes_max: limits.reply_bytes_max,
             to_metadata: Vec::new(),
+            rpc_metadata: RpcMetadata::All,
             to_response: Vec::new(),
             statuses: Statuses::default(),
             compat: Compat::None,

@@ -4,7 +4,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header};
 use tokio::time::Instant;
 
-use crate::config::model::Policy;
+use crate::config::model::{Policy, RpcMetadata};
 use crate::failure::Failure;
 use crate::schema::StreamKind;
 use crate::transcode::metadata::{Client, Trust, is_metadata_of_rpc, to_metadata};
@@ -126,7 +126,7 @@ impl Asked<'_> {
             host: host(self.head).unwrap_or_default(),
             scheme: if self.connection.tls { "https" } else { "http" },
         };
-        let all = speaks == Speaks::Rpc;
+        let all = speaks == Speaks::Rpc && self.policy.rpc_metadata == RpcMetadata::All;
         let allow = |name: &HeaderName| {
             all && is_metadata_of_rpc(name)
                 || self.policy.to_metadata.iter().any(|p| p.matches(name))

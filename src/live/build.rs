@@ -111,7 +111,7 @@ fn plan(
     codecs: &mut Codecs<'_>,
 ) -> Result<(MethodPlan, PathTemplate), Vec<BuildError>> {
     let codec = codecs.of(&mount.route.policy.json);
-    let built = MethodPlan::build(codec, mount.method, mount.rule);
+    let built = MethodPlan::build(codec, mount.method, &mount.rule);
     let fills = mount.route.policy.fill_update_mask;
     let built = built.map(|(mut plan, template)| {
         plan.filled_mask = plan.filled_mask.filter(|_| fills);
@@ -146,7 +146,7 @@ enum Shape<'a> {
     Rule {
         plan: Arc<MethodPlan>,
         template: PathTemplate,
-        method: &'a str,
+        method: Box<str>,
         origin: Origin,
     },
     Path(&'a PathMatch),
@@ -159,7 +159,7 @@ impl<'a> Entry<'a> {
             shape: Shape::Rule {
                 plan: Arc::new(plan),
                 template,
-                method: &mount.rule.pattern.method,
+                method: mount.rule.pattern.method.clone(),
                 origin: mount.origin,
             },
             place: mount.place,

@@ -1,5 +1,6 @@
 //! Which methods a config's routes mount, and by which rules: globs, selectors and names looked up.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use super::{BuildError, Note};
 pub(super) struct Mount<'a> {
     pub route: &'a Route,
     pub method: MethodRef<'a>,
-    pub rule: &'a HttpRule,
+    pub rule: Cow<'a, HttpRule>,
     pub origin: Origin,
     /// Where the rule is written.
     pub place: Place,
@@ -155,11 +156,18 @@ impl<'a> Mounts<'a> {
             if left_out.is_none() {
                 self.methods.push((route, reference));
             }
+            let auto = route.policy.auto && left_out.is_none();
+            if auto {
+                self.auto(route, reference);
+            }
             if let (None, Some(rule)) = (left_out, rule) {
                 match selected {
                     Some(own) => self.rule(route, reference, (rule, &own.places), Origin::Service),
                     None => self.annotation(route, reference, rule),
                 }
+                continue;
+            }
+            if auto {
                 continue;
             }
             self.notes.push(Note {
@@ -205,7 +213,7 @@ impl<'a> Mounts<'a> {
             self.mounts.push(Mount {
                 route,
                 method,
-                rule,
+                rule: Cow::Borrowed(rule),
                 origin,
                 place: Arc::clone(&places.template),
                 places: Some(places),
@@ -220,12 +228,24 @@ impl<'a> Mounts<'a> {
             self.mounts.push(Mount {
                 route,
                 method,
-                rule,
+                rule: Cow::Borrowed(rule),
                 origin: Origin::Service,
                 place: Arc::clone(&place),
                 places: None,
             });
         }
+    }
+
+    /// The rule that `auto: true` gives to every method.
+    fn auto(&mut self, route: &'a Route, method: MethodRef<'a>) {
+        self.mounts.push(Mount {
+            route,
+            method,
+            rule: Cow::Owned(super::rpcs::rule(method)),
+            origin: Origin::Service,
+            place: Arc::clone(&route.place),
+            places: None,
+        });
     }
 }
 

@@ -477,3 +477,37 @@ fn path_routes_stand_beside_rules() {
     let route = live.routes.last().unwrap();
     assert_eq!(&*route.rule, "prefix /");
 }
+
+#[test]
+fn methods_are_found_by_name_and_host() {
+    let live = live(
+        "  - { services: [shop.v1.Games], hosts: [a.example.com], upstream: games }\n  \
+         - { services: [shop.v1.Games], hosts: [\"*.example.com\"], exclude: [shop.v1.Games/Hidden], upstream: games }\n",
+    );
+    let place = |host: &str, path: &str| live.rpcs.find(host, path).map(|r| &*r.place);
+    let get = "/shop.v1.Games/GetGame";
+    assert_eq!(place("a.example.com", get), Some("transom.yaml:7:7"));
+    assert_eq!(place("b.example.com", get), Some("transom.yaml:8:7"));
+    assert_eq!(place("example.org", get), None);
+    assert_eq!(place("a.example.com", "/shop.v1.Games/getgame"), None);
+    let hidden = "/shop.v1.Games/Hidden";
+    assert!(place("a.example.com", hidden).is_some());
+    assert_eq!(place("b.example.com", hidden), None, "excluded");
+    assert!(live.rpcs.is_of_service("/shop.v1.Games/Nope"));
+    assert!(!live.rpcs.is_of_service("/shop.v1.Shelves/GetShelf"));
+}
+
+#[test]
+fn auto_mounts_every_method_once_more() {
+    let live = live("  - { services: [shop.v1.Games], auto: true, upstream: games }\n");
+    assert_eq!(
+        target(&live, "POST", "/shop.v1.Games/Hidden"),
+        "shop.v1.Games/Hidden"
+    );
+    assert_eq!(
+        target(&live, "POST", "/shop.v1.Games/GetGame"),
+        "shop.v1.Games/GetGame"
+    );
+    assert_eq!(target(&live, "GET", "/v1/games/7"), "shop.v1.Games/GetGame");
+    assert_eq!(target(&live, "GET", "/shop.v1.Games/GetGame"), "405");
+}

@@ -34,6 +34,9 @@ fn all_lists_methods_without_a_rule() {
     assert!(
         text(&listing).contains("  shop.v1.Games/Hidden: has no HTTP rule (games.proto:21:3)\n")
     );
+    let by_name =
+        "RPC     /shop.v1.Games/Hidden                shop.v1.Games/Hidden      unary   games";
+    assert!(text(&listing).contains(by_name), "{}", text(&listing));
     let ruled = Listing::of(&live(ROUTES), Which::Ruled);
     assert!(!text(&ruled).contains("Hidden"));
 }

@@ -85,6 +85,12 @@ pub const POLICY: &[Key] = &[
     )
     .default("false"),
     key(
+        "auto",
+        Shape::Bool,
+        "Serve every method of the route's `services` as REST too: `POST /pkg.Service/Method`, the message as JSON.",
+    )
+    .default("false"),
+    key(
         "errors",
         Shape::ChoiceOr(ERROR_FORMATS, &ERRORS),
         "Shape of error bodies: `status` (google.rpc.Status), `aip193` or `problem` (RFC 9457).",
@@ -213,6 +219,12 @@ pub static FORWARDED_HEADERS: Section = Section {
             HEADERS,
             "Request headers that go to the service as metadata.",
         ),
+        key(
+            "rpc_metadata",
+            Shape::Choice(&["all", "listed"]),
+            "What clients that speak gRPC, gRPC-Web or Connect send as metadata: `all` but what is the transport's or a browser's own, or what `to_metadata` lists.",
+        )
+        .default("all"),
         key(
             "to_response",
             HEADERS,

@@ -1,7 +1,7 @@
 //! `defaults`, and the policy keys of a route on top of them.
 
 use super::super::keys::Shape;
-use super::super::model::{ErrorFormat, HeaderPattern, Policy, UnknownQuery};
+use super::super::model::{ErrorFormat, HeaderPattern, Policy, RpcMetadata, UnknownQuery};
 use super::super::raw::{Field, Section};
 use super::super::scalar;
 use super::super::tree::Value;
@@ -63,6 +63,9 @@ pub fn policy(section: &Section<'_, '_>, base: &Policy) -> Policy {
     if let Some(partial) = section.field("partial_responses").and_then(|f| f.bool()) {
         policy.partial_responses = partial;
     }
+    if let Some(auto) = section.field("auto").and_then(|f| f.bool()) {
+        policy.auto = auto;
+    }
     if section.has("ignored_query_parameters") {
         let items = section.items("ignored_query_parameters");
         policy.ignored_query_parameters = items
@@ -76,6 +79,12 @@ pub fn policy(section: &Section<'_, '_>, base: &Policy) -> Policy {
     }
     if let Some(headers) = section.section("headers") {
         allow_list(&headers, "to_metadata", &mut policy.to_metadata);
+        if let Some(word) = headers.field("rpc_metadata").and_then(|f| f.choice()) {
+            policy.rpc_metadata = match word {
+                "listed" => RpcMetadata::Listed,
+                _ => RpcMetadata::All,
+            };
+        }
         allow_list(&headers, "to_response", &mut policy.to_response);
         super::site::header_rules(&headers, &mut policy);
     }

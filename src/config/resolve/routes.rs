@@ -147,13 +147,19 @@ fn matcher(section: &Section<'_, '_>) -> Option<Matcher> {
     }
     let why = "it leaves out methods of a `services` route";
     refuse_keys(section, &["exclude"], why);
+    let why = "it gives rules to all methods of a `services` route";
+    refuse_keys(section, &["auto"], why);
     let literal = |name| Some((section.field(name)?, name));
     if let Some((field, name)) = literal("prefix").or_else(|| literal("path")) {
         let why = format!("a `{name}` route doesn't transcode");
         refuse_keys(section, RULE_KEYS, &why);
         refuse_keys(section, TRANSCODING_POLICY, &why);
         if let Some(headers) = section.section("headers") {
-            refuse_keys(&headers, &["to_metadata", "to_response"], &why);
+            refuse_keys(
+                &headers,
+                &["to_metadata", "rpc_metadata", "to_response"],
+                &why,
+            );
         }
         let text = field.text()?;
         field.parse(scalar::url_path)?;

@@ -61,8 +61,8 @@ pub(super) struct Call<'l> {
 }
 
 impl<'l> Call<'l> {
-    /// `None` for requests of other kinds, and for those whose path is no method's but one that a
-    /// route takes.
+    /// `None` for requests of other kinds, and for those whose path is no method's but one that is
+    /// passed on.
     pub(super) fn claim(live: &'l Live, head: &Parts) -> Option<Self> {
         let Some(dialect) = head.headers.get(CONTENT_TYPE).and_then(Dialect::of) else {
             return Self::claim_connect(live, head);
@@ -70,7 +70,8 @@ impl<'l> Call<'l> {
         let route = route(live, head);
         let ours = route.is_some()
             || live.rpcs.is_of_service(head.uri.path())
-            || lookup(live, head, &head.method).is_err();
+            || !lookup(live, head, &head.method)
+                .is_ok_and(|found| matches!(found.route.target, Target::Proxy { .. }));
         ours.then_some(Self { dialect, route })
     }
 
@@ -86,6 +87,10 @@ impl<'l> Call<'l> {
             return None;
         }
         let route = route(live, head)?;
+        // With `auto` it is REST unless the client says otherwise.
+        if route.policy.auto && !connect_protocol::says_so(&head.headers, query) {
+            return None;
+        }
         Some(Self {
             dialect: Dialect::ConnectUnary(MessageFormat::Json),
             route: Some(route),
