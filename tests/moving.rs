@@ -74,7 +74,7 @@ fn the_commands_run() {
         assert!(!passes(folder.path(), line).is_empty(), "{line}");
         run += 1;
     }
-    assert_eq!(run, 3);
+    assert_eq!(run, 4);
 }
 
 /// `key: value` between backticks outside the blocks is a piece of the config: policy, or a source.

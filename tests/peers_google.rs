@@ -194,6 +194,7 @@ fn methods() -> Vec<MethodDescriptor> {
 
 fn ask(method: &str, url: &str, body: Option<&Value>) -> Answer {
     let question = Question {
+        headers: Vec::new(),
         method: method.parse().expect("a method"),
         url: url.parse().unwrap_or_else(|e| panic!("{url}: {e}")),
         host: None,

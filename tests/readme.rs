@@ -92,7 +92,7 @@ fn config() -> &'static str {
 fn the_config_is_right_with_every_source_that_it_names() {
     let folder = project(config());
     let out = passes(folder.path(), "transom check");
-    assert!(out.contains("\nfine: "), "{out}");
+    assert!(out.contains("fine: "), "{out}");
     for other in ["file: services.binpb", "reflection: games"] {
         assert!(config().contains(&format!("`{other}`")), "{other}");
         let folder = project(&config().replace("protos: proto/", other));

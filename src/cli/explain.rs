@@ -1,6 +1,7 @@
 //! `transom explain METHOD URL`: the rule that wins, what each part of the request is bound to, the
 //! message that would be sent, and why the rules near it lost.
 
+mod headers;
 mod policy;
 
 use std::io::{self, Write};
@@ -30,6 +31,7 @@ pub struct Question {
     /// For routes of one host; the URL's own when it has one.
     pub host: Option<String>,
     pub body: Option<Vec<u8>>,
+    pub headers: Vec<(http::HeaderName, http::HeaderValue)>,
 }
 
 /// What the gateway would do with it.
@@ -64,7 +66,7 @@ pub struct Winner {
 /// One part of the request, and the field that it sets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Binding {
-    /// `path`, `query` or `body`.
+    /// `path`, `query`, `body` or `header`.
     pub from: &'static str,
     pub name: String,
     pub value: String,
@@ -192,6 +194,8 @@ impl Answer {
         self.list_query(plan, question.url.query(), &policy);
         let mask = plan.mask_to_fill(question.url.query(), &policy);
         self.list_body(plan, mask, question);
+        let headers = headers::bindings(&question.headers, &route.policy);
+        self.bindings.extend(headers);
         let limits = CodecLimits {
             depth_max: live.limits.depth_max,
             encoded_bytes_max: live.limits.message_bytes_max.bytes(),

@@ -59,6 +59,9 @@ pub struct ExplainArgs {
     /// The request's host, for routes of one
     #[arg(long, value_name = "HOST")]
     pub host: Option<String>,
+    /// A header of the request; may be given several times
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    pub headers: Vec<String>,
     #[arg(long, value_enum, default_value_t)]
     pub format: Form,
 }
@@ -93,6 +96,11 @@ pub fn explain(args: ExplainArgs) -> Outcome {
         url: url(&args.url)?,
         host: args.host,
         body: args.body.as_deref().map(body).transpose()?,
+        headers: args
+            .headers
+            .iter()
+            .map(|h| header(h))
+            .collect::<Result<_, _>>()?,
     };
     let loaded = load(&args.config, &args.descriptors)?;
     let answer = answer(&loaded.live, &question);
@@ -101,6 +109,15 @@ pub fn explain(args: ExplainArgs) -> Outcome {
         None => ExitCode::SUCCESS,
         Some(_) => ExitCode::from(super::WRONG_INPUT),
     })
+}
+
+/// `name: value`, as curl takes it.
+fn header(text: &str) -> Result<(http::HeaderName, http::HeaderValue), Usage> {
+    let pair = text.split_once(':').and_then(|(name, value)| {
+        let name = http::HeaderName::from_bytes(name.trim().as_bytes()).ok()?;
+        Some((name, http::HeaderValue::from_str(value.trim()).ok()?))
+    });
+    pair.ok_or_else(|| Usage(format!("{text:?} is no header, such as `x-tenant: acme`")))
 }
 
 /// A path with its query, or a whole URL. `localhost:8080/v1` would parse as neither.

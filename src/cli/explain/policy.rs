@@ -23,6 +23,9 @@ pub(super) fn lines(route: &Route) -> Vec<(&'static str, String)> {
         Target::Proxy { rewrite: None, .. } | Target::Rpc(_) => {}
     }
     let policy = &route.policy;
+    if policy.compat.is_grpc_gateway() {
+        lines.push(("compat", "grpc-gateway".to_owned()));
+    }
     if let Some(cors) = &policy.cors {
         lines.push(("cors", cors_line(cors)));
     }

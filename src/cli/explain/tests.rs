@@ -6,6 +6,7 @@ const ROUTES: &str = "  - { services: [\"shop.v1.*\"], upstream: games }\n  \
 
 fn ask(method: &str, url: &str, body: Option<&str>) -> Answer {
     let question = Question {
+        headers: Vec::new(),
         method: method.parse().unwrap(),
         url: url.parse().unwrap(),
         host: None,
@@ -117,6 +118,7 @@ fn a_mask_that_is_filled_is_told() {
     let rule = "patch: /v2/games, rpc: shop.v1.Games/CreateGame, body: game, upstream: games";
     let ask = |rule: &str, url: &str| {
         let question = Question {
+            headers: Vec::new(),
             method: http::Method::PATCH,
             url: url.parse().unwrap(),
             host: None,
@@ -140,6 +142,7 @@ fn chosen_fields_are_told() {
     let routes = "  - { services: [\"shop.v1.*\"], upstream: games, partial_responses: true }\n";
     let ask = |url: &str| {
         let question = Question {
+            headers: Vec::new(),
             method: http::Method::GET,
             url: url.parse().unwrap(),
             host: None,
@@ -172,6 +175,7 @@ fn requests_that_no_rule_takes() {
     );
     let without_proxy = live("  - { services: [\"shop.v1.*\"], upstream: games }\n");
     let question = |method: &str, url: &str| Question {
+        headers: Vec::new(),
         method: method.parse().unwrap(),
         url: url.parse().unwrap(),
         host: None,
@@ -206,4 +210,51 @@ fn long_lists_of_losers_are_cut_in_the_text_alone() {
     );
     let json = serde_json::to_value(&answer).unwrap();
     assert_eq!(json["others"].as_array().unwrap().len(), OTHERS_SHOWN + 3);
+}
+
+#[test]
+fn headers_cross_or_are_dropped_with_the_reason() {
+    use super::headers::bindings;
+    use crate::config::model::{Compat, HeaderPattern, Policy};
+    let mut policy = Policy {
+        to_metadata: vec![HeaderPattern::Prefix("x-app-".into())],
+        ..Policy::default()
+    };
+    let headers: Vec<_> = [
+        ("authorization", "Bearer x"),
+        ("x-app-a", "1"),
+        ("x-other", "2"),
+        ("te", "trailers"),
+        ("cookie", "a=b"),
+        ("x-app-raw-bin", "?"),
+        ("grpc-metadata-x-tenant", "acme"),
+    ]
+    .map(|(n, v)| (n.parse().unwrap(), v.parse().unwrap()))
+    .into();
+    let told = |policy: &Policy| -> Vec<String> {
+        let text = |b: super::Binding| b.field.or(b.note).unwrap_or_default();
+        bindings(&headers, policy).into_iter().map(text).collect()
+    };
+    let unlisted = "dropped: not in headers.to_metadata";
+    let never = "dropped: never crosses";
+    assert_eq!(
+        told(&policy),
+        [
+            "metadata authorization",
+            "metadata x-app-a",
+            unlisted,
+            never,
+            unlisted,
+            "header x-app-raw-bin: must be base64",
+            never,
+        ]
+    );
+    policy.compat = Compat::GrpcGateway;
+    let found = told(&policy);
+    assert_eq!(
+        found[0],
+        "metadata authorization, grpcgateway-authorization"
+    );
+    assert_eq!(found[4], "metadata grpcgateway-cookie");
+    assert_eq!(found[6], "metadata x-tenant");
 }
