@@ -150,6 +150,13 @@ pub const REQUEST_BATCH_BYTES: usize = 16 * 1024;
 pub const WORK_SLICE_BYTES: usize = 64 * 1024;
 /// A chunk of a JSON document on its way to the client.
 pub const PRINT_CHUNK_BYTES: usize = 64 * 1024;
+/// How many times its packed size a request body in a content coding may have. JSON packs tenfold,
+/// seldom a hundredfold; bombs a thousandfold.
+pub const UNPACKED_RATIO_MAX: usize = 200;
+/// The window of a zstd body (RFC 9659 has 8 MiB for HTTP).
+pub const ZSTD_WINDOW_BITS_MAX: u32 = 23;
+/// A reply that is shorter is not compressed.
+pub const COMPRESSED_BYTES_MIN: u64 = 1024;
 /// A piece of a file on its way to the client.
 pub const FILE_CHUNK_BYTES: usize = 64 * 1024;
 /// Threads of one worker that wait for disks and name servers; made when they are needed.

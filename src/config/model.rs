@@ -14,7 +14,7 @@ use crate::route::{HostPattern, PathMatch};
 use crate::schema::HttpRule;
 
 pub use super::cors::Cors;
-pub use super::site::{Files, HeaderRules, Redirect, Respond};
+pub use super::site::{Compression, Effort, Files, HeaderRules, Redirect, Respond};
 pub use crate::transcode::reply_status::Statuses;
 pub use crate::transcode::{Compat, ErrorFormat, Forms, UnknownQuery};
 
@@ -219,6 +219,8 @@ pub struct Policy {
     /// `None`: nothing is done to them.
     pub request_headers: Option<Arc<HeaderRules>>,
     pub response_headers: Option<Arc<HeaderRules>>,
+    /// `None`: replies are sent as they are.
+    pub compression: Option<Compression>,
 }
 
 /// Which metadata of clients that speak gRPC, gRPC-Web or Connect crosses.
@@ -293,6 +295,7 @@ impl Default for Policy {
             cors: None,
             request_headers: None,
             response_headers: None,
+            compression: None,
         }
     }
 }

@@ -39,6 +39,31 @@ pub struct Respond {
     pub body: bytes::Bytes,
 }
 
+/// Which replies are compressed, and how hard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compression {
+    /// Shorter replies stay as they are.
+    pub bytes_min: u64,
+    pub effort: Effort,
+}
+
+/// Time against size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effort {
+    Fast,
+    Balanced,
+    Small,
+}
+
+impl Default for Compression {
+    fn default() -> Self {
+        Self {
+            bytes_min: crate::limits::COMPRESSED_BYTES_MIN,
+            effort: Effort::Balanced,
+        }
+    }
+}
+
 /// What is done to the headers of one direction, in this order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeaderRules {

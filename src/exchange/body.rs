@@ -12,6 +12,7 @@ use crate::codec::{Codec, Printer, Progress};
 use crate::failure::Failure;
 use crate::limits::PRINT_CHUNK_BYTES;
 
+use super::compress::Compressed;
 use super::files::FileBody;
 use super::gateway_reply::Trailed;
 use super::proxy::Relayed;
@@ -32,6 +33,8 @@ pub enum ReplyBody {
     Messages(Box<MessageStream>),
     /// The messages of a stream as they are.
     Raw(Box<RawStream>),
+    /// Any of the others, compressed.
+    Compressed(Box<Compressed>),
     /// A file, or a part of one.
     File(Box<FileBody>),
     /// An upstream's own body.
@@ -70,6 +73,7 @@ impl Body for ReplyBody {
             Self::Messages(messages) => messages.poll_chunk(cx).map(|c| c.map(Ok)),
             Self::Raw(raw) => raw.poll_chunk(cx),
             Self::File(file) => file.poll_chunk(cx),
+            Self::Compressed(compressed) => return compressed.poll_frame(cx),
             Self::Relayed(relayed) => return relayed.poll_frame(cx),
             Self::Rpc(rpc) => return rpc.poll_frame(cx).map(|f| f.map(Ok)),
             Self::Connect(stream) => stream.poll_chunk(cx).map(|c| c.map(Ok)),
@@ -83,6 +87,7 @@ impl Body for ReplyBody {
             Self::Whole(bytes) => bytes.is_none(),
             Self::Relayed(relayed) => relayed.is_end_stream(),
             Self::Rpc(rpc) => rpc.is_end_stream(),
+            Self::Compressed(compressed) => compressed.is_end_stream(),
             Self::File(file) => file.left() == 0,
             Self::Document(_)
             | Self::Messages(_)
@@ -99,7 +104,8 @@ impl Body for ReplyBody {
             }
             Self::Relayed(relayed) => relayed.size_hint(),
             Self::File(file) => SizeHint::with_exact(file.left()),
-            Self::Document(_)
+            Self::Compressed(_)
+            | Self::Document(_)
             | Self::Messages(_)
             | Self::Raw(_)
             | Self::Rpc(_)

@@ -1,16 +1,13 @@
 //! Form bodies: read whole, since their names may come in any order, and bound like a query.
 
-use bytes::Bytes;
-use http::header::CONTENT_ENCODING;
 use http::request::Parts;
 
 use crate::client_body::ClientBody;
 use crate::config::model::Policy;
 use crate::failure::Failure;
-use crate::protocol::rest;
 use crate::transcode::{MethodPlan, QueryPolicy};
 
-use super::pump::{check_media, collect};
+use super::pump::content;
 
 /// Appends to `wire` what a form, the path and the query set.
 ///
@@ -25,8 +22,7 @@ pub(super) async fn bind(
     body: ClientBody,
     wire: &mut Vec<u8>,
 ) -> Result<(), Failure> {
-    check_media(rest::check_coding(head.headers.get(CONTENT_ENCODING)))?;
-    let form: Bytes = collect(body, policy.body_bytes_max).await?;
+    let form = content(&head.headers, body, policy.body_bytes_max).await?;
     let text = std::str::from_utf8(form.trim_ascii())
         .map_err(|e| Failure::client("the form is not UTF-8").caused_by(e))?;
     plan.bind_form(captures, text, head.uri.query(), query, wire)

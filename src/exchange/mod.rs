@@ -2,9 +2,11 @@
 
 mod body;
 mod call;
+mod compress;
 mod converse;
 mod cors;
 mod deadline;
+mod decompress;
 mod fate;
 mod files;
 mod fixed;
@@ -141,6 +143,9 @@ pub async fn exchange(
     };
     let mut reply =
         answered.unwrap_or_else(|failure| reply::refuse(voice, accept(&head), &failure));
+    if let Some(rule) = &voice.policy.compression {
+        compress::apply(rule, &head, &mut reply);
+    }
     if let Some(rules) = &voice.policy.response_headers {
         headers::apply(rules, reply.headers_mut());
     }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::{CONTENT_TYPE, HeaderMap};
 use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode};
 use http_body::Body;
@@ -24,6 +24,7 @@ use crate::transcode::frame::{self, PREFIX_BYTES};
 use crate::transcode::{BodyRule, MethodPlan, QueryPolicy, ResponseRule};
 
 use super::body::{Document, ReplyBody};
+use super::decompress::Packed;
 use super::forms;
 use super::messages::Messages;
 use super::reply;
@@ -66,8 +67,7 @@ pub(super) async fn encode(
             wire = encode_json(plan, (target, mask), policy, limits, head, body).await?;
         }
         (None, BodyRule::RawWhole | BodyRule::RawField(_)) => {
-            check_media(rest::check_coding(head.headers.get(CONTENT_ENCODING)))?;
-            let data = collect(body, policy.body_bytes_max).await?;
+            let data = content(&head.headers, body, policy.body_bytes_max).await?;
             let content_type = head.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok());
             plan.bind_raw_body(content_type.unwrap_or_default(), &data, &mut wire);
         }
@@ -89,12 +89,11 @@ async fn encode_json(
     if body.is_end_stream() {
         return Ok(Vec::new());
     }
-    check_media(rest::check_coding(head.headers.get(CONTENT_ENCODING)))?;
     // grpc-gateway takes every body for JSON.
     if !policy.compat.is_grpc_gateway() {
         check_media(rest::check_json(head.headers.get(CONTENT_TYPE)))?;
     }
-    let json = collect(body, policy.body_bytes_max).await?;
+    let json = content(&head.headers, body, policy.body_bytes_max).await?;
     if json.is_empty() {
         return Ok(Vec::new());
     }
@@ -174,6 +173,20 @@ pub(super) fn framed(mut wire: Vec<u8>, max: ByteLimit) -> Result<Bytes, Failure
     wire.reserve_exact(PREFIX_BYTES);
     wire.splice(0..0, prefix);
     Ok(wire.into())
+}
+
+/// The whole body out of its content coding; both forms are bounded.
+pub(super) async fn content(
+    headers: &HeaderMap,
+    body: ClientBody,
+    max: ByteLimit,
+) -> Result<Bytes, Failure> {
+    let packed = Packed::of(headers)?;
+    let body = collect(body, max).await?;
+    match packed {
+        Packed::No => Ok(body),
+        packed => Box::pin(packed.unpack(body, max)).await,
+    }
 }
 
 /// The whole body, in the buffer that it came in when that is one.

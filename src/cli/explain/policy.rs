@@ -29,6 +29,10 @@ pub(super) fn lines(route: &Route) -> Vec<(&'static str, String)> {
     if let Some(cors) = &policy.cors {
         lines.push(("cors", cors_line(cors)));
     }
+    if let Some(rule) = &policy.compression {
+        let least = rule.bytes_min;
+        lines.push(("compression", format!("of texts from {least} bytes on")));
+    }
     for (key, rules) in [
         ("request headers", &policy.request_headers),
         ("response headers", &policy.response_headers),

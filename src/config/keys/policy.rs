@@ -2,7 +2,7 @@
 
 use super::cors::CORS;
 use super::replies::REST_POLICY;
-use super::site::{HEADER_RULES, SECURITY_HEADERS};
+use super::site::{COMPRESSION, HEADER_RULES, SECURITY_HEADERS};
 use super::{BODY, DURATION, DURATION_OR_ZERO, Key, Section, Shape, key};
 
 const HEADERS: Shape = Shape::List(&Shape::Header);
@@ -110,6 +110,13 @@ pub const POLICY: &[Key] = &[
         "cors",
         Shape::ChoiceOr(&["off"], &CORS),
         "Lets pages of other origins read replies; preflights are answered by the gateway.",
+    )
+    .default("off"),
+    key(
+        "compression",
+        Shape::ChoiceOr(&["off", "on"], &COMPRESSION),
+        "Compresses replies for clients that take it: texts that aren't compressed already. Where a \
+         secret and what a stranger chose stand in one reply, their lengths tell of it (BREACH).",
     )
     .default("off"),
     key(

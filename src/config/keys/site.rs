@@ -1,6 +1,6 @@
 //! Keys of routes that pass nothing on, and of headers.
 
-use super::{Section, Shape, key};
+use super::{MIB, Section, Shape, key};
 
 pub static FILES: Section = Section {
     name: "files",
@@ -137,6 +137,24 @@ pub static SECURITY_HEADERS: Section = Section {
             "permissions_policy",
             Shape::Text,
             "Which features a page may use. Default: none.",
+        ),
+    ]],
+    exactly_one: &[],
+};
+
+pub static COMPRESSION: Section = Section {
+    name: "compression",
+    about: "Replies in br, zstd or gzip, as the client likes best.",
+    groups: &[&[
+        key(
+            "min_size",
+            Shape::Size { min: 1, max: MIB },
+            "Shorter replies are sent as they are. Default: 1KiB.",
+        ),
+        key(
+            "effort",
+            Shape::Choice(&["fast", "balanced", "small"]),
+            "Time against size. Default: balanced.",
         ),
     ]],
     exactly_one: &[],

@@ -100,6 +100,9 @@ pub fn policy(section: &Section<'_, '_>, base: &Policy) -> Policy {
     if let Some(field) = section.field("cors") {
         super::cors::cors(&field, &mut policy);
     }
+    if let Some(field) = section.field("compression") {
+        super::site::compression(&field, &mut policy);
+    }
     if let Some(field) = section.field("security_headers") {
         super::site::security_headers(&field, &mut policy);
     }

@@ -9,7 +9,7 @@ use http::header::{
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::super::keys::Shape;
-use super::super::model::{Files, HeaderRules, Policy, Redirect, Respond};
+use super::super::model::{Compression, Effort, Files, HeaderRules, Policy, Redirect, Respond};
 use super::super::raw::{Field, Section};
 use super::super::redirect::RedirectTo;
 use super::super::site;
@@ -208,4 +208,31 @@ fn preset(section: &Section<'_, '_>) -> Vec<(HeaderName, HeaderValue)> {
         }
     }
     headers
+}
+
+/// `compression`: keys on top of those of the defaults.
+pub fn compression(field: &Field<'_, '_>, policy: &mut Policy) {
+    let (Value::Map(_), Shape::ChoiceOr(_, keys)) = (&field.node.value, field.shape) else {
+        match field.choice() {
+            Some("on") => policy.compression = Some(policy.compression.unwrap_or_default()),
+            Some(_) => policy.compression = None,
+            None => {}
+        }
+        return;
+    };
+    let Some(section) = Section::open(field.reader, keys, field.node, field.path.clone()) else {
+        return;
+    };
+    let mut rule: Compression = policy.compression.unwrap_or_default();
+    if let Some(size) = section.field("min_size").and_then(|f| f.size()) {
+        rule.bytes_min = size;
+    }
+    if let Some(word) = section.field("effort").and_then(|f| f.choice()) {
+        rule.effort = match word {
+            "fast" => Effort::Fast,
+            "small" => Effort::Small,
+            _ => Effort::Balanced,
+        };
+    }
+    policy.compression = Some(rule);
 }
