@@ -64,7 +64,7 @@ fn main() {
         if !wanted.is_empty() && !wanted.iter().any(|w| scenario.name.contains(w.as_str())) {
             continue;
         }
-        let upstream = upstream(scenario.answer.clone());
+        let upstream = upstream(scenario.answer.clone(), Ending::AtOnce);
         let gateway = gateway::Gateway::builder(upstream).start();
         let ours = measure(&scenario, gateway.address, connections, seconds, "worker-");
         drop(gateway);
@@ -79,6 +79,42 @@ fn main() {
             ours.micros() / bare.micros()
         );
     }
+    if wanted.is_empty() || wanted.iter().any(|w| "first message".contains(w.as_str())) {
+        let samples = if quick { 5 } else { 500 };
+        let median = first_message(samples).as_secs_f64() * 1e6;
+        println!(
+            "{:<18} {samples:>9} {median:>14.1} us to the client (median)",
+            "first message"
+        );
+    }
+}
+
+/// How long the first message of a stream takes, from the request to its bytes, when no second one
+/// follows: the median over connections used once. Nothing may wait for more.
+fn first_message(samples: usize) -> Duration {
+    let score = json!({ "gameId": "7", "sequence": 1, "player": "ann", "points": "1200" });
+    let of = protos::method("gamehub.v1.Scores/WatchScores").1;
+    let answer = framed(&protos::encode(&of, &score));
+    let gateway = gateway::Gateway::builder(upstream(answer.into(), Ending::Never)).start();
+    let request = get("/v1/games/7/scores:watch").replace("*/*", "application/x-ndjson");
+    let mut times: Vec<Duration> = (0..samples)
+        .map(|_| {
+            let mut stream = TcpStream::connect(gateway.address).expect("connect");
+            stream.set_nodelay(true).expect("nodelay");
+            let mut reply = Vec::new();
+            let mut piece = [0; 4096];
+            let start = std::time::Instant::now();
+            stream.write_all(request.as_bytes()).expect("send");
+            while !reply.ends_with(b"}\n\r\n") {
+                let read = stream.read(&mut piece).expect("receive");
+                assert!(read > 0, "closed: {}", String::from_utf8_lossy(&reply));
+                reply.extend_from_slice(&piece[..read]);
+            }
+            start.elapsed()
+        })
+        .collect();
+    times.sort();
+    times[times.len() / 2]
 }
 
 fn scenarios() -> Vec<Scenario> {
@@ -93,6 +129,11 @@ fn scenarios() -> Vec<Scenario> {
         .collect::<Vec<u8>>();
     let body =
         json!({ "title": "Tidal", "genre": "GENRE_PUZZLE", "tags": ["sea", "calm"] }).to_string();
+    let play = |i: usize| {
+        let event = json!({ "at": "1.5s", "levelFinished": { "level": i, "points": "1200" } });
+        format!("{event}\n")
+    };
+    let plays: String = (1..=LIST).map(play).collect();
     vec![
         Scenario {
             name: "small GET",
@@ -115,7 +156,24 @@ fn scenarios() -> Vec<Scenario> {
         Scenario {
             name: "stream of 100",
             request: get("/v1/games/7/scores:watch"),
+            answer: stream.clone().into(),
+        },
+        Scenario {
+            name: "events, 100",
+            request: get("/v1/games/7/scores:watch").replace("*/*", "text/event-stream"),
             answer: stream.into(),
+        },
+        Scenario {
+            name: "upload of 100",
+            request: format!(
+                "POST /v1/games/7/plays HTTP/1.1\r\nhost: bench\r\ncontent-type: application/x-ndjson\r\ncontent-length: {}\r\n\r\n{plays}",
+                plays.len()
+            ),
+            answer: one(
+                "gamehub.v1.Telemetry/UploadPlay",
+                &json!({ "events": LIST }),
+            )
+            .into(),
         },
     ]
 }
@@ -277,8 +335,16 @@ where
     address
 }
 
+/// What comes after the frames of an answer.
+#[derive(Clone, Copy)]
+enum Ending {
+    AtOnce,
+    /// Nothing, until the caller leaves.
+    Never,
+}
+
 /// A gRPC service that answers everything with the same frames and OK.
-fn upstream(answer: Bytes) -> SocketAddr {
+fn upstream(answer: Bytes, ending: Ending) -> SocketAddr {
     serve("upstream", move |stream| {
         let answer = answer.clone();
         async move {
@@ -299,6 +365,11 @@ fn upstream(answer: Bytes) -> SocketAddr {
                     let head = head.body(()).expect("head");
                     let mut stream = respond.send_response(head, false).expect("respond");
                     stream.send_data(answer, false).expect("data");
+                    if let Ending::Never = ending {
+                        let left = std::future::poll_fn(|cx| stream.poll_reset(cx));
+                        left.await.ok();
+                        return;
+                    }
                     let mut trailers = HeaderMap::new();
                     trailers.insert("grpc-status", "0".parse().expect("value"));
                     stream.send_trailers(trailers).expect("trailers");
