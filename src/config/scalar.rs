@@ -42,6 +42,12 @@ impl Trouble {
     }
 }
 
+/// How durations are written.
+pub const DURATIONS: &str = "durations are written `250ms`, `5s`, `1m` or `1h`";
+
+/// How sizes are written.
+pub const SIZES: &str = "sizes are written `512B`, `64KiB`, `4MiB` or `1GiB`";
+
 /// A number and its unit: both ASCII, digits first.
 fn number_and_unit(text: &str) -> Option<(u64, &str)> {
     let end = text.find(|c: char| !c.is_ascii_digit())?;
@@ -51,13 +57,9 @@ fn number_and_unit(text: &str) -> Option<(u64, &str)> {
 
 /// `250ms`, `5s`, `1m`, `1h`.
 pub fn duration(text: &str) -> Result<Duration, Trouble> {
-    let wrong = || {
-        Trouble::new("expected a duration")
-            .help("durations are written `250ms`, `5s`, `1m` or `1h`")
-    };
+    let wrong = || Trouble::new("expected a duration").help(DURATIONS);
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(Trouble::new("this duration has no unit")
-            .help("durations are written `250ms`, `5s`, `1m` or `1h`"));
+        return Err(Trouble::new("this duration has no unit").help(DURATIONS));
     }
     let (number, unit) = number_and_unit(text).ok_or_else(wrong)?;
     let millis = match unit {
@@ -86,10 +88,9 @@ pub fn show_duration(duration: Duration) -> String {
 
 /// `512B`, `64KiB`, `4MiB`, `1GiB`.
 pub fn size(text: &str) -> Result<u64, Trouble> {
-    const FORMS: &str = "sizes are written `512B`, `64KiB`, `4MiB` or `1GiB`";
-    let wrong = || Trouble::new("expected a size").help(FORMS);
+    let wrong = || Trouble::new("expected a size").help(SIZES);
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(Trouble::new("this size has no unit").help(FORMS));
+        return Err(Trouble::new("this size has no unit").help(SIZES));
     }
     let (number, unit) = number_and_unit(text).ok_or_else(wrong)?;
     let bytes: u64 = match unit {

@@ -134,12 +134,17 @@ impl<'r, 'n> Field<'r, 'n> {
             }
             other => {
                 let wrong = self.fail(format!("expected {what}, found {}", self.node.kind_name()));
-                let help = matches!(other, Value::Scalar(_)).then(|| {
-                    format!(
+                // Quotes help only where any text may stand.
+                let help = match (other, self.shape) {
+                    (_, Shape::Duration { .. }) => Some(scalar::DURATIONS.to_owned()),
+                    (_, Shape::Size { .. }) => Some(scalar::SIZES.to_owned()),
+                    (Value::Scalar(_), Shape::Choice(_) | Shape::ChoiceOr(..)) => None,
+                    (Value::Scalar(_), _) => Some(format!(
                         "put it in quotes: `\"{}\"`",
                         self.reader.source.shown(self.node.span)
-                    )
-                });
+                    )),
+                    _ => None,
+                };
                 self.reader.push(wrong.maybe_help(help));
                 None
             }
