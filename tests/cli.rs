@@ -85,7 +85,7 @@ fn descriptors_in_place_of_reflection() {
     let set = set.to_str().expect("UTF-8");
     let (code, out, err) = told(&["check", "-c", "config/minimal.yaml", "--descriptors", set]);
     assert_eq!((code, &*err), (0, ""), "{out}");
-    assert!(out.contains("\nfine: ") && out.contains(" routes"), "{out}");
+    assert!(out.contains("fine: ") && out.contains(" routes"), "{out}");
     let (code, out, _) = told(&["routes", "-c", "config/minimal.yaml", "--descriptors", set]);
     assert_eq!(code, 0);
     assert!(out.contains("gamehub.v1.Catalogue/GetGame"), "{out}");
