@@ -115,7 +115,7 @@ pub struct Timeouts {
     /// Age at which a client connection takes no more requests, give or take a tenth, so that clients
     /// spread over instances that came later (gRFC A9).
     pub max_age: Duration,
-    /// After a stop signal: how long exchanges may go on.
+    /// After a stop signal, and after `max_age`: how long exchanges may go on.
     pub drain: Duration,
 }
 
@@ -263,5 +263,7 @@ pub const REFLECTION_AT_START_MAX: Duration = Duration::from_secs(5);
 /// First wait before an upstream without an answer is asked for its descriptors again; doubled each
 /// time, up to the maximum.
 pub const REFLECTION_RETRY_MIN: Duration = Duration::from_secs(1);
+/// What a client is told to wait whose path may be one of an upstream without an answer.
+pub const DESCRIPTORS_RETRY_AFTER_SECONDS: u32 = 5;
 /// Longest wait before it is asked again.
 pub const REFLECTION_RETRY_MAX: Duration = Duration::from_secs(30);

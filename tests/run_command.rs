@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use support::client::Http1;
+use support::rpc::Grpc;
 use support::soon;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -119,7 +120,14 @@ async fn routes_of_an_upstream_that_was_down_appear_when_it_comes() {
     let upstream = address.to_string();
     let transom = Transom::start(&["--upstream", &upstream, "--listen", "127.0.0.1:0"]);
     let mut client = Http1::connect(transom.address).await;
-    assert_eq!(client.get("/v1/games/1").await.status, 404);
+    let reply = client.get("/v1/games/1").await;
+    assert_eq!(reply.status, 503, "{}", reply.text());
+    assert_eq!(reply.header("retry-after"), Some("5"));
+    assert!(reply.text().contains("of upstream \\\"upstream\\\""));
+    assert!(!reply.text().contains(&upstream), "{}", reply.text());
+    let mut caller = Grpc::connect(transom.address).await;
+    let unknown = Grpc::post("/gamehub.v1.Catalogue/GetGame");
+    assert_eq!(caller.call(unknown, &[b""]).await.code(), "14");
     let _service = transom::demo::start(address).expect("the service starts");
     let appeared = async {
         loop {
@@ -131,6 +139,8 @@ async fn routes_of_an_upstream_that_was_down_appear_when_it_comes() {
     };
     let reply = soon("the routes", appeared).await;
     assert!(reply.text().contains("title"), "{}", reply.text());
+    // Now it is known what there is.
+    assert_eq!(client.get("/v1/nothing").await.status, 404);
 }
 
 #[tokio::test]

@@ -285,7 +285,8 @@ impl Sources {
             }
         };
         match Live::build(config, schema, &self.rules) {
-            Ok(live) => {
+            Ok(mut live) => {
+                live.awaited.clone_from(&self.unread);
                 let served = live.notes.iter().filter(|n| !n.rule.is_empty());
                 let notes = served.map(|n| {
                     let message = format!("{} ({}) is not served: {}", n.rule, n.method, n.message);

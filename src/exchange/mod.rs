@@ -43,6 +43,7 @@ use tokio::time::Instant;
 use crate::client_body::ClientBody;
 use crate::config::model::Policy;
 use crate::failure::{Blame, Failure, GrpcCode};
+use crate::limits::DESCRIPTORS_RETRY_AFTER_SECONDS;
 use crate::live::{Live, Route, Target};
 use crate::route::{Lookup, RawPath};
 use crate::schema::StreamKind;
@@ -328,7 +329,7 @@ fn lookup<'l, 'p>(
     let found = match live.table.lookup(host, method, &path) {
         Lookup::Matched(found) => found,
         Lookup::MethodNotAllowed { allow } => return Err(not_allowed(head, allow)),
-        Lookup::NotFound => return Err(not_found()),
+        Lookup::NotFound => return Err(not_yet(live).unwrap_or_else(not_found)),
     };
     Ok(Matched {
         route: live.route(found.route).ok_or_else(not_found)?,
@@ -342,6 +343,27 @@ fn host_name(host: &str) -> &str {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
         _ => host,
     }
+}
+
+/// Until every upstream has told what it serves, a path without a route may be one of theirs.
+fn not_yet(live: &Live) -> Option<Failure> {
+    let names = live
+        .awaited
+        .iter()
+        .filter_map(|id| live.upstreams.get(id.0 as usize));
+    let names: Vec<_> = names.map(|u| format!("{:?}", u.name)).collect();
+    if names.is_empty() {
+        return None;
+    }
+    let message = format!(
+        "no route has this path yet: the descriptors of upstream {} haven't come",
+        names.join(", ")
+    );
+    // Logged as a 404 is: unknown paths come from everywhere, and whoever asks for the descriptors
+    // warns of the upstream.
+    let mut failure = Failure::new(Blame::Client, GrpcCode::Unavailable, message);
+    failure.retry_after_seconds = Some(DESCRIPTORS_RETRY_AFTER_SECONDS);
+    Some(failure)
 }
 
 fn not_found() -> Failure {

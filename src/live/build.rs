@@ -63,6 +63,7 @@ pub(super) fn build(
         notes,
         warnings,
         upstreams: config.upstreams.clone().into(),
+        awaited: Vec::new(),
         defaults: Arc::clone(&config.defaults),
         limits: config.limits.clone(),
         timeouts: config.timeouts.clone(),

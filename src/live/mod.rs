@@ -40,6 +40,9 @@ pub struct Live {
     /// What doesn't do what its author may think.
     pub warnings: Vec<Warning>,
     pub upstreams: Arc<[Upstream]>,
+    /// Upstreams that were asked for their descriptors and have never answered: a path that no route
+    /// takes may be theirs.
+    pub awaited: Vec<UpstreamId>,
     /// For requests that no route takes.
     pub defaults: Arc<Policy>,
     pub limits: Limits,

@@ -46,7 +46,7 @@ use super::deadline::{Deadline, no_body_in_time};
 use super::pump;
 use super::reply::Voice;
 use super::waits::{First, Waits};
-use super::{Connection, Current, forwarded, host_name, lookup};
+use super::{Connection, Current, forwarded, host_name, lookup, not_yet};
 
 /// The method that a path names.
 pub(super) fn route<'l>(live: &'l Live, head: &Parts) -> Option<&'l Route> {
@@ -115,10 +115,18 @@ impl<'l> Call<'l> {
         let Self { dialect, route } = self;
         let answered = match route {
             Some(route) => call(current, connection, route, dialect, head, body).await,
-            None => Err(unknown_method(head.uri.path())),
+            None => Err(unknown(&current.live, head.uri.path())),
         };
         answered.unwrap_or_else(|failure| refuse(dialect, voice, head, &failure))
     }
+}
+
+fn unknown(live: &Live, path: &str) -> Failure {
+    let awaited = match live.rpcs.is_of_service(path) {
+        true => None,
+        false => not_yet(live),
+    };
+    awaited.unwrap_or_else(|| unknown_method(path))
 }
 
 fn unknown_method(path: &str) -> Failure {
