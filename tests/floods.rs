@@ -196,3 +196,56 @@ async fn a_client_that_is_served_has_reason_for_its_frames() {
     drop(client);
     assert_eq!(edge.finish().await.floods, 0);
 }
+
+/// Reads until the connection is closed.
+async fn to_the_end(mut stream: TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let reading = async { while let Ok(1..) = stream.read_buf(&mut bytes).await {} };
+    soon("the end of the connection", reading).await;
+    bytes
+}
+
+/// A connection that is over its age ends even if a request on it never does.
+#[tokio::test]
+async fn what_outlives_its_connection_is_cut() {
+    let timeouts = Timeouts {
+        max_age: Duration::from_millis(50),
+        drain: Duration::from_millis(50),
+        headers: LONG,
+        keep_alive: LONG,
+        write_idle: LONG,
+        ..Timeouts::default()
+    };
+    let mut edge = Edge::start(Limits::default(), timeouts);
+    for version in ["HTTP/1.1", "HTTP/2"] {
+        let mut stream = TcpStream::connect(edge.address).await.expect("connect");
+        let begin = match version {
+            "HTTP/2" => [PREFACE, &frame(4, 0, 0, &[]), &head(1, GET, b"/ask", 5)].concat(),
+            _ => b"GET /ask HTTP/1.1\r\nhost: t\r\n\r\n".to_vec(),
+        };
+        stream.write_all(&begin).await.expect("begin");
+        let _unanswered = edge.arrived().await;
+        to_the_end(stream).await;
+    }
+    let counts = edge.finish().await;
+    assert_eq!((counts.aged, counts.cut), (2, 2));
+}
+
+/// The whole reply is h2's, and the client takes it a byte at a time, or not at all.
+#[tokio::test]
+async fn a_reply_that_is_never_taken_ends_with_the_idle_time() {
+    let timeouts = Timeouts {
+        keep_alive: Duration::from_millis(100),
+        headers: LONG,
+        write_idle: LONG,
+        ..Timeouts::default()
+    };
+    let edge = Edge::start(Limits::default(), timeouts);
+    let mut stream = TcpStream::connect(edge.address).await.expect("connect");
+    let window_of_one = frame(4, 0, 0, &[0, 4, 0, 0, 0, 1]);
+    let begin = [PREFACE, &window_of_one, &head(1, GET, b"/", 5)].concat();
+    stream.write_all(&begin).await.expect("begin");
+    let bytes = to_the_end(stream).await;
+    assert!(!bytes.is_empty());
+    assert_eq!(edge.finish().await.idle_closed, 1);
+}

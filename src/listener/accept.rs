@@ -12,7 +12,7 @@ use crate::limits::{ACCEPT_PAUSE_MAX, ACCEPT_PAUSE_MIN};
 use crate::rt::LocalExec;
 
 use super::connection::{self, Accepted};
-use super::{Connections, Counters, Ends, Gate, Service, count};
+use super::{Connections, Counters, Ends, Gate, Refused, Service, count};
 
 /// What accepting on one socket needs.
 #[derive(Debug)]
@@ -75,6 +75,10 @@ impl<S: Service> Listener<S> {
         let pass = match self.gate.enter(peer.ip(), &bounds.limits) {
             Ok(pass) => pass,
             Err(refused) => {
+                count(match refused {
+                    Refused::Process => &self.counters.refused_full,
+                    Refused::Address => &self.counters.refused_by_ip,
+                });
                 tracing::debug!(%peer, ?refused, "connection refused by a limit");
                 return;
             }

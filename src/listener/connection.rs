@@ -93,6 +93,10 @@ pub(super) async fn serve<S: Service>(mut accepted: Accepted<S>) {
     if let Err(error) = ended {
         if is_calmed(&error) {
             count(&counters.floods);
+        } else if error.is_parse_too_large() {
+            count(&counters.heads_too_large);
+        } else if error.is_parse() {
+            count(&counters.unreadable);
         }
         tracing::debug!(%peer, %error, "client connection ended");
     }
@@ -253,6 +257,13 @@ impl<C: Served> Driver<C> {
             count(&self.counters.aged);
             self.finish();
         }
+        let cut_at = self.aged_at + self.bounds.timeouts.drain;
+        if cut_at <= now {
+            if self.pulse.is_busy() {
+                count(&self.counters.cut);
+            }
+            return true;
+        }
         let mut wait = match self.pulse.verdict(now, &self.bounds.timeouts) {
             Verdict::WaitUntil(at) => at,
             Verdict::SlowHead => {
@@ -274,6 +285,7 @@ impl<C: Served> Driver<C> {
                 now + CLOSE_GRACE
             }
         };
+        wait = wait.min(cut_at);
         if !self.finishing {
             wait = wait.min(self.aged_at);
             self.until = None;

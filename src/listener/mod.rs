@@ -81,6 +81,16 @@ pub struct Counters {
     pub slow_bodies: Rc<Cell<u64>>,
     /// `timeouts.max_age`
     pub aged: Cell<u64>,
+    /// Connections closed under exchanges that took `timeouts.drain` after `timeouts.max_age`.
+    pub cut: Cell<u64>,
+    /// `limits.connections`
+    pub refused_full: Cell<u64>,
+    /// `limits.connections_per_ip`
+    pub refused_by_ip: Cell<u64>,
+    /// Requests that hyper refused by itself: framing that it can't read (400).
+    pub unreadable: Cell<u64>,
+    /// The same, for `limits.headers` and `limits.header_count` (431).
+    pub heads_too_large: Cell<u64>,
     /// `limits.control_frames`, and h2's own limits on what costs more than it brings.
     pub floods: Cell<u64>,
 }

@@ -156,6 +156,11 @@ pub struct Counts {
     pub accept_delays: u64,
     pub slow_bodies: u64,
     pub aged: u64,
+    pub cut: u64,
+    pub refused_full: u64,
+    pub refused_by_ip: u64,
+    pub unreadable: u64,
+    pub heads_too_large: u64,
     pub floods: u64,
     pub panics: u64,
 }
@@ -199,6 +204,11 @@ impl Edge {
                     accept_delays: counters.accept_delays.get(),
                     slow_bodies: counters.slow_bodies.get(),
                     aged: counters.aged.get(),
+                    cut: counters.cut.get(),
+                    refused_full: counters.refused_full.get(),
+                    refused_by_ip: counters.refused_by_ip.get(),
+                    unreadable: counters.unreadable.get(),
+                    heads_too_large: counters.heads_too_large.get(),
                     floods: counters.floods.get(),
                     panics: exec.panics(),
                 }
