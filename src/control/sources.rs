@@ -103,7 +103,6 @@ pub async fn load(config: &Config, reflection: &Reflection) -> Result<Built, Rep
             }
         },
     }
-    report.quote(&|file| Protos::default().text_of(file));
     if report.has_errors() {
         // What else is wrong is worth knowing, though not what only lacks the answer.
         if let Err(other) = build(config, &reflections) {
@@ -139,6 +138,7 @@ pub async fn reflect(config: &Config, budget: &Budget) -> (Reflections, Report) 
             Err(error) => report.push(Diagnostic::error(error.to_string()).at(place)),
         }
     }
+    report.quote(&|file| Protos::default().text_of(file));
     (reflections, report)
 }
 
