@@ -329,3 +329,49 @@ async fn packed_requests() {
     }
     assert!(upstream.is_quiet());
 }
+
+/// A stream of requests goes up message by message, whatever it is packed in.
+#[tokio::test]
+async fn packed_streams_of_requests() {
+    let mut upstream = Upstream::start().await;
+    let gateway = Gateway::builder(upstream.address).start();
+    let post = |coding: &str| {
+        Request::post("http://a/v1/games/7/plays")
+            .header("content-type", "application/x-ndjson")
+            .header("content-encoding", coding)
+    };
+    let mut client = Http1::connect(gateway.address).await;
+    client
+        .send(
+            "POST /v1/games/7/plays HTTP/1.1\r\nhost: a\r\ncontent-type: application/x-ndjson\r\n\
+             content-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n",
+        )
+        .await;
+    let chunk =
+        |bytes: &[u8]| [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat();
+    let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    out.write_all(b"{}\n").expect("gzip");
+    out.flush().expect("gzip");
+    client.send(chunk(&std::mem::take(out.get_mut()))).await;
+    let mut call = upstream.next().await;
+    // The first is there while the second has not been written.
+    let first = soon("a message", call.request.body_mut().data()).await;
+    assert!(first.expect("more").expect("data").len() >= 5);
+    out.write_all(b"{}\n").expect("gzip");
+    client.send(chunk(&out.finish().expect("gzip"))).await;
+    client.send("0\r\n\r\n").await;
+    assert!(call.body().await.len() >= 5);
+    call.answer("\0\0\0\0\0");
+    assert_eq!(client.head().await.expect("a reply").status, 200);
+    for (coding, body, status) in [
+        ("gzip", gzip(&vec![b' '; 100 << 20]), 413),
+        ("gzip", Bytes::from_static(b"{}"), 400),
+        ("gzip", gzip(b"{}").slice(..12), 400),
+        ("lzma", Bytes::from_static(b"{}"), 415),
+    ] {
+        let request = post(coding).body(Full::new(body)).expect("request");
+        let mut h2 = Http2::connect(gateway.address).await;
+        let reply = whole(h2.send(request).await.expect("a reply")).await;
+        assert_eq!(reply.status, status, "{coding}: {}", reply.text());
+    }
+}

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, Response};
 use tokio::time::Instant;
@@ -23,11 +23,13 @@ use crate::upstream::UpstreamBody;
 
 use super::call::Asked;
 use super::deadline::Deadline;
+use super::decompress::Packed;
 use super::fate::Fate;
 use super::messages::Messages;
 use super::pump::{self, check_media, codec_limits};
 use super::requests::{Cut, Ending, Requests};
 use super::stream::{self, Shape};
+use super::unpacking::Pieces;
 use super::{Connection, Current, ReplyBody};
 
 /// One call. Dropping the future, or the reply's body, cancels it.
@@ -61,9 +63,10 @@ pub(super) async fn serve(
         }
         _ => {
             let cut = cut(plan, &head.headers, route)?;
+            let body = Pieces::new(body.patient(), Packed::of(&head.headers)?)?;
             let first = plan.bind_apart(captures, head.uri.query(), &query)?;
             UpstreamBody::frames(Requests {
-                body: body.patient(),
+                body,
                 cut,
                 plan: Arc::clone(plan),
                 limits: codec_limits(&live.limits),
@@ -103,7 +106,6 @@ pub(super) async fn serve(
 /// # Errors
 /// 415 for a body of another type.
 fn cut(plan: &MethodPlan, headers: &HeaderMap, route: &Route) -> Result<Cut, Failure> {
-    check_media(rest::check_coding(headers.get(CONTENT_ENCODING)))?;
     let content_type = headers.get(CONTENT_TYPE);
     let Some(target) = plan.body_target() else {
         let text = content_type.and_then(|v| v.to_str().ok());

@@ -1,6 +1,6 @@
 //! Request bodies in a content coding: unpacked before they are read, with a limit on what comes out.
 
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 
 use bytes::Bytes;
 use http::header::CONTENT_ENCODING;
@@ -53,7 +53,7 @@ impl Packed {
         }
         let by_ratio = packed.len().saturating_mul(UNPACKED_RATIO_MAX);
         let limit = max.bytes().min(by_ratio.max(WORK_SLICE_BYTES));
-        let mut reader = self.reader(&packed).map_err(broken)?;
+        let mut reader = self.reader(&*packed).map_err(broken)?;
         let mut content = Vec::new();
         loop {
             // One byte past the limit tells that there is more.
@@ -72,7 +72,8 @@ impl Packed {
         }
     }
 
-    fn reader<'b>(self, packed: &'b [u8]) -> io::Result<Box<dyn Read + 'b>> {
+    /// Reads what `packed` unpacks to.
+    pub(super) fn reader<'b>(self, packed: impl BufRead + 'b) -> io::Result<Box<dyn Read + 'b>> {
         const BR_BUFFER_BYTES: usize = 4096;
         Ok(match self {
             Self::No => Box::new(packed),
@@ -96,39 +97,62 @@ fn unknown(value: &HeaderValue) -> Failure {
     .status(StatusCode::UNSUPPORTED_MEDIA_TYPE)
 }
 
-fn broken(error: io::Error) -> Failure {
+pub(super) fn broken(error: io::Error) -> Failure {
     Failure::client("the request body is not in the coding that `Content-Encoding` names")
         .caused_by(error)
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write;
-
-    use super::*;
-
-    fn pack(packed: Packed, content: &[u8]) -> Bytes {
-        match packed {
-            Packed::No => content.to_vec(),
-            Packed::Gzip => {
-                let mut out = flate2::write::GzEncoder::new(Vec::new(), Default::default());
-                out.write_all(content).unwrap();
-                out.finish().unwrap()
-            }
-            Packed::Deflate => {
-                let mut out = flate2::write::ZlibEncoder::new(Vec::new(), Default::default());
-                out.write_all(content).unwrap();
-                out.finish().unwrap()
-            }
-            Packed::Br => {
-                let mut out = brotli::CompressorWriter::new(Vec::new(), 4096, 5, 22);
-                out.write_all(content).unwrap();
-                out.into_inner()
-            }
-            Packed::Zstd => zstd::encode_all(content, 3).unwrap(),
-        }
-        .into()
+impl Packed {
+    pub(super) fn pack(self, content: &[u8]) -> Bytes {
+        let [mut whole, rest] = self.pack_flushed([content, &[]]);
+        whole.extend_from_slice(&rest);
+        whole.into()
     }
+
+    /// Both pieces, the first flushed before the second is written.
+    pub(super) fn pack_flushed(self, [first, second]: [&[u8]; 2]) -> [Vec<u8>; 2] {
+        use std::io::Write;
+
+        macro_rules! pack {
+            ($out:expr, $taken:expr, $finish:expr) => {{
+                let mut out = $out;
+                out.write_all(first).unwrap();
+                out.flush().unwrap();
+                let taken = std::mem::take($taken(&mut out));
+                out.write_all(second).unwrap();
+                [taken, $finish(out)]
+            }};
+        }
+        match self {
+            Self::No => [first.to_vec(), second.to_vec()],
+            Self::Gzip => pack!(
+                flate2::write::GzEncoder::new(Vec::new(), Default::default()),
+                flate2::write::GzEncoder::get_mut,
+                |out: flate2::write::GzEncoder<Vec<u8>>| out.finish().unwrap()
+            ),
+            Self::Deflate => pack!(
+                flate2::write::ZlibEncoder::new(Vec::new(), Default::default()),
+                flate2::write::ZlibEncoder::get_mut,
+                |out: flate2::write::ZlibEncoder<Vec<u8>>| out.finish().unwrap()
+            ),
+            Self::Br => pack!(
+                brotli::CompressorWriter::new(Vec::new(), 4096, 5, 22),
+                brotli::CompressorWriter::get_mut,
+                brotli::CompressorWriter::into_inner
+            ),
+            Self::Zstd => pack!(
+                zstd::stream::write::Encoder::new(Vec::new(), 3).unwrap(),
+                zstd::stream::write::Encoder::get_mut,
+                |out: zstd::stream::write::Encoder<'static, Vec<u8>>| out.finish().unwrap()
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     const ALL: [Packed; 4] = [Packed::Gzip, Packed::Deflate, Packed::Br, Packed::Zstd];
 
@@ -138,7 +162,7 @@ mod tests {
             .flat_map(|n| n.wrapping_mul(n).to_le_bytes())
             .collect();
         for coding in ALL {
-            let packed = pack(coding, &content);
+            let packed = coding.pack(&content);
             let max = ByteLimit::new(content.len()).unwrap();
             let unpacked = coding.unpack(packed.clone(), max).await.unwrap();
             assert!(unpacked == content, "{coding:?}");
@@ -154,7 +178,7 @@ mod tests {
     #[tokio::test]
     async fn bombs_are_refused_long_before_the_limit() {
         for coding in ALL {
-            let bomb = pack(coding, &vec![0; 8 * 1024 * 1024]);
+            let bomb = coding.pack(&vec![0; 8 * 1024 * 1024]);
             let max = ByteLimit::kib(1024 * 1024);
             let refused = coding.unpack(bomb, max).await.unwrap_err();
             assert_eq!(refused.http_status(), 413, "{coding:?}");

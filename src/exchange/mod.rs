@@ -24,6 +24,7 @@ mod requests;
 mod rewrite;
 mod rpc;
 mod stream;
+mod unpacking;
 mod vary;
 mod waits;
 

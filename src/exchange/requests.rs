@@ -4,15 +4,12 @@
 //! than one message and what the client sent in one piece. What path and query bind goes into the first
 //! message alone.
 
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http_body::Body;
 
-use crate::client_body::ClientBody;
 use crate::codec::{CodecLimits, Encoder, Progress, Target};
 use crate::failure::Failure;
 use crate::limits::{RAW_PIECE_BYTES, REQUEST_BATCH_BYTES, WORK_SLICE_BYTES};
@@ -22,6 +19,7 @@ use crate::transcode::frame;
 use crate::upstream::FrameSource;
 
 use super::fate::Fate;
+use super::unpacking::Pieces;
 
 /// How the body is cut into messages.
 #[expect(
@@ -47,7 +45,7 @@ pub(super) struct Job {
 
 /// The requests of one call.
 pub(super) struct Requests {
-    pub(super) body: ClientBody,
+    pub(super) body: Pieces,
     pub(super) cut: Cut,
     pub(super) plan: Arc<MethodPlan>,
     pub(super) limits: CodecLimits,
@@ -242,18 +240,14 @@ impl Requests {
 
     /// Takes the next piece of the client's body, or its end.
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-            Some(frame) => frame?,
-            None => {
-                self.ending = Ending::Over;
-                return Poll::Ready(self.end());
-            }
+        let Some(piece) = ready!(self.body.poll_next(cx)) else {
+            self.ending = Ending::Over;
+            return Poll::Ready(self.end());
         };
-        if let Ok(data) = frame.into_data() {
-            match &mut self.cut {
-                Cut::Json { elements, .. } => elements.push(data),
-                Cut::Raw { .. } => self.piece = data,
-            }
+        let data = piece?;
+        match &mut self.cut {
+            Cut::Json { elements, .. } => elements.push(data),
+            Cut::Raw { .. } => self.piece = data,
         }
         Poll::Ready(Ok(()))
     }
