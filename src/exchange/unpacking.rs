@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http_body::Body;
 
 use crate::client_body::{ClientBody, too_large};
@@ -105,11 +105,8 @@ impl Read for Taken {
         if source.bytes.is_empty() && !source.over {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let length = out.len().min(source.bytes.len());
-        let taken = source.bytes.split_to(length);
-        if let Some(out) = out.get_mut(..length) {
-            out.copy_from_slice(&taken);
-        }
+        let length = (&*source.bytes).read(out)?;
+        source.bytes.advance(length);
         Ok(length)
     }
 }
