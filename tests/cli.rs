@@ -28,8 +28,16 @@ const WRONG: &str = "tests/golden/config/unknown_keys.yaml";
 fn check_of_a_good_config() {
     let (code, out, err) = told(&["check", "-c", "config/minimal.yaml"]);
     assert_eq!((code, &*err), (0, ""), "{out}");
-    assert!(out.contains("services `*` could not be checked"), "{out}");
-    assert!(out.contains("fine as far as it could be checked"), "{out}");
+    let whole = "\
+note: services `*` could not be checked in full: descriptors of `games` are not at hand
+  --> config/minimal.yaml:10:16
+   |
+10 |   - services: [\"*\"]
+   |                ^^^
+
+fine as far as it could be checked (see the notes; --online asks the upstreams): 0 routes
+";
+    assert_eq!(out, whole);
 }
 
 #[test]
@@ -239,6 +247,46 @@ fn missing_files_are_told_beside_wrong_keys() {
     for (fault, start) in found.iter().zip(starts) {
         assert!(fault.starts_with(start), "{fault} starts with {start}");
     }
+}
+
+#[test]
+fn a_files_route_without_its_folder_is_warned_of() {
+    let routes = "\
+routes:
+  - { services: [\"shop.v1.Shop\"], upstream: shop }
+  - { prefix: /a/, files: { root: site } }
+  - { prefix: /b/, files: { root: site } }
+  - { prefix: /c/, files: { root: transom.yaml } }
+  - { prefix: /d/, files: { root: proto } }
+";
+    let folder = project(&format!("{TOP}{routes}"));
+    let (code, out, err) = told_in(folder.path(), &["check", "--format", "json"]);
+    assert_eq!((code, &*err), (0, ""), "{out}");
+    let all: Vec<serde_json::Value> = serde_json::from_str(&out).expect("JSON");
+    let told: Vec<_> = all
+        .iter()
+        .map(|d| {
+            (
+                d["severity"].as_str(),
+                d["location"]["line"].as_u64(),
+                d["message"].as_str(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (Some("warning"), Some(6), Some("there is no folder site")),
+            (
+                Some("warning"),
+                Some(8),
+                Some("transom.yaml is not a folder")
+            ),
+        ]
+    );
+    let (code, out, _) = told_in(folder.path(), &["check"]);
+    assert_eq!(code, 0);
+    assert!(out.ends_with("fine: 5 routes, 2 warnings\n"), "{out}");
 }
 
 #[test]

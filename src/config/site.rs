@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use super::model::HeaderPattern;
+use super::model::{HeaderPattern, Place};
 use super::redirect::RedirectTo;
 use super::scalar::Trouble;
 
@@ -12,6 +12,8 @@ use super::scalar::Trouble;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Files {
     pub root: PathBuf,
+    /// Where the config names it.
+    pub place: Place,
     /// Served for a folder; its path ends in a slash.
     pub index: Box<str>,
     /// Relative to the root: the page for whatever a browser navigates to that is no file.

@@ -6,12 +6,14 @@
 
 mod partial;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::diagnostic::{Diagnostic, Location, Report, Severity, Snippet};
-use crate::config::model::{Config, DescriptorSource, Place, SelectorRule, UpstreamId};
+use crate::config::model::{
+    Config, DescriptorSource, Destination, Place, SelectorRule, UpstreamId,
+};
 use crate::config::rules;
 use crate::limits::{DESCRIPTOR_SET_BYTES_MAX, PROTO_BYTES_MAX};
 use crate::live::{BuildError, Live};
@@ -186,7 +188,29 @@ impl Sources {
             sources.source(config, source, reflections);
         }
         sources.compile();
+        sources.look_for_folders(config);
         sources
+    }
+
+    /// A deployment may bring the folder of a `files` route later: until then it is worth a warning.
+    fn look_for_folders(&mut self, config: &Config) {
+        let mut seen = HashSet::new();
+        for route in &config.routes {
+            let Destination::Files(files) = &route.destination else {
+                continue;
+            };
+            if files.root.is_dir() || !seen.insert(&files.root) {
+                continue;
+            }
+            let root = files.root.display();
+            let message = match files.root.exists() {
+                true => format!("{root} is not a folder"),
+                false => format!("there is no folder {root}"),
+            };
+            let help = "every path of this route is 404 until it is there";
+            let warning = Diagnostic::warning(message).at(&files.place).help(help);
+            self.report.push(warning);
+        }
     }
 
     fn source(&mut self, config: &Config, source: &DescriptorSource, reflections: &Reflections) {

@@ -30,8 +30,10 @@ pub fn files(section: &Section<'_, '_>, folder: &Path) -> Option<Files> {
         item.parse(|text| site::below_root(text).map(|()| Box::<str>::from(text)))
     });
     let immutable = immutable.collect();
+    let root = section.field("root")?;
     Some(Files {
-        root: folder.join(section.field("root")?.text()?),
+        root: folder.join(root.text()?),
+        place: root.place(),
         index: index.unwrap_or_else(|| "index.html".into()),
         spa,
         precompressed,

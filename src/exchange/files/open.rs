@@ -225,3 +225,63 @@ pub(super) fn piece(file: &File, at: u64, to: u64) -> io::Result<Vec<u8>> {
     file.read_exact_at(&mut bytes, at)?;
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// The two ways to open agree, so that older kernels serve what newer ones do, and no more.
+    #[test]
+    fn without_openat2_the_same_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir_all(at("root/sub")).unwrap();
+        for name in ["root/a.txt", "root/sub/b.txt", "outside.txt"] {
+            std::fs::write(at(name), name).unwrap();
+        }
+        for (to, link) in [
+            ("a.txt", "root/inside"),
+            ("sub", "root/folder"),
+            ("../outside.txt", "root/escape"),
+            ("..", "root/up"),
+            ("nowhere", "root/broken"),
+            ("loop", "root/loop"),
+        ] {
+            symlink(to, at(link)).unwrap();
+        }
+        let pipe = rustix::fs::CWD;
+        let (kind, mode) = (rustix::fs::FileType::Fifo, Mode::RUSR | Mode::WUSR);
+        rustix::fs::mknodat(pipe, at("root/pipe"), kind, mode, 0).unwrap();
+        let path = at("root");
+        let root = Root::open(&path).unwrap();
+        for (name, found) in [
+            ("a.txt", true),
+            ("sub/b.txt", true),
+            ("inside", true),
+            ("folder/b.txt", true),
+            (".", true),
+            ("sub", true),
+            ("escape", false),
+            ("up/outside.txt", false),
+            ("../outside.txt", false),
+            ("broken", false),
+            ("loop", false),
+            ("nothing", false),
+            ("a.txt/b", false),
+        ] {
+            let plain = root.open_below(name).unwrap();
+            assert_eq!(plain.is_some(), found, "{name}");
+            let checked = match root.open_checked(name) {
+                Ok(file) => Some(file.metadata().unwrap().ino()),
+                Err(error) if is_nothing(&error) => None,
+                Err(error) => panic!("{name}: {error}"),
+            };
+            assert_eq!(checked, plain.map(|(_, meta)| meta.ino()), "{name}");
+        }
+        // Neither waits for the pipe's other end.
+        assert!(root.regular("pipe").unwrap().is_none());
+        assert!(root.open_checked("pipe").is_err());
+    }
+}
