@@ -153,6 +153,10 @@ pub const PRINT_CHUNK_BYTES: usize = 64 * 1024;
 /// How many times its packed size a request body in a content coding may have. JSON packs tenfold,
 /// seldom a hundredfold; bombs a thousandfold.
 pub const UNPACKED_RATIO_MAX: usize = 200;
+/// The headers of one part of a form: a name, a file name and a type.
+pub const MULTIPART_HEAD_BYTES_MAX: usize = 8 * 1024;
+/// Parts of one form: as many as a query has parameters.
+pub const MULTIPART_PARTS_MAX: usize = 1000;
 /// The window of a zstd body (RFC 9659 has 8 MiB for HTTP).
 pub const ZSTD_WINDOW_BITS_MAX: u32 = 23;
 /// A reply that is shorter is not compressed.

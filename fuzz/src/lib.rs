@@ -6,6 +6,7 @@ pub mod bind;
 pub mod elements;
 pub mod json_in;
 pub mod json_out;
+pub mod multipart;
 pub mod route_lookup;
 pub mod template;
 mod wide;
@@ -19,6 +20,7 @@ pub const TARGETS: &[(&str, Check)] = &[
     ("elements", elements::check),
     ("json_in", json_in::check),
     ("json_out", json_out::check),
+    ("multipart", multipart::check),
     ("route_lookup", route_lookup::check),
     ("template", template::check),
 ];

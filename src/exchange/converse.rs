@@ -25,6 +25,7 @@ use super::call::Asked;
 use super::deadline::Deadline;
 use super::decompress::Packed;
 use super::fate::Fate;
+use super::forms::OneFile;
 use super::messages::Messages;
 use super::pump::{self, check_media, codec_limits};
 use super::requests::{Cut, Ending, Requests};
@@ -108,10 +109,18 @@ pub(super) async fn serve(
 fn cut(plan: &MethodPlan, headers: &HeaderMap, route: &Route) -> Result<Cut, Failure> {
     let content_type = headers.get(CONTENT_TYPE);
     let Some(target) = plan.body_target() else {
+        if let Some(boundary) = pump::parts_of(plan, headers) {
+            return Ok(Cut::Raw {
+                content_type: Box::default(),
+                begun: false,
+                form: Some(Box::new(OneFile::new(&boundary))),
+            });
+        }
         let text = content_type.and_then(|v| v.to_str().ok());
         return Ok(Cut::Raw {
             content_type: text.unwrap_or_default().into(),
             begun: false,
+            form: None,
         });
     };
     let arrangement = match arrangement(content_type) {

@@ -18,6 +18,7 @@ use crate::codec::{
 use crate::config::model::Policy;
 use crate::failure::{Failure, GrpcCode};
 use crate::limits::{ByteLimit, Limits, PRINT_CHUNK_BYTES, WORK_SLICE_BYTES};
+use crate::protocol::multipart;
 use crate::protocol::rest::{self, MediaError, RawBody};
 use crate::schema::FieldRef;
 use crate::transcode::frame::{self, PREFIX_BYTES};
@@ -61,6 +62,14 @@ pub(super) async fn encode(
         .await?;
         return framed(wire, limits.message_bytes_max);
     }
+    if let Some(boundary) = parts_of(plan, &head.headers) {
+        let of = (head, &*boundary);
+        Box::pin(forms::bind_parts(
+            plan, policy, &query, captures, of, body, &mut wire,
+        ))
+        .await?;
+        return framed(wire, limits.message_bytes_max);
+    }
     match (plan.body_target(), plan.body) {
         (Some(target), _) => {
             let mask = plan.mask_to_fill(head.uri.query(), &query);
@@ -75,6 +84,12 @@ pub(super) async fn encode(
     }
     plan.bind(captures, head.uri.query(), &query, &mut wire)?;
     framed(wire, limits.message_bytes_max)
+}
+
+/// The boundary of a form in parts, where the route takes one.
+pub(super) fn parts_of(plan: &MethodPlan, headers: &HeaderMap) -> Option<String> {
+    let content_type = headers.get(CONTENT_TYPE).filter(|_| plan.takes_files())?;
+    multipart::boundary(content_type)
 }
 
 /// The body's part of the message, and the mask of what it gives where that is asked for.

@@ -19,6 +19,7 @@ use crate::transcode::frame;
 use crate::upstream::FrameSource;
 
 use super::fate::Fate;
+use super::forms::{OneFile, Piece};
 use super::unpacking::Pieces;
 
 /// How the body is cut into messages.
@@ -33,7 +34,12 @@ pub(super) enum Cut {
         job: Option<Job>,
     },
     /// Pieces of a `google.api.HttpBody`, and its type.
-    Raw { content_type: Box<str>, begun: bool },
+    Raw {
+        content_type: Box<str>,
+        begun: bool,
+        /// The pieces are those of its file.
+        form: Option<Box<OneFile>>,
+    },
 }
 
 /// A document on its way into a frame at the end of its buffer.
@@ -144,6 +150,21 @@ impl Requests {
                     None => Ok(Advance::Starved),
                 }
             }
+            Cut::Raw {
+                content_type,
+                form: Some(form),
+                ..
+            } if self.piece.is_empty() => match form.next_piece()? {
+                Some(Piece::Type(of)) => {
+                    *content_type = of.into();
+                    Ok(Advance::On)
+                }
+                Some(Piece::Data(data)) => {
+                    self.piece = data;
+                    Ok(Advance::On)
+                }
+                None => Ok(Advance::Starved),
+            },
             Cut::Raw { .. } if self.piece.is_empty() => Ok(Advance::Starved),
             Cut::Raw { .. } => {
                 let length = self.piece.len().min(RAW_PIECE_BYTES);
@@ -209,6 +230,7 @@ impl Requests {
         if let Cut::Raw {
             content_type,
             begun,
+            ..
         } = &mut self.cut
         {
             let content_type = match std::mem::replace(begun, true) {
@@ -247,6 +269,9 @@ impl Requests {
         let data = piece?;
         match &mut self.cut {
             Cut::Json { elements, .. } => elements.push(data),
+            Cut::Raw {
+                form: Some(form), ..
+            } => form.push(&data),
             Cut::Raw { .. } => self.piece = data,
         }
         Poll::Ready(Ok(()))
@@ -254,6 +279,12 @@ impl Requests {
 
     /// The last message, where only the body's end tells that it is whole.
     fn end(&mut self) -> Result<(), Failure> {
+        if let Cut::Raw {
+            form: Some(form), ..
+        } = &self.cut
+        {
+            form.finish()?;
+        }
         match &mut self.cut {
             Cut::Json { elements, .. } => {
                 let index = elements.next_index();

@@ -8,6 +8,7 @@ pub mod elements;
 pub mod events;
 pub mod grpc;
 pub mod grpc_web;
+pub mod multipart;
 pub mod range;
 pub mod rest;
 pub mod stream;

@@ -46,6 +46,8 @@ pub struct MethodPlan {
     pub filled_mask: Option<FieldRef>,
     /// The fields that a form body may set, where one is taken.
     pub(super) form: Option<Box<FormFields>>,
+    /// Whether files of a `multipart/form-data` body may stand for the body or its fields.
+    pub(super) files: bool,
     /// Compiled for this route's JSON options.
     pub codec: Arc<Codec>,
 }
@@ -174,6 +176,7 @@ impl MethodPlan {
             query,
             filled_mask: filled_mask(&schema, method.method.input, rule, body),
             form: None,
+            files: false,
             codec,
         };
         Ok((plan, template))

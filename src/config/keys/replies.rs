@@ -16,7 +16,8 @@ pub const REST_POLICY: &[Key] = &[
     key(
         "form_bodies",
         Shape::Bool,
-        "Take application/x-www-form-urlencoded bodies, bound like a query.",
+        "Take form bodies, their texts bound like a query. Files of multipart/form-data become bytes \
+         and google.api.HttpBody fields.",
     )
     .default("false"),
     key(
