@@ -144,6 +144,13 @@ const fn client_closed_request() -> http::StatusCode {
     }
 }
 
+/// A limit that a request may meet, where its status alone doesn't tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// A packed body's growth when it is unpacked.
+    Unpacked,
+}
+
 /// One entry of `google.rpc.BadRequest.field_violations`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldViolation {
@@ -175,6 +182,8 @@ pub struct Failure {
     pub metadata: Option<Box<http::HeaderMap>>,
     /// The part of it that came as trailers.
     pub trailers: Option<Box<http::HeaderMap>>,
+    /// The limit that the request met, for its counter.
+    pub limit: Option<Limit>,
     /// For the log alone.
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -196,6 +205,7 @@ impl Failure {
             retry_after_seconds: None,
             metadata: None,
             trailers: None,
+            limit: None,
             source: None,
         }
     }
@@ -222,6 +232,13 @@ impl Failure {
     #[must_use]
     pub fn status(mut self, status: http::StatusCode) -> Self {
         self.http_status = Some(status);
+        self
+    }
+
+    /// As having met this limit.
+    #[must_use]
+    pub fn over(mut self, limit: Limit) -> Self {
+        self.limit = Some(limit);
         self
     }
 

@@ -68,6 +68,8 @@ pub struct Limits {
     /// HTTP/2 frames without content (PING, SETTINGS, RST_STREAM, WINDOW_UPDATE and the like) of one
     /// client connection in a minute, beside those that our own frames give reason for.
     pub control_frames_max: usize,
+    /// Replies that one worker compresses at once: each takes up to 2 MiB. More go out as they are.
+    pub compressors_max: usize,
 }
 
 impl Default for Limits {
@@ -87,6 +89,7 @@ impl Default for Limits {
             accept_rate_max: 10_000,
             body_rate_min: ByteLimit(NonZeroUsize::MIN.saturating_add(99)),
             control_frames_max: 1000,
+            compressors_max: 256,
         }
     }
 }

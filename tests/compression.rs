@@ -375,3 +375,35 @@ async fn packed_streams_of_requests() {
         assert_eq!(reply.status, status, "{coding}: {}", reply.text());
     }
 }
+
+/// With all compressors in use replies go out as they are, until one is free again.
+#[tokio::test]
+async fn compressors_are_bounded() {
+    let mut upstream = Upstream::start().await;
+    let gateway = builder(&upstream, json!("on"))
+        .set("limits", json!({ "compressors": 1 }))
+        .start();
+    let body = text(5000);
+    let mut h2 = Http2::connect(gateway.address).await;
+    let request = Request::get("http://a/site/x").header("accept-encoding", "gzip");
+    let request = request.body(Full::default()).expect("request");
+    let (response, mut stream) = tokio::join!(h2.send(request), async {
+        let mut call = upstream.next().await;
+        let head = Response::builder().header("content-type", "application/x-ndjson");
+        let head = head.body(()).expect("head");
+        call.respond.send_response(head, false).expect("respond")
+    });
+    let held = response.expect("a reply");
+    assert_eq!(held.headers()["content-encoding"], "gzip");
+    for accept in ["gzip", "br"] {
+        let reply = ask(&gateway, &mut upstream, "GET", Some(accept), &[JSON], &body).await;
+        assert_eq!(reply.header("content-encoding"), None);
+        assert_eq!(reply.header("vary"), Some("Accept-Encoding"));
+        assert!(reply.body == body);
+    }
+    stream.send_data(body.clone(), true).expect("data");
+    let held = whole(held).await;
+    assert!(unpacked(Some("gzip"), &held.body) == body);
+    let reply = ask(&gateway, &mut upstream, "GET", Some("gzip"), &[JSON], &body).await;
+    assert_eq!(reply.header("content-encoding"), Some("gzip"));
+}

@@ -26,10 +26,16 @@ use crate::limits::WORK_SLICE_BYTES;
 use crate::protocol::coding::{Accepted, Coding};
 
 use super::body::ReplyBody;
+use super::counters::Place;
 use super::vary::vary;
 
-/// Compresses the reply where that is worth it and the client takes it.
-pub(super) fn apply(rule: &Compression, asked: &Parts, reply: &mut Response<ReplyBody>) {
+/// Compresses the reply where that is worth it, the client takes it and there is a place for it.
+pub(super) fn apply(
+    rule: &Compression,
+    asked: &Parts,
+    reply: &mut Response<ReplyBody>,
+    place: impl FnOnce() -> Option<Place>,
+) {
     if !is_worth_it(rule, reply) {
         return;
     }
@@ -37,6 +43,9 @@ pub(super) fn apply(rule: &Compression, asked: &Parts, reply: &mut Response<Repl
     // Also of the plain form: the client's words decide between the two.
     vary(headers, "Accept-Encoding");
     let Some(coding) = Accepted::of(&asked.headers).best(&Coding::ALL) else {
+        return;
+    };
+    let Some(place) = place() else {
         return;
     };
     headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
@@ -48,6 +57,7 @@ pub(super) fn apply(rule: &Compression, asked: &Parts, reply: &mut Response<Repl
     *reply.body_mut() = ReplyBody::Compressed(Box::new(Compressed {
         inner: body,
         encoder: None,
+        place: Some(place),
         rule: (coding, rule.effort),
         piece: Bytes::new(),
         at: 0,
@@ -140,6 +150,8 @@ pub struct Compressed {
     inner: ReplyBody,
     /// Made for the first piece: a reply to HEAD needs none.
     encoder: Option<Encoder>,
+    /// Held as long as the encoder may be.
+    place: Option<Place>,
     rule: (Coding, Effort),
     /// Taken from the source, and how much of it is in the encoder.
     piece: Bytes,
@@ -244,7 +256,9 @@ impl Compressed {
             Some(encoder) => encoder,
             None => Encoder::new(coding, effort)?,
         };
-        encoder.finish()
+        let last = encoder.finish();
+        self.place = None;
+        last
     }
 
     fn fail(&mut self, error: io::Error) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {

@@ -7,7 +7,7 @@ use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::client_body::too_large;
-use crate::failure::Failure;
+use crate::failure::{Failure, Limit};
 use crate::limits::{ByteLimit, UNPACKED_RATIO_MAX, WORK_SLICE_BYTES, ZSTD_WINDOW_BITS_MAX};
 
 /// What a client may send a body in.
@@ -63,7 +63,7 @@ impl Packed {
             let read = read.map_err(broken)?;
             if content.len() > limit {
                 tracing::debug!(limit, packed = packed.len(), "a packed body is too large");
-                return Err(too_large(limit));
+                return Err(too_large(limit).over(Limit::Unpacked));
             }
             if read == 0 {
                 return Ok(content.into());

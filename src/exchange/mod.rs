@@ -5,6 +5,7 @@ mod call;
 mod compress;
 mod converse;
 mod cors;
+mod counters;
 mod deadline;
 mod decompress;
 mod fate;
@@ -29,6 +30,7 @@ mod vary;
 mod waits;
 
 pub use body::ReplyBody;
+pub use counters::Counters;
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -73,6 +75,7 @@ pub struct Current {
 pub struct Exchange {
     current: RefCell<Rc<Current>>,
     ids: Ids,
+    counters: Rc<Counters>,
 }
 
 impl Exchange {
@@ -81,6 +84,7 @@ impl Exchange {
         Self {
             current: RefCell::new(Rc::new(current)),
             ids: Ids::new(),
+            counters: Rc::default(),
         }
     }
 
@@ -88,6 +92,12 @@ impl Exchange {
     #[must_use]
     pub fn current(&self) -> Rc<Current> {
         Rc::clone(&self.current.borrow())
+    }
+
+    /// What was hit of the bounds on exchanges.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// Later requests see `next`; those under way keep theirs.
@@ -143,10 +153,15 @@ pub async fn exchange(
             Err(failure) => Err(failure),
         }
     };
+    if let Err(failure) = &answered {
+        cx.counters.note(failure);
+    }
     let mut reply =
         answered.unwrap_or_else(|failure| reply::refuse(voice, accept(&head), &failure));
     if let Some(rule) = &voice.policy.compression {
-        compress::apply(rule, &head, &mut reply);
+        compress::apply(rule, &head, &mut reply, || {
+            cx.counters.compressor(live.limits.compressors_max)
+        });
     }
     if let Some(rules) = &voice.policy.response_headers {
         headers::apply(rules, reply.headers_mut());

@@ -13,7 +13,7 @@ use bytes::{Buf, Bytes};
 use http_body::Body;
 
 use crate::client_body::{ClientBody, too_large};
-use crate::failure::Failure;
+use crate::failure::{Failure, Limit};
 use crate::limits::{UNPACKED_RATIO_MAX, WORK_SLICE_BYTES};
 
 use super::decompress::{Packed, broken};
@@ -171,7 +171,7 @@ impl Unpacking {
         self.gone = self.gone.saturating_add(length);
         if self.gone > limit {
             tracing::debug!(limit, packed = self.came, "a packed stream is too large");
-            return Err(too_large(limit));
+            return Err(too_large(limit).over(Limit::Unpacked));
         }
         piece.truncate(length);
         Ok(Step::Piece(piece.into()))

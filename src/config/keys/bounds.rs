@@ -111,6 +111,15 @@ pub static LIMITS: Section = Section {
              minute, beside those that replies give reason for.",
         )
         .default("1000"),
+        key(
+            "compressors",
+            Shape::Integer {
+                min: 1,
+                max: 1_000_000,
+            },
+            "Replies that one worker compresses at once; more go out as they are.",
+        )
+        .default("256"),
     ]],
     exactly_one: &[],
 };

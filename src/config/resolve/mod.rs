@@ -312,6 +312,7 @@ fn limits(file: &Section<'_, '_>) -> Limits {
         accept_rate_max: number("accept_rate", standard.accept_rate_max),
         body_rate_min: bytes("body_rate", standard.body_rate_min),
         control_frames_max: number("control_frames", standard.control_frames_max),
+        compressors_max: number("compressors", standard.compressors_max),
     }
 }
 

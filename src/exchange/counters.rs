@@ -1,0 +1,86 @@
+//! How often a bound on exchanges was hit, and what is held now; one set for each worker.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use http::StatusCode;
+
+use crate::failure::{Failure, Limit};
+use crate::listener::count;
+
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Requests that were larger than a limit (413).
+    pub too_large: Cell<u64>,
+    /// Those of them that only grew so when they were unpacked.
+    pub bombs: Cell<u64>,
+    /// `limits.compressors`: replies that went out as they are, with all compressors in use.
+    pub uncompressed: Cell<u64>,
+    /// Compressors in use now.
+    pub compressors: Cell<usize>,
+}
+
+impl Counters {
+    /// Counts a refused request by the limit that it met.
+    pub(super) fn note(&self, failure: &Failure) {
+        if failure.http_status() == StatusCode::PAYLOAD_TOO_LARGE {
+            count(&self.too_large);
+        }
+        if failure.limit == Some(Limit::Unpacked) {
+            count(&self.bombs);
+        }
+    }
+
+    /// A place for a compressor, unless `max` are taken; that is counted.
+    pub(super) fn compressor(self: &Rc<Self>, max: usize) -> Option<Place> {
+        let taken = self.compressors.get();
+        if taken >= max {
+            count(&self.uncompressed);
+            return None;
+        }
+        self.compressors.set(taken.saturating_add(1));
+        Some(Place(Rc::clone(self)))
+    }
+}
+
+/// A compressor's place, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Place(Rc<Counters>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let taken = self.0.compressors.get();
+        self.0.compressors.set(taken.saturating_sub(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client_body::too_large;
+
+    #[test]
+    fn places_come_back() {
+        let counters = Rc::new(Counters::default());
+        let first = counters.compressor(2);
+        let second = counters.compressor(2);
+        assert!(first.is_some() && second.is_some());
+        assert!(counters.compressor(2).is_none());
+        drop(first);
+        assert!(counters.compressor(2).is_some());
+        drop(second);
+        assert_eq!(
+            (counters.compressors.get(), counters.uncompressed.get()),
+            (0, 1)
+        );
+    }
+
+    #[test]
+    fn refusals_are_counted_by_their_limit() {
+        let counters = Counters::default();
+        counters.note(&Failure::client("no"));
+        counters.note(&too_large(1));
+        counters.note(&too_large(1).over(Limit::Unpacked));
+        assert_eq!((counters.too_large.get(), counters.bombs.get()), (2, 1));
+    }
+}
