@@ -104,6 +104,30 @@ impl Client {
         }
     }
 
+    /// How much of `wanted` may be written now: over HTTP/1.1 the socket says so itself.
+    async fn room(&mut self, wanted: usize) -> usize {
+        match self {
+            Self::Http1(_) => wanted,
+            Self::Http2(body, _) => {
+                body.reserve_capacity(wanted);
+                let room = std::future::poll_fn(|cx| body.poll_capacity(cx)).await;
+                room.expect("open").expect("room")
+            }
+        }
+    }
+
+    async fn write_bytes(&mut self, bytes: bytes::Bytes) {
+        match self {
+            Self::Http1(client) => {
+                let head = format!("{:x}\r\n", bytes.len());
+                client
+                    .send([head.as_bytes(), &bytes, b"\r\n"].concat())
+                    .await;
+            }
+            Self::Http2(body, _) => body.send_data(bytes, false).expect("data"),
+        }
+    }
+
     async fn end(&mut self) {
         match self {
             Self::Http1(client) => client.send("0\r\n\r\n").await,
@@ -341,53 +365,100 @@ async fn a_client_that_stops_sending_is_408_and_a_silent_service_504() {
 }
 
 /// The client is never further ahead of the service than buffers and windows on the way allow, however
-/// much it would like to send.
+/// much it would like to send. Over HTTP/1.1 the sockets' own buffers come on top.
 #[tokio::test]
 async fn a_slow_service_slows_the_upload() {
     const TOTAL: usize = 64 * 1024 * 1024;
-    const AHEAD_MAX: usize = 1024 * 1024;
+    const MIB: usize = 1024 * 1024;
     let mut upstream = Upstream::start().await;
     let gateway = chat(&upstream).start();
-    let mut client = Client::post(Protocol::Http2, &gateway, "/v1/recordings").await;
-    let Client::Http2(send, _) = &mut client else {
-        unreachable!("as asked");
-    };
-    let mut call = upstream.next().await;
-    let sent = std::cell::Cell::new(0);
-    let write = async {
-        let piece = bytes::Bytes::from(vec![b'x'; 64 * 1024]);
-        while sent.get() < TOTAL {
-            send.reserve_capacity(piece.len());
-            let room = std::future::poll_fn(|cx| send.poll_capacity(cx)).await;
-            let room = room.expect("open").expect("room").min(TOTAL - sent.get());
-            send.send_data(piece.slice(..room.min(piece.len())), false)
-                .expect("data");
-            sent.set(sent.get() + room.min(piece.len()));
-        }
-        send.send_data(bytes::Bytes::new(), true).expect("end");
-    };
-    let read = async {
-        let mut read = 0;
-        loop {
-            // The writer may go as far as it can before each piece is taken.
-            for _ in 0..2 {
-                tokio::task::yield_now().await;
+    for (protocol, ahead_max) in [(Protocol::Http1, 16 * MIB), (Protocol::Http2, MIB)] {
+        let mut client = Client::post(protocol, &gateway, "/v1/recordings").await;
+        let mut call = upstream.next().await;
+        let sent = std::cell::Cell::new(0);
+        let write = async {
+            let piece = bytes::Bytes::from(vec![b'x'; 64 * 1024]);
+            while sent.get() < TOTAL {
+                let room = client.room(piece.len()).await.min(TOTAL - sent.get());
+                let piece = piece.slice(..room.min(piece.len()));
+                let length = piece.len();
+                client.write_bytes(piece).await;
+                sent.set(sent.get() + length);
             }
-            let body = call.request.body_mut();
-            let Some(data) = support::soon("a piece", body.data()).await else {
-                break;
-            };
-            let data = data.expect("data");
-            body.flow_control()
-                .release_capacity(data.len())
-                .expect("capacity");
-            read += data.len();
-            let ahead = sent.get().saturating_sub(read);
-            assert!(ahead <= AHEAD_MAX, "{ahead} bytes on the way");
-        }
-        assert!(read > TOTAL, "{read}");
-    };
-    tokio::join!(write, read);
-    support::grpc::answer(call, &json!({ "sizeBytes": "67108864" }));
-    assert_eq!(client.replying().await.0, 200);
+            client.end().await;
+        };
+        let read = async {
+            let mut read = 0;
+            loop {
+                // The writer may go as far as it can before each piece is taken.
+                for _ in 0..2 {
+                    tokio::task::yield_now().await;
+                }
+                let body = call.request.body_mut();
+                let Some(data) = support::soon("a piece", body.data()).await else {
+                    break;
+                };
+                let data = data.expect("data");
+                body.flow_control()
+                    .release_capacity(data.len())
+                    .expect("capacity");
+                read += data.len();
+                let ahead = sent.get().saturating_sub(read);
+                assert!(ahead <= ahead_max, "{protocol:?}: {ahead} bytes on the way");
+            }
+            assert!(read > TOTAL, "{read}");
+        };
+        tokio::join!(write, read);
+        support::grpc::answer(call, &json!({ "sizeBytes": "67108864" }));
+        assert_eq!(client.replying().await.0, 200);
+    }
+}
+
+/// A service that would send without end is stopped by a client that does not read: what is under way
+/// stays below what buffers and windows hold, and goes on when the client reads.
+#[tokio::test]
+async fn a_slow_client_slows_the_service() {
+    const TOTAL: usize = 64 * 1024 * 1024;
+    const AHEAD_MAX: usize = 16 * 1024 * 1024;
+    let mut upstream = Upstream::start().await;
+    let gateway = chat(&upstream).start();
+    for protocol in BOTH {
+        let client = Client::post(protocol, &gateway, "/v1/rooms/den/chat").await;
+        let mut call = upstream.next().await;
+        let mut answer = Answer::begin(&mut call);
+        let said = json!({ "text": "x".repeat(60_000) });
+        let length = 60_000 + r#"{"text":""}"#.len() + 1;
+        let (sent, read) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
+        answer.message(&said);
+        sent.set(length);
+        let (_, mut replying) = client.replying().await;
+        let write = async {
+            while sent.get() < TOTAL {
+                answer.stream.reserve_capacity(length + 64);
+                while answer.stream.capacity() < length + 64 {
+                    let room = std::future::poll_fn(|cx| answer.stream.poll_capacity(cx));
+                    support::soon("room", room)
+                        .await
+                        .expect("open")
+                        .expect("room");
+                }
+                answer.message(&said);
+                sent.set(sent.get() + length);
+                let ahead = sent.get().saturating_sub(read.get());
+                assert!(ahead <= AHEAD_MAX, "{protocol:?}: {ahead} bytes on the way");
+            }
+            answer.end("0");
+        };
+        let take = async {
+            // As far as it goes while nothing is read, and then whenever a piece has been.
+            while let Some(piece) = replying.piece().await {
+                for _ in 0..4 {
+                    tokio::task::yield_now().await;
+                }
+                read.set(read.get() + piece.len());
+            }
+        };
+        tokio::join!(write, take);
+        assert_eq!(read.get(), sent.get(), "{protocol:?}");
+    }
 }
