@@ -462,3 +462,60 @@ async fn a_slow_client_slows_the_service() {
         assert_eq!(read.get(), sent.get(), "{protocol:?}");
     }
 }
+
+/// Whatever a stream is framed as, a client that leaves in its middle cancels it.
+#[tokio::test]
+async fn a_client_that_leaves_cancels_every_kind_of_stream() {
+    let mut upstream = Upstream::start().await;
+    let gateway = chat(&upstream).start();
+    let scores = ("/v1/games/7/scores:watch", json!({ "sequence": 1 }));
+    let raw = (
+        "/v1/games/7/thumbnail:download",
+        json!({ "contentType": "image/png", "data": "eA==" }),
+    );
+    for (accept, (path, message)) in [
+        ("application/json", &scores),
+        ("application/x-ndjson", &scores),
+        ("text/event-stream", &scores),
+        ("image/png", &raw),
+    ] {
+        for protocol in BOTH {
+            let begin = async {
+                let mut answer = Answer::begin(&mut upstream.next().await);
+                answer.message(message);
+                answer
+            };
+            let answer = match protocol {
+                Protocol::Http1 => {
+                    let mut client = Http1::connect(gateway.address).await;
+                    let head =
+                        format!("GET {path} HTTP/1.1\r\nhost: a\r\naccept: {accept}\r\n\r\n");
+                    client.send(head).await;
+                    let answer = begin.await;
+                    assert_eq!(client.head().await.expect("a reply").status, 200);
+                    assert!(!next_chunk(&mut client).await.is_empty(), "{accept}");
+                    answer
+                }
+                Protocol::Http2 => {
+                    let mut client = support::client::Http2::connect(gateway.address).await;
+                    let request = http::Request::get(format!("http://a{path}"));
+                    let request = request.header("accept", accept).body(Default::default());
+                    let sent = client.send(request.expect("request"));
+                    let (reply, answer) = tokio::join!(sent, begin);
+                    let mut body = reply.expect("a reply").into_body();
+                    let piece = http_body_util::BodyExt::frame(&mut body);
+                    let piece = support::soon("a piece", piece).await.expect("more");
+                    assert!(piece.expect("data").is_data(), "{accept}");
+                    // The stream alone is left: the connection goes on.
+                    drop(body);
+                    let reason = answer.cancelled().await;
+                    assert_eq!(reason, h2::Reason::CANCEL, "{accept} {protocol:?}");
+                    assert!(client.get("/nothing").await.status >= 404);
+                    continue;
+                }
+            };
+            let reason = answer.cancelled().await;
+            assert_eq!(reason, h2::Reason::CANCEL, "{accept} {protocol:?}");
+        }
+    }
+}
