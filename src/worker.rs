@@ -175,6 +175,10 @@ impl listener::Service for Gateway {
         exchange::exchange(Rc::clone(&self.exchange), connection, request)
     }
 
+    fn tunnel(&self, body: &mut ReplyBody) -> Option<listener::Tunnel> {
+        body.take_tunnel()
+    }
+
     fn refuse(&self, failure: &Failure) -> Response<ReplyBody> {
         exchange::refuse(&self.exchange.current().live, failure)
     }

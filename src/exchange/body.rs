@@ -20,6 +20,7 @@ use super::pump::print_more;
 use super::reply;
 use super::rpc::{ConnectStream, RpcReply};
 use super::stream::{MessageStream, RawStream};
+use super::tunnel::Switched;
 
 /// Body of a reply. An error in it ends the connection (HTTP/1.1) or the stream (HTTP/2) visibly.
 /// Dropping it before its end cancels what it comes from.
@@ -39,6 +40,8 @@ pub enum ReplyBody {
     File(Box<FileBody>),
     /// An upstream's own body.
     Relayed(Box<Relayed>),
+    /// Nothing: the connection becomes a tunnel.
+    Switched(Switched),
     /// The answer to a client that speaks gRPC.
     Rpc(Box<RpcReply>),
     /// The answer to a Connect client.
@@ -57,6 +60,14 @@ impl ReplyBody {
     pub fn whole(bytes: Bytes) -> Self {
         Self::Whole(Some(bytes).filter(|b| !b.is_empty()))
     }
+
+    /// What the connection becomes after a reply of 101.
+    pub fn take_tunnel(&mut self) -> Option<crate::listener::Tunnel> {
+        match self {
+            Self::Switched(switched) => switched.take(),
+            _ => None,
+        }
+    }
 }
 
 impl Body for ReplyBody {
@@ -69,6 +80,7 @@ impl Body for ReplyBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         let chunk = match self.get_mut() {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(Ok)),
+            Self::Switched(_) => Poll::Ready(None),
             Self::Document(document) => document.poll_chunk(cx),
             Self::Messages(messages) => messages.poll_chunk(cx).map(|c| c.map(Ok)),
             Self::Raw(raw) => raw.poll_chunk(cx),
@@ -85,6 +97,7 @@ impl Body for ReplyBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(bytes) => bytes.is_none(),
+            Self::Switched(_) => true,
             Self::Relayed(relayed) => relayed.is_end_stream(),
             Self::Rpc(rpc) => rpc.is_end_stream(),
             Self::Compressed(compressed) => compressed.is_end_stream(),
@@ -103,6 +116,7 @@ impl Body for ReplyBody {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
             }
             Self::Relayed(relayed) => relayed.size_hint(),
+            Self::Switched(_) => SizeHint::with_exact(0),
             Self::File(file) => SizeHint::with_exact(file.left()),
             Self::Compressed(_)
             | Self::Document(_)

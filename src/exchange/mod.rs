@@ -25,6 +25,7 @@ mod requests;
 mod rewrite;
 mod rpc;
 mod stream;
+mod tunnel;
 mod unpacking;
 mod vary;
 mod waits;

@@ -15,6 +15,7 @@ use http::header::{EXPECT, HOST, HeaderMap, TE, VIA};
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode, Uri, Version};
 use http_body::{Body, Frame, SizeHint};
+use hyper::upgrade::OnUpgrade;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::client_body::{ClientBody, Meter, too_large};
@@ -28,6 +29,7 @@ use super::body::{BreakOff, ReplyBody};
 use super::deadline::{after, no_answer_in_time};
 use super::forwarded::{clean, end_hop, host, tell_origin, wants_trailers};
 use super::rewrite::Rewrite;
+use super::tunnel::{self, Switched};
 use super::{Connection, Current, headers};
 
 /// Sends the request on and begins the reply with the head of the answer. Dropping it, or the reply's
@@ -57,10 +59,16 @@ pub(super) async fn forward(
         .and_then(|id| current.live.upstreams.get(id.0 as usize))
         .map_or(UpstreamProtocol::Http2, |u| u.protocol);
     let trusted = &current.live.trusted_proxies;
+    // A site behind HTTP/2 gets the request without its wish, and says so.
+    let switches =
+        protocol == UpstreamProtocol::Http1 && tunnel::is_handshake(head) && body.is_end_stream();
     let mut head = outgoing(head.clone(), connection, trusted, protocol);
     path.apply(&mut head);
     if let Some(rules) = &policy.request_headers {
         headers::apply(rules, &mut head.headers);
+    }
+    if switches {
+        tunnel::mark(&mut head.headers);
     }
     let (body, meter) = if body.is_end_stream() {
         (UpstreamBody::whole(Bytes::new()), None)
@@ -72,7 +80,10 @@ pub(super) async fn forward(
         .upstreams
         .call(route.upstream, Request::from_parts(head, body));
     let answer = in_time(call, meter.as_deref(), policy.timeout).await?;
-    incoming(answer, version, route)
+    match switches && answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+        true => switch(answer, version, route),
+        false => incoming(answer, version, route),
+    }
 }
 
 /// Waits for the answer as long as the upload goes on, and `timeout` after it.
@@ -137,6 +148,28 @@ fn add_via(headers: &mut HeaderMap, received: Version) {
         _ => "1.1 transom",
     };
     headers.append(VIA, HeaderValue::from_static(via));
+}
+
+/// The reply that makes a tunnel of the connection.
+fn switch(
+    answer: Response<AnswerBody>,
+    asked_in: Version,
+    route: &Route,
+) -> Result<Response<ReplyBody>, Failure> {
+    let (mut head, body) = answer.into_parts();
+    let upgrade = head.extensions.remove::<OnUpgrade>();
+    let Some(upgrade) = upgrade.filter(|_| tunnel::is_to_websocket(&head.headers)) else {
+        let message = "the upstream switched to a protocol that it wasn't asked for";
+        let failure = Failure::upstream(GrpcCode::Internal, message);
+        return Err(failure.status(StatusCode::BAD_GATEWAY));
+    };
+    end_hop(&mut head.headers);
+    tunnel::mark(&mut head.headers);
+    head.headers.remove(super::request_id::X_REQUEST_ID);
+    head.version = asked_in;
+    head.extensions = http::Extensions::new();
+    let switched = Switched::new(upgrade, body, route.policy.stream_idle);
+    Ok(Response::from_parts(head, ReplyBody::Switched(switched)))
 }
 
 /// The reply that the client gets.

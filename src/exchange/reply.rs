@@ -172,7 +172,9 @@ pub(super) fn finish(
     id: HeaderValue,
 ) -> Response<ReplyBody> {
     reply.headers_mut().insert(X_REQUEST_ID, id);
-    if is_bare(reply.status()) && !matches!(reply.body(), ReplyBody::Relayed(_)) {
+    if is_bare(reply.status())
+        && !matches!(reply.body(), ReplyBody::Relayed(_) | ReplyBody::Switched(_))
+    {
         reply.headers_mut().remove(CONTENT_TYPE);
         *reply.body_mut() = ReplyBody::empty();
         return reply;

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use http::{HeaderMap, HeaderValue, Request, Response, Version, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -32,6 +32,7 @@ use super::pulse::{Pulse, Verdict};
 use super::reply::Reply;
 use super::sniff::{Protocol, sniff};
 use super::streams::StreamExec;
+use super::switch::{Http1, Switch};
 use super::{Bounds, Connections, Counters, Ends, Service, count};
 
 /// A connection as it was accepted.
@@ -63,7 +64,9 @@ pub(super) async fn serve<S: Service>(mut accepted: Accepted<S>) {
     let flood = (protocol == Protocol::Http2)
         .then(|| Flood::new(bounds.limits.control_frames_max, Rc::clone(&counters)));
     let io = ClientIo::new(accepted.stream, ahead, read, flood, Rc::clone(&pulse));
+    let switch = Rc::new(Switch::default());
     let service = Requests {
+        switch: Rc::clone(&switch),
         service: accepted.service,
         ends: accepted.ends,
         bounds: Rc::clone(&bounds),
@@ -76,6 +79,7 @@ pub(super) async fn serve<S: Service>(mut accepted: Accepted<S>) {
     let ended = match protocol {
         Protocol::Http1 => {
             let connection = http1_builder(&bounds).serve_connection(io, service);
+            let connection = Http1::new(connection, switch);
             Driver::new(connection, pulse, bounds, Rc::clone(&counters), aged_at).await
         }
         Protocol::Http2 => {
@@ -173,24 +177,10 @@ fn http2_builder(bounds: &Bounds, exec: StreamExec) -> http2::Builder<StreamExec
 }
 
 /// A hyper connection of either kind.
-trait Served: Future<Output = hyper::Result<()>> {
+pub(super) trait Served: Future<Output = hyper::Result<()>> {
     /// Whether an idle end is told to the client (GOAWAY) and not just done.
     const SAYS_GOODBYE: bool;
     fn finish(self: Pin<&mut Self>);
-}
-
-impl<I, S, B> Served for http1::Connection<I, S>
-where
-    S: hyper::service::HttpService<Incoming, ResBody = B>,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    I: hyper::rt::Read + hyper::rt::Write + Unpin,
-    B: Body + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    const SAYS_GOODBYE: bool = false;
-    fn finish(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
-    }
 }
 
 impl<I, S, B> Served for http2::Connection<I, S, StreamExec>
@@ -328,8 +318,9 @@ impl<C: Served> Future for Driver<C> {
 }
 
 /// The requests of one connection.
-struct Requests<S> {
+pub(super) struct Requests<S> {
     service: S,
+    switch: Rc<Switch>,
     ends: Ends,
     bounds: Rc<Bounds>,
     pulse: Rc<Pulse>,
@@ -367,7 +358,15 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Requests<S> {
                 let answer = self
                     .service
                     .answer(self.ends, Request::from_parts(parts, body));
-                Box::pin(answer.map(move |reply| Ok(reply.map(|b| Reply::new(b, in_flight)))))
+                let (service, switch) = (self.service.clone(), Rc::clone(&self.switch));
+                Box::pin(answer.map(move |mut reply| {
+                    if reply.status() == StatusCode::SWITCHING_PROTOCOLS
+                        && let Some(tunnel) = service.tunnel(reply.body_mut())
+                    {
+                        switch.set(tunnel, in_flight.another());
+                    }
+                    Ok(reply.map(|b| Reply::new(b, in_flight)))
+                }))
             }
             Err(failure) => {
                 count(&self.counters.refused_requests);

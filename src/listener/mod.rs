@@ -13,10 +13,12 @@ mod reply;
 mod sniff;
 mod socket;
 mod streams;
+mod switch;
 
 pub use accept::{Listener, accept};
 pub use gate::{Gate, Pass, Refused};
 pub use socket::{BindError, Bound, bind, raise_open_files};
+pub use switch::{ClientStream, Tunnel};
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -35,7 +37,7 @@ use crate::limits::{Limits, Timeouts};
 use pulse::Pulse;
 
 /// What answers requests. Cloned for each connection and each HTTP/2 stream: cheap.
-pub trait Service: Clone + 'static {
+pub trait Service: Clone + Unpin + 'static {
     type Body: http_body::Body<Data = Bytes, Error = Failure> + Unpin + 'static;
 
     /// The limits for connections accepted now.
@@ -47,6 +49,11 @@ pub trait Service: Clone + 'static {
         ends: Ends,
         request: Request<ClientBody>,
     ) -> impl Future<Output = Response<Self::Body>> + 'static;
+
+    /// What an HTTP/1.1 connection becomes after a reply of 101 with this body.
+    fn tunnel(&self, _body: &mut Self::Body) -> Option<Tunnel> {
+        None
+    }
 
     /// The reply to a request that didn't pass it.
     fn refuse(&self, failure: &Failure) -> Response<Self::Body>;

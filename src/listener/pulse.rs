@@ -185,6 +185,11 @@ impl fmt::Debug for Pulse {
 pub(super) struct InFlight(Rc<Pulse>);
 
 impl InFlight {
+    /// One that outlives the reply.
+    pub(super) fn another(&self) -> Self {
+        self.0.begin()
+    }
+
     pub(super) fn pulse(&self) -> &Rc<Pulse> {
         &self.0
     }

@@ -100,7 +100,8 @@ impl Endpoint {
             .map_err(|e| Unreachable::new(format_args!("{}: {e}", self.authority)))?;
         let exec = self.exec().clone();
         exec.spawn(async move {
-            let mut connection = std::pin::pin!(connection);
+            // One that was switched to another protocol ends here, and never comes back to the pool.
+            let mut connection = std::pin::pin!(connection.with_upgrades());
             loop {
                 tokio::select! {
                     biased;

@@ -1,0 +1,162 @@
+//! An HTTP/1.1 connection that may be switched to another protocol: then its bytes are a tunnel's.
+//!
+//! The driver's limits stay: a tunnel counts as an exchange, is given `timeouts.drain` when the
+//! connection is to end, and a client that doesn't read is cut off.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::Service;
+use super::connection::{Requests, Served};
+use super::io::ClientIo;
+use super::pulse::InFlight;
+
+/// The client's side of a tunnel.
+#[derive(Debug)]
+pub struct ClientStream {
+    io: ClientIo<TcpStream>,
+    /// What came behind the head that switched protocols.
+    ahead: Bytes,
+}
+
+/// What is done with a connection once its reply of 101 has been sent.
+pub type Tunnel = Box<dyn FnOnce(ClientStream) -> Pin<Box<dyn Future<Output = ()>>>>;
+
+/// The tunnel that a reply asked for, and its place among the exchanges.
+#[derive(Default)]
+pub(super) struct Switch(RefCell<Option<(Tunnel, InFlight)>>);
+
+impl Switch {
+    pub(super) fn set(&self, tunnel: Tunnel, in_flight: InFlight) {
+        self.0.replace(Some((tunnel, in_flight)));
+    }
+}
+
+impl fmt::Debug for Switch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Switch")
+            .field(&self.0.borrow().is_some())
+            .finish()
+    }
+}
+
+type Io = TokioIo<ClientIo<TcpStream>>;
+
+enum State<S: Service> {
+    Serving(Box<http1::Connection<Io, Requests<S>>>),
+    Tunnel {
+        work: Pin<Box<dyn Future<Output = ()>>>,
+        _in_flight: InFlight,
+    },
+    Closing(ClientIo<TcpStream>),
+    Over,
+}
+
+/// A connection of HTTP/1.1.
+pub(super) struct Http1<S: Service> {
+    state: State<S>,
+    switch: Rc<Switch>,
+}
+
+impl<S: Service> Http1<S> {
+    pub(super) fn new(connection: http1::Connection<Io, Requests<S>>, switch: Rc<Switch>) -> Self {
+        Self {
+            state: State::Serving(Box::new(connection)),
+            switch,
+        }
+    }
+}
+
+impl<S: Service> Served for Http1<S> {
+    const SAYS_GOODBYE: bool = false;
+    fn finish(self: Pin<&mut Self>) {
+        if let State::Serving(connection) = &mut self.get_mut().state {
+            Pin::new(&mut **connection).graceful_shutdown();
+        }
+    }
+}
+
+impl<S: Service> Future for Http1<S> {
+    type Output = hyper::Result<()>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        loop {
+            match &mut this.state {
+                State::Serving(connection) => ready!(connection.poll_without_shutdown(cx))?,
+                State::Tunnel { work, .. } => {
+                    ready!(work.as_mut().poll(cx));
+                    this.state = State::Over;
+                    return Poll::Ready(Ok(()));
+                }
+                State::Closing(io) => {
+                    // As far as it goes: the connection ends in any case.
+                    let _closed = ready!(Pin::new(io).poll_shutdown(cx));
+                    this.state = State::Over;
+                    return Poll::Ready(Ok(()));
+                }
+                State::Over => return Poll::Ready(Ok(())),
+            }
+            if let State::Serving(connection) = std::mem::replace(&mut this.state, State::Over) {
+                let parts = connection.into_parts();
+                let io = parts.io.into_inner();
+                this.state = match this.switch.0.take() {
+                    Some((tunnel, in_flight)) => {
+                        let ahead = parts.read_buf;
+                        State::Tunnel {
+                            work: tunnel(ClientStream { io, ahead }),
+                            _in_flight: in_flight,
+                        }
+                    }
+                    None => State::Closing(io),
+                };
+            }
+        }
+    }
+}
+
+impl AsyncRead for ClientStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.ahead.is_empty() {
+            return Pin::new(&mut this.io).poll_read(cx, buf);
+        }
+        let fits = this.ahead.len().min(buf.remaining());
+        buf.put_slice(this.ahead.get(..fits).unwrap_or_default());
+        this.ahead.advance(fits);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for ClientStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().io).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+    }
+}
