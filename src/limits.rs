@@ -153,6 +153,10 @@ pub const REQUEST_BATCH_BYTES: usize = 16 * 1024;
 pub const WORK_SLICE_BYTES: usize = 64 * 1024;
 /// A chunk of a JSON document on its way to the client.
 pub const PRINT_CHUNK_BYTES: usize = 64 * 1024;
+/// What is read of a WebSocket at once; longer messages get room when they come.
+pub const WEBSOCKET_READ_BYTES: usize = 4 * 1024;
+/// What of a WebSocket's messages is written together, when there are more at once.
+pub const WEBSOCKET_WRITE_BYTES: usize = 64 * 1024;
 /// How many times its packed size a request body in a content coding may have. JSON packs tenfold,
 /// seldom a hundredfold; bombs a thousandfold.
 pub const UNPACKED_RATIO_MAX: usize = 200;

@@ -103,16 +103,7 @@ impl Asked<'_> {
     fn put_transport(self, content_type: HeaderValue, headers: &mut HeaderMap) {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
         headers.insert(header::CONTENT_TYPE, content_type);
-        let timeout = match self.plan.stream {
-            StreamKind::Unary => Some(self.deadline.for_unary(Instant::now())),
-            StreamKind::Client | StreamKind::Server | StreamKind::Bidi => {
-                self.deadline.for_stream(Instant::now())
-            }
-        };
-        if let Some(mut timeout) = timeout {
-            timeout.set_sensitive(ONCE);
-            headers.insert(GRPC_TIMEOUT, timeout);
-        }
+        put_timeout(self.plan.stream, self.deadline, headers);
     }
 
     fn put_metadata(self, speaks: Speaks, headers: &mut HeaderMap) -> Result<(), Failure> {
@@ -148,5 +139,22 @@ impl Asked<'_> {
         *request.version_mut() = Version::HTTP_2;
         *request.headers_mut() = headers;
         request
+    }
+}
+
+/// The deadline of the call, in place of one that the headers may have.
+pub(super) fn put_timeout(stream: StreamKind, deadline: &Deadline, headers: &mut HeaderMap) {
+    let timeout = match stream {
+        StreamKind::Unary => Some(deadline.for_unary(Instant::now())),
+        StreamKind::Client | StreamKind::Server | StreamKind::Bidi => {
+            deadline.for_stream(Instant::now())
+        }
+    };
+    match timeout {
+        Some(mut timeout) => {
+            timeout.set_sensitive(ONCE);
+            headers.insert(GRPC_TIMEOUT, timeout);
+        }
+        None => _ = headers.remove(GRPC_TIMEOUT),
     }
 }

@@ -14,6 +14,18 @@ pub struct Counters {
     pub too_large: Cell<u64>,
     /// Those of them that only grew so when they were unpacked.
     pub bombs: Cell<u64>,
+    /// WebSockets open now, those of proxied sites apart.
+    pub sockets: Cell<usize>,
+    /// Handshakes of pages that may not make them.
+    pub origins_refused: Cell<u64>,
+    /// `limits.control_frames`, and messages that don't end: WebSockets closed for them.
+    pub socket_floods: Cell<u64>,
+    /// `timeouts.ping_timeout`: WebSockets whose clients were gone.
+    pub sockets_dead: Cell<u64>,
+    /// `timeouts.body_idle`: WebSockets closed amid a message.
+    pub slow_messages: Cell<u64>,
+    /// WebSockets that were still open when a drain, or their connection's age, ended them.
+    pub sockets_ended: Cell<u64>,
     /// `limits.compressors`: replies that went out as they are, with all compressors in use.
     pub uncompressed: Cell<u64>,
     /// Compressors in use now.
@@ -40,6 +52,30 @@ impl Counters {
         }
         self.compressors.set(taken.saturating_add(1));
         Some(Place(Rc::clone(self)))
+    }
+}
+
+/// An open WebSocket, until it is dropped.
+#[derive(Debug)]
+pub(super) struct OpenSocket(Rc<Counters>);
+
+impl OpenSocket {
+    pub(super) fn new(counters: Rc<Counters>) -> Self {
+        counters
+            .sockets
+            .set(counters.sockets.get().saturating_add(1));
+        Self(counters)
+    }
+
+    pub(super) fn counters(&self) -> &Counters {
+        &self.0
+    }
+}
+
+impl Drop for OpenSocket {
+    fn drop(&mut self) {
+        let open = self.0.sockets.get().saturating_sub(1);
+        self.0.sockets.set(open);
     }
 }
 

@@ -29,6 +29,7 @@ mod tunnel;
 mod unpacking;
 mod vary;
 mod waits;
+mod websocket;
 
 pub use body::ReplyBody;
 pub use counters::Counters;
@@ -131,6 +132,18 @@ pub async fn exchange(
     let mut voice = Voice::of_all(live);
     let answered = if let Some(answered) = preflight(live, &head, &mut voice) {
         answered
+    } else if let Some(asked) = websocket::claim(live, &head) {
+        match asked {
+            Ok(asked) => {
+                voice = Voice::of(asked.route(), live);
+                let changed = headers::changed(voice.policy, &head);
+                let head = changed.as_deref().unwrap_or(&head);
+                let counters = Rc::clone(&cx.counters);
+                let opened = websocket::open(asked, &current, connection, head, counters);
+                opened.or_else(|failure| websocket::refuse(voice, head, failure))
+            }
+            Err(failure) => Err(failure),
+        }
     } else if let Some(call) = rpc::Call::claim(live, &head) {
         voice = call.voice(live);
         Ok(Box::pin(async {

@@ -103,7 +103,7 @@ impl Rule {
         }
     }
 
-    fn printer(&self, wire: &Bytes) -> Result<Printer, Failure> {
+    pub(super) fn printer(&self, wire: &Bytes) -> Result<Printer, Failure> {
         let Content::Json(target) = self.content else {
             return Err(Failure::gateway(
                 GrpcCode::Internal,
@@ -128,7 +128,7 @@ impl Rule {
         }
     }
 
-    fn raw_body(&self, wire: &Bytes) -> Result<RawBody, Failure> {
+    pub(super) fn raw_body(&self, wire: &Bytes) -> Result<RawBody, Failure> {
         raw_body(self.content, wire)
     }
 }

@@ -35,6 +35,11 @@ impl Switched {
         })))
     }
 
+    /// A tunnel that ends here.
+    pub(super) fn to(tunnel: Tunnel) -> Self {
+        Self(Some(tunnel))
+    }
+
     pub(super) fn take(&mut self) -> Option<Tunnel> {
         self.0.take()
     }

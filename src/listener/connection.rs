@@ -180,7 +180,8 @@ fn http2_builder(bounds: &Bounds, exec: StreamExec) -> http2::Builder<StreamExec
 pub(super) trait Served: Future<Output = hyper::Result<()>> {
     /// Whether an idle end is told to the client (GOAWAY) and not just done.
     const SAYS_GOODBYE: bool;
-    fn finish(self: Pin<&mut Self>);
+    /// No more requests; what is under way is cut off at `cut_at`.
+    fn finish(self: Pin<&mut Self>, cut_at: Instant);
 }
 
 impl<I, S, B> Served for http2::Connection<I, S, StreamExec>
@@ -193,7 +194,7 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     const SAYS_GOODBYE: bool = true;
-    fn finish(self: Pin<&mut Self>) {
+    fn finish(self: Pin<&mut Self>, _cut_at: Instant) {
         self.graceful_shutdown();
     }
 }
@@ -235,7 +236,8 @@ impl<C: Served> Driver<C> {
     fn finish(&mut self) {
         if !self.finishing {
             self.finishing = true;
-            self.connection.as_mut().finish();
+            let cut_at = Instant::now() + self.bounds.timeouts.drain;
+            self.connection.as_mut().finish(cut_at);
             self.timer.as_mut().reset(Instant::now());
         }
     }

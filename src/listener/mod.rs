@@ -18,7 +18,7 @@ mod switch;
 pub use accept::{Listener, accept};
 pub use gate::{Gate, Pass, Refused};
 pub use socket::{BindError, Bound, bind, raise_open_files};
-pub use switch::{ClientStream, Tunnel};
+pub use switch::{ClientStream, Ending, Tunnel};
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;

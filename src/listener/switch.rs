@@ -3,7 +3,7 @@
 //! The driver's limits stay: a tunnel counts as an exchange, is given `timeouts.drain` when the
 //! connection is to end, and a client that doesn't read is cut off.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -16,6 +16,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use super::Service;
 use super::connection::{Requests, Served};
@@ -28,6 +29,28 @@ pub struct ClientStream {
     io: ClientIo<TcpStream>,
     /// What came behind the head that switched protocols.
     ahead: Bytes,
+    ending: Rc<Ending>,
+}
+
+impl ClientStream {
+    /// Until when the tunnel may go on, once that is known. Whoever runs the tunnel is polled when it
+    /// becomes so.
+    #[must_use]
+    pub fn ending(&self) -> Rc<Ending> {
+        Rc::clone(&self.ending)
+    }
+}
+
+/// The end that a connection has been given: it drains, or has been open for long enough.
+#[derive(Debug, Default)]
+pub struct Ending(Cell<Option<Instant>>);
+
+impl Ending {
+    /// When the connection will be cut off, if it is to end.
+    #[must_use]
+    pub fn cut_at(&self) -> Option<Instant> {
+        self.0.get()
+    }
 }
 
 /// What is done with a connection once its reply of 101 has been sent.
@@ -67,6 +90,7 @@ enum State<S: Service> {
 pub(super) struct Http1<S: Service> {
     state: State<S>,
     switch: Rc<Switch>,
+    ending: Rc<Ending>,
 }
 
 impl<S: Service> Http1<S> {
@@ -74,14 +98,17 @@ impl<S: Service> Http1<S> {
         Self {
             state: State::Serving(Box::new(connection)),
             switch,
+            ending: Rc::default(),
         }
     }
 }
 
 impl<S: Service> Served for Http1<S> {
     const SAYS_GOODBYE: bool = false;
-    fn finish(self: Pin<&mut Self>) {
-        if let State::Serving(connection) = &mut self.get_mut().state {
+    fn finish(self: Pin<&mut Self>, cut_at: Instant) {
+        let this = self.get_mut();
+        this.ending.0.set(Some(cut_at));
+        if let State::Serving(connection) = &mut this.state {
             Pin::new(&mut **connection).graceful_shutdown();
         }
     }
@@ -113,9 +140,13 @@ impl<S: Service> Future for Http1<S> {
                 let io = parts.io.into_inner();
                 this.state = match this.switch.0.take() {
                     Some((tunnel, in_flight)) => {
-                        let ahead = parts.read_buf;
+                        let client = ClientStream {
+                            io,
+                            ahead: parts.read_buf,
+                            ending: Rc::clone(&this.ending),
+                        };
                         State::Tunnel {
-                            work: tunnel(ClientStream { io, ahead }),
+                            work: tunnel(client),
                             _in_flight: in_flight,
                         }
                     }

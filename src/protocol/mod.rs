@@ -1,5 +1,5 @@
 //! How messages are framed for clients: documents and media types of REST, streams of JSON, and the
-//! protocols of calls (gRPC, gRPC-Web, Connect).
+//! protocols of calls (gRPC, gRPC-Web, Connect, WebSocket).
 
 pub mod coding;
 pub mod connect;
@@ -12,3 +12,4 @@ pub mod multipart;
 pub mod range;
 pub mod rest;
 pub mod stream;
+pub mod websocket;

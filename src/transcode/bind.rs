@@ -103,6 +103,18 @@ impl MethodPlan {
         Ok(wire)
     }
 
+    /// Appends to a client's own protobuf message what path and query have bound.
+    ///
+    /// # Errors
+    /// The message leaves a field open: it would swallow what comes after it.
+    pub fn append_bound(&self, bound: &[u8], message: &mut Vec<u8>) -> Result<(), Failure> {
+        if !bound.is_empty() && !super::wire::is_closed(message) {
+            return Err(Failure::client("the message is not protobuf"));
+        }
+        message.extend_from_slice(bound);
+        Ok(())
+    }
+
     /// Appends a raw body as the `google.api.HttpBody` that the rule takes it for. Nothing is appended
     /// for other rules.
     pub fn bind_raw_body(&self, content_type: &str, data: &[u8], wire: &mut Vec<u8>) {

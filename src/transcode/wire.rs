@@ -107,6 +107,30 @@ impl<'w> Iterator for Records<'w> {
     }
 }
 
+/// Whether the records of a message end where it does, groups included: what is appended to it then
+/// stands beside its fields, not in one of them.
+pub(super) fn is_closed(mut wire: &[u8]) -> bool {
+    let mut open = Vec::new();
+    while !wire.is_empty() {
+        let Some((tag, rest)) = take_varint(wire) else {
+            return false;
+        };
+        let after = match tag & 7 {
+            3 => {
+                open.push(tag >> 3);
+                Some(rest)
+            }
+            4 if open.pop() == Some(tag >> 3) => Some(rest),
+            _ => Records::of(wire).record().map(|(_, rest)| rest),
+        };
+        let Some(after) = after else {
+            return false;
+        };
+        wire = after;
+    }
+    open.is_empty()
+}
+
 fn take_varint(wire: &[u8]) -> Option<(u64, &[u8])> {
     let mut value = 0_u64;
     for (i, byte) in wire.iter().enumerate().take(10) {
@@ -130,6 +154,32 @@ mod tests {
         assert_eq!(wire, [8, 1, 0x12, 5, 0x1a, 3, b'a', b'b', b'c']);
         wrap(1, Delimiting::Group, 2, &mut wire);
         assert_eq!(wire, [8, 1, 0x0b, 0x12, 5, 0x1a, 3, b'a', b'b', b'c', 0x0c]);
+    }
+
+    #[test]
+    fn a_message_is_closed_when_nothing_is_left_open() {
+        for closed in [
+            &[][..],
+            &[0x08, 1],
+            &[0x12, 1, b'a'],
+            &[0x0b, 0x08, 1, 0x0c],
+            &[0x0b, 0x13, 0x14, 0x0c],
+        ] {
+            assert!(is_closed(closed), "{closed:?}");
+        }
+        for open in [
+            &[0x08][..],
+            &[0x12, 2, b'a'],
+            &[0x0b, 0x08, 1],
+            &[0x0c],
+            &[0x0b, 0x14],
+            &[0x0b, 0x13, 0x0c, 0x14],
+            &[0x09, 0],
+            &[0x0e],
+            &[0x80],
+        ] {
+            assert!(!is_closed(open), "{open:?}");
+        }
     }
 
     #[test]

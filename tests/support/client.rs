@@ -81,6 +81,20 @@ impl Http1 {
         Some(reply)
     }
 
+    /// The reply to this head, with the body that it announces.
+    pub async fn body_of(&mut self, mut head: Reply) -> Reply {
+        if let Some(length) = head.header("content-length") {
+            let length: usize = length.parse().expect("length");
+            head.body = self.exactly(length).await;
+        }
+        head
+    }
+
+    /// The connection, and what has been read of it and not been taken.
+    pub fn into_parts(self) -> (TcpStream, Vec<u8>) {
+        (self.stream, self.ahead)
+    }
+
     /// The next reply's status line and headers.
     pub async fn head(&mut self) -> Option<Reply> {
         let head_end = loop {

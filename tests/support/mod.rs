@@ -12,6 +12,7 @@ pub mod grpc;
 pub mod protos;
 pub mod rpc;
 pub mod upstream;
+pub mod websocket;
 
 use std::future::Future;
 use std::time::Duration;

@@ -45,7 +45,7 @@ use super::call::{Asked, CodingOf};
 use super::deadline::{Deadline, no_body_in_time};
 use super::pump;
 use super::reply::Voice;
-use super::waits::{First, Waits};
+use super::waits::{Activity, First, Waits};
 use super::{Connection, Current, forwarded, host_name, lookup, not_yet};
 
 /// The method that a path names.
@@ -297,7 +297,16 @@ fn waits(
     deadline: &Deadline,
     up: Option<&Rc<up::Watch>>,
 ) -> Waits {
-    let activity = up.map(|watch| Rc::clone(&watch.activity));
+    waits_beside(stream, policy, deadline, up.map(|u| Rc::clone(&u.activity)))
+}
+
+/// How long the answer may be waited for, beside requests that stream or after the only one.
+pub(super) fn waits_beside(
+    stream: StreamKind,
+    policy: &Policy,
+    deadline: &Deadline,
+    activity: Option<Rc<Activity>>,
+) -> Waits {
     let end = match stream {
         StreamKind::Unary => Some(deadline.of_answer()),
         StreamKind::Client | StreamKind::Server | StreamKind::Bidi => deadline.of_stream(),
