@@ -4,11 +4,14 @@ mod support;
 
 use std::net::Ipv4Addr;
 
+use fastwebsockets::OpCode;
 use serde_json::json;
+use support::client::Http1;
 use support::gateway::Gateway;
-use support::grpc::Answer;
+use support::grpc::{Answer, framed, trailers};
 use support::upstream::Upstream;
-use support::websocket::{Heard, Socket};
+use support::websocket::{Heard, KEY, Socket, ask, handshake, masked};
+use support::{protos, soon};
 
 const WATCH: &str = "/v1/games/1/scores:watch";
 
@@ -126,5 +129,422 @@ async fn a_client_that_leaves_cancels_the_call() {
             drop(socket);
             assert_eq!(answer.cancelled().await, h2::Reason::CANCEL);
         }
+    }
+}
+
+/// Refusals before the protocol changes are plain HTTP.
+#[tokio::test]
+async fn a_handshake_that_is_wrong_is_refused_in_http() {
+    let mut upstream = Upstream::start().await;
+    let gateway = Gateway::builder(upstream.address).start();
+    let ok = handshake(WATCH, &[]);
+    let chat = "/v1/rooms/den/chat";
+    for (text, status, says) in [
+        (ok.replace("version: 13", "version: 8"), 426, "version"),
+        (ok.replace("sec-websocket-key", "x-key"), 400, "Key"),
+        (ok.replace(KEY, "c2hvcnQ="), 400, "16 bytes"),
+        (
+            ok.replace("\r\n\r\n", "\r\ncontent-length: 2\r\n\r\nhi"),
+            400,
+            "no body",
+        ),
+        (handshake("/v1/nothing/7", &[]), 404, "no route"),
+        (handshake("/gamehub.v1.Chat/Leave", &[]), 404, "no route"),
+        (handshake("/v1/games/x/scores:watch", &[]), 400, "game_id"),
+        (handshake(&format!("{WATCH}?cuont=3"), &[]), 400, "cuont"),
+        (
+            handshake(chat, &[("sec-websocket-protocol", "json, json")]),
+            400,
+            "twice",
+        ),
+        (
+            handshake(chat, &[("grpc-timeout", "soon")]),
+            400,
+            "grpc-timeout",
+        ),
+        (
+            handshake(
+                chat,
+                &[
+                    ("authorization", "Bearer a"),
+                    ("sec-websocket-protocol", "bearer.b"),
+                ],
+            ),
+            400,
+            "not as both",
+        ),
+        (
+            handshake(chat, &[("origin", "https://evil.example")]),
+            403,
+            "origin",
+        ),
+    ] {
+        let Err(reply) = ask(gateway.address, &text).await else {
+            panic!("opened: {text}");
+        };
+        assert_eq!(reply.status, status, "{text}{}", reply.text());
+        assert!(reply.text().contains(says), "{text}{}", reply.text());
+        assert_eq!(reply.header("content-type"), Some("application/json"));
+        let version = (status == 426).then_some("13");
+        assert_eq!(reply.header("sec-websocket-version"), version);
+        assert_eq!(reply.header("upgrade").is_some(), status == 426);
+    }
+    assert!(upstream.is_quiet());
+    // A wish that isn't a whole handshake is for HTTP/1.1 to pass over.
+    let mut client = Http1::connect(gateway.address).await;
+    client
+        .send(ok.replace("connection: keep-alive, Upgrade\r\n", ""))
+        .await;
+    let mut answer = Answer::begin(&mut upstream.next().await);
+    answer.message(&json!({ "sequence": 1 }));
+    answer.end("0");
+    assert_eq!(client.reply().await.expect("a reply").status, 200);
+}
+
+#[tokio::test]
+async fn pages_need_the_origin_or_cors_and_strangers_bring_no_credentials() {
+    let mut upstream = Upstream::start().await;
+    let gateway = |cors: serde_json::Value| {
+        let defaults = json!({
+            "cors": cors,
+            "headers": { "to_metadata": ["cookie"] },
+        });
+        Gateway::builder(upstream.address)
+            .set("defaults", defaults)
+            .start()
+    };
+    let strict = gateway(json!({ "origins": ["https://www.example.com"], "credentials": true }));
+    let open = gateway(json!({ "origins": ["*"] }));
+    for (gateway, origin, credentials) in [
+        (&strict, None, Some(true)),
+        (&strict, Some("https://api.example"), Some(true)),
+        (&strict, Some("http://api.example"), Some(true)),
+        (&strict, Some("https://www.example.com"), Some(true)),
+        (&strict, Some("https://www.example.org"), None),
+        (&strict, Some("null"), None),
+        (&open, Some("https://api.example"), Some(true)),
+        (&open, Some("https://anyone.example"), Some(false)),
+    ] {
+        let mut headers = vec![("cookie", "session=1"), ("authorization", "Basic dTpw")];
+        headers.extend(origin.map(|o| ("origin", o)));
+        let opened = ask(gateway.address, &handshake(WATCH, &headers)).await;
+        let Some(credentials) = credentials else {
+            assert_eq!(opened.err().map(|r| r.status), Some(403), "{origin:?}");
+            continue;
+        };
+        let _socket = opened.ok().expect("open");
+        let call = upstream.next().await;
+        for name in ["cookie", "authorization"] {
+            let found = call.request.headers().contains_key(name);
+            assert_eq!(found, credentials, "{origin:?} {name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_is_a_subprotocol_becomes_metadata_and_is_not_told() {
+    let mut upstream = Upstream::start().await;
+    let defaults = json!({ "headers": { "to_metadata": ["sec-*"] } });
+    let gateway = Gateway::builder(upstream.address)
+        .set("defaults", defaults)
+        .start();
+    for (offered, chosen) in [
+        ("json, bearer.s3cret", Some("json")),
+        ("bearer.s3cret", None),
+        ("Bearer, s3cret", Some("Bearer")),
+        ("other, Bearer, s3cret, proto", Some("proto")),
+    ] {
+        let offer = [("sec-websocket-protocol", offered)];
+        let socket = Socket::open(gateway.address, WATCH, &offer).await;
+        assert_eq!(socket.head.header("sec-websocket-protocol"), chosen);
+        let call = upstream.next().await;
+        let headers = call.request.headers();
+        assert_eq!(headers["authorization"], "Bearer s3cret");
+        let handshake = headers.keys().find(|n| n.as_str().starts_with("sec-"));
+        assert_eq!(handshake, None, "{offered}");
+        assert!(!format!("{:?}", socket.head).contains("s3cret"));
+    }
+}
+
+#[tokio::test]
+async fn binary_messages_are_protobuf_and_the_path_wins() {
+    let mut upstream = Upstream::start().await;
+    let gateway = Gateway::builder(upstream.address).start();
+    let offer = [("sec-websocket-protocol", "proto")];
+    let path = "/v1/rooms/den/chat";
+    let said = protos::message("gamehub.v1.ChatMessage");
+    let wire = |text: &str| protos::encode(&said, &json!({ "room": "pit", "text": text }));
+    let mut socket = Socket::open(gateway.address, path, &offer).await;
+    socket.binary(&wire("one")).await;
+    socket.binary(&wire("two")).await;
+    socket.end().await;
+    let mut call = upstream.next().await;
+    let sent = call.body().await;
+    let first = protos::encode(&said, &json!({ "room": "den" }));
+    let expected = [framed(&[wire("one"), first].concat()), framed(&wire("two"))].concat();
+    assert_eq!(sent, expected);
+    let mut answer = Answer::begin(&mut call);
+    answer.message(&json!({ "text": "back" }));
+    let back = protos::encode(&said, &json!({ "text": "back" }));
+    assert_eq!(socket.next().await, Heard::Binary(back));
+    answer.end("0");
+    assert_eq!(socket.closed().await.0, 1000);
+
+    // A field that is left open would swallow the room.
+    let mut socket = Socket::open(gateway.address, path, &offer).await;
+    let call = upstream.next().await;
+    socket.binary(b"\x1a\x10text").await;
+    let (code, reason) = socket.closed().await;
+    assert_eq!(
+        (code, &*reason),
+        (4003, "INVALID_ARGUMENT: the message is not protobuf")
+    );
+    assert_eq!(soon("a reset", call.cancelled()).await, h2::Reason::CANCEL);
+}
+
+#[tokio::test]
+async fn what_a_client_does_wrong_is_the_close_and_cancels_the_call() {
+    let mut upstream = Upstream::start().await;
+    let gateway = Gateway::builder(upstream.address)
+        .set("limits", json!({ "body": "1KiB", "control_frames": 100 }))
+        .start();
+    let text = |data: &[u8]| masked(0x81, data);
+    let pings = masked(0x89, b"").repeat(120);
+    let empty_pieces = [masked(0x01, b""), masked(0x00, b"").repeat(20_000)].concat();
+    for (what, bytes, code, says) in [
+        (
+            "not JSON",
+            text(b"{\"text\": tru}"),
+            4003,
+            "INVALID_ARGUMENT: ",
+        ),
+        ("a field", text(b"{\"txet\": \"\"}"), 4003, "txet"),
+        ("nothing", text(b" "), 4003, "INVALID_ARGUMENT: "),
+        ("binary", masked(0x82, b"\x0a"), 1003, "text"),
+        ("not masked", b"\x81\x02{}".to_vec(), 1002, ""),
+        ("reserved", masked(0xc1, b"{}"), 1002, ""),
+        ("opcode", masked(0x83, b"{}"), 1002, ""),
+        ("a rest", masked(0x80, b"{}"), 1002, ""),
+        ("a piece of a ping", masked(0x09, b""), 1002, ""),
+        ("a long ping", masked(0x89, &[b'x'; 126]), 1002, ""),
+        ("not UTF-8", text(b"{\"text\": \"\xff\"}"), 1007, "UTF-8"),
+        ("too large", text(&[b' '; 1025]), 1009, "too large"),
+        (
+            "too large in pieces",
+            [masked(0x01, &[b' '; 600]), masked(0x80, &[b' '; 600])].concat(),
+            1009,
+            "too large",
+        ),
+        (
+            "too large to come",
+            b"\x81\xff\x7f\xff\xff\xff\xff\xff\xff\xff\0\0\0\0".to_vec(),
+            1009,
+            "too large",
+        ),
+        ("pings", pings, 1008, "too many"),
+        ("ends", text(b"").repeat(120), 1008, "too many"),
+        ("empty pieces", empty_pieces, 1008, "too many"),
+    ] {
+        let socket = Socket::open(gateway.address, "/v1/rooms/den/chat", &[]).await;
+        let call = upstream.next().await;
+        let mut socket = socket.raw(&bytes).await;
+        let heard = loop {
+            match socket.next().await {
+                Heard::Close(code, reason) => break (code, reason),
+                other => panic!("{what}: {other:?}"),
+            }
+        };
+        assert_eq!(heard.0, code, "{what}: {heard:?}");
+        assert!(heard.1.contains(says), "{what}: {heard:?}");
+        if what != "ends" {
+            let reset = soon("a reset", call.cancelled()).await;
+            assert_eq!(reset, h2::Reason::CANCEL, "{what}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn requests_after_the_only_one_or_after_the_end_are_refused() {
+    let mut upstream = Upstream::start().await;
+    let gateway = Gateway::builder(upstream.address).start();
+    for (path, messages, says) in [
+        (WATCH, &["{}"][..], "one request message"),
+        (
+            "/gamehub.v1.Scores/WatchScores",
+            &["{}", "{}"],
+            "one request message",
+        ),
+        ("/v1/rooms/den/chat", &["{}", "", "{}"], "after the end"),
+    ] {
+        let mut socket = Socket::open(gateway.address, path, &[]).await;
+        let (last, before) = messages.split_last().expect("messages");
+        for message in before {
+            socket.text(message).await;
+        }
+        let call = upstream.next().await;
+        socket.text(last).await;
+        let (code, reason) = socket.closed().await;
+        assert_eq!(code, 4003, "{path}: {reason}");
+        assert!(reason.contains(says), "{path}: {reason}");
+        assert_eq!(soon("a reset", call.cancelled()).await, h2::Reason::CANCEL);
+    }
+}
+
+#[tokio::test]
+async fn messages_may_come_in_pieces_with_pings_between_them() {
+    let mut upstream = Upstream::start().await;
+    let gateway = Gateway::builder(upstream.address).start();
+    let mut socket = Socket::open(gateway.address, "/v1/rooms/den/chat", &[]).await;
+    let said = r#"{"text":"süß"}"#.as_bytes();
+    let (before, after) = said.split_at(11);
+    socket.piece(OpCode::Text, before, false).await;
+    socket.ping(b"are you there").await;
+    assert_eq!(
+        socket.frame().await,
+        Some((OpCode::Pong, true, b"are you there".to_vec()))
+    );
+    socket.piece(OpCode::Continuation, b"", false).await;
+    socket.piece(OpCode::Continuation, after, true).await;
+    socket.end().await;
+    let mut call = upstream.next().await;
+    let message = protos::message("gamehub.v1.ChatMessage");
+    let text = protos::encode(&message, &json!({ "text": "süß" }));
+    let room = protos::encode(&message, &json!({ "room": "den" }));
+    assert_eq!(call.body().await, framed(&[text, room].concat()));
+}
+
+#[tokio::test]
+async fn a_long_message_comes_in_pieces() {
+    let mut upstream = Upstream::start().await;
+    let gateway = Gateway::builder(upstream.address).start();
+    let long = "ß".repeat(300_000);
+    for offer in ["json", "proto"] {
+        let offer = [("sec-websocket-protocol", offer)];
+        let mut socket = Socket::open(gateway.address, WATCH, &offer).await;
+        let mut answer = Answer::begin(&mut upstream.next().await);
+        let score = json!({ "player": long });
+        answer.message(&score);
+        answer.message(&json!({ "sequence": 2 }));
+        answer.end("0");
+        let first = socket.next().await;
+        assert!(socket.frames > 4, "{}", socket.frames);
+        let of = protos::message("gamehub.v1.Score");
+        let wire = match first {
+            Heard::Text(text) => {
+                let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+                protos::encode(&of, &json)
+            }
+            Heard::Binary(wire) => wire,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(wire, protos::encode(&of, &score));
+        assert!(matches!(
+            socket.next().await,
+            Heard::Text(_) | Heard::Binary(_)
+        ));
+        assert_eq!(socket.closed().await.0, 1000);
+    }
+}
+
+#[tokio::test]
+async fn raw_bodies_are_binary_messages() {
+    let (_service, gateway) = demo();
+    let path = "/v1/games/1/thumbnail:download";
+    let mut socket = Socket::open(gateway.address, path, &[]).await;
+    let mut pieces = 0;
+    let closed = loop {
+        match socket.next().await {
+            Heard::Binary(_) => pieces += 1,
+            other => break other,
+        }
+    };
+    assert_eq!(closed, Heard::Close(1000, "OK".to_owned()));
+    assert!(pieces > 0);
+
+    let mut socket = Socket::open(gateway.address, "/v1/recordings", &[]).await;
+    socket.binary(b"abc").await;
+    socket.binary(b"defg").await;
+    socket.end().await;
+    let recording = socket.next_json().await;
+    assert_eq!(
+        recording,
+        json!({ "contentType": "application/octet-stream", "pieces": 2, "sizeBytes": "7" })
+    );
+    assert_eq!(socket.closed().await.0, 1000);
+}
+
+#[tokio::test]
+async fn failures_of_the_service_at_any_time_are_the_close() {
+    let mut upstream = Upstream::start().await;
+    let gateway = Gateway::builder(upstream.address).start();
+    let fails =
+        |code: &str, message: &str| trailers(&[("grpc-status", code), ("grpc-message", message)]);
+    // Before anything, after the head, after a message; the service's own word or a broken answer.
+    let mut socket = Socket::open(gateway.address, WATCH, &[]).await;
+    let mut call = upstream.next().await;
+    let mut head = http::Response::new(());
+    *head.headers_mut() = fails("16", "who%20are%20you");
+    let content_type = "application/grpc".parse().expect("value");
+    head.headers_mut().insert("content-type", content_type);
+    call.respond.send_response(head, true).expect("respond");
+    let told = "UNAUTHENTICATED: who are you".to_owned();
+    assert_eq!(socket.closed().await, (4016, told));
+
+    let long = "z".repeat(500);
+    for (sent, status, message, code, reason) in [
+        (0, "5", "gone", 4005, "NOT_FOUND: gone".to_owned()),
+        (2, "13", "a secret", 4013, "INTERNAL".to_owned()),
+        (1, "10", &*long, 4010, "ABORTED: zzz".to_owned()),
+    ] {
+        let mut socket = Socket::open(gateway.address, WATCH, &[]).await;
+        let mut answer = Answer::begin(&mut upstream.next().await);
+        for sequence in 1..=sent {
+            answer.message(&json!({ "sequence": sequence }));
+        }
+        let trailers = fails(status, message);
+        answer.stream.send_trailers(trailers).expect("trailers");
+        for _ in 0..sent {
+            socket.next_json().await;
+        }
+        let told = socket.closed().await;
+        assert_eq!(told.0, code);
+        assert!(told.1.starts_with(&reason), "{told:?}");
+        assert!(!told.1.contains("secret"), "{told:?}");
+    }
+    let mut socket = Socket::open(gateway.address, WATCH, &[]).await;
+    let mut answer = Answer::begin(&mut upstream.next().await);
+    answer.bytes(framed(&[0xff, 0xff]));
+    let (code, reason) = socket.closed().await;
+    assert_eq!(code, 4013, "{reason}");
+    assert_eq!(answer.cancelled().await, h2::Reason::CANCEL);
+    // Nobody there.
+    drop(upstream);
+    let mut socket = Socket::open(gateway.address, WATCH, &[]).await;
+    assert_eq!(socket.closed().await.0, 4014);
+}
+
+#[tokio::test]
+async fn a_single_answer_is_told_only_when_the_call_has_gone_well() {
+    let mut upstream = Upstream::start().await;
+    let gateway = Gateway::builder(upstream.address).start();
+    for (messages, status, code) in [
+        (1, "0", 1000),
+        (1, "9", 4009),
+        (2, "0", 4013),
+        (0, "0", 4013),
+    ] {
+        let mut socket = Socket::open(gateway.address, "/v1/games/7", &[]).await;
+        let mut answer = Answer::begin(&mut upstream.next().await);
+        for _ in 0..messages {
+            answer.message(&json!({ "title": "Pong" }));
+        }
+        answer
+            .stream
+            .send_trailers(trailers(&[("grpc-status", status)]))
+            .ok();
+        if code == 1000 {
+            assert_eq!(socket.next_json().await, json!({ "title": "Pong" }));
+        }
+        assert_eq!(socket.closed().await.0, code, "{messages} {status}");
     }
 }

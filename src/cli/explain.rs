@@ -12,7 +12,7 @@ use crate::codec::{Codec, CodecLimits, JsonOptions, Target as JsonTarget};
 use crate::failure::Failure;
 use crate::live::{Live, Route, Target};
 use crate::route::{Considered, Lookup, RawPath, RouteId, Verdict, decode_capture};
-use crate::schema::FieldRef;
+use crate::schema::{FieldRef, StreamKind};
 use crate::transcode::bind::parameters;
 use crate::transcode::query::QueryFault;
 use crate::transcode::{BodyRule, HttpBodyAt, MethodPlan, QueryPolicy, UnknownQuery};
@@ -22,7 +22,7 @@ use super::routes::{plain, print_table, stream, upstream_name};
 /// Rules that lost, in the text form.
 const OTHERS_SHOWN: usize = 6;
 
-/// The request to explain.
+/// The request to explain. A URL of `ws:` or `wss:` is a WebSocket, whatever the method.
 #[derive(Clone, Debug)]
 pub struct Question {
     pub method: http::Method,
@@ -117,6 +117,10 @@ pub fn explain(live: &Live, question: &Question) -> Answer {
             return answer;
         }
     };
+    if matches!(url.scheme_str(), Some("ws" | "wss")) {
+        answer.explain_socket(live, host, question);
+        return answer;
+    }
     let considered = live.table.explain(host, &question.method, &path);
     let by_name = live.rpcs.find(host, url.path());
     if let Some(route) = by_name.filter(|_| question.method == http::Method::POST) {
@@ -126,7 +130,7 @@ pub fn explain(live: &Live, question: &Question) -> Answer {
             .policy
             .insert(0, ("protocols", protocols(route).to_owned()));
         if let Target::Rpc(plan) = &route.target {
-            answer.bind(live, route, plan, &[], question);
+            answer.bind(live, route, plan, &[], url.query(), question);
         }
         return answer;
     }
@@ -149,7 +153,15 @@ pub fn explain(live: &Live, question: &Question) -> Answer {
         answer.route = Some(winner(live, route));
         answer.policy = policy::lines(route);
         if let Target::Rpc(plan) = &route.target {
-            answer.bind(live, route, plan, &won.captures, question);
+            answer.bind(live, route, plan, &won.captures, url.query(), question);
+            let socket = live.socket_route(host, url.path(), url.query());
+            if socket.is_some_and(|s| s.is_ok_and(|s| std::ptr::eq(s.route, route)))
+                && plan.stream != StreamKind::Unary
+            {
+                answer
+                    .policy
+                    .insert(0, ("also", "a WebSocket on this path".to_owned()));
+            }
         }
     }
     answer
@@ -158,12 +170,37 @@ pub fn explain(live: &Live, question: &Question) -> Answer {
 /// What a method answers to on its own path.
 fn protocols(route: &Route) -> &'static str {
     match route.policy.auto {
-        true => "gRPC, gRPC-Web, Connect; REST for JSON without `connect-protocol-version`",
-        false => "gRPC, gRPC-Web, Connect",
+        true => {
+            "gRPC, gRPC-Web, Connect, WebSocket; REST for JSON without `connect-protocol-version`"
+        }
+        false => "gRPC, gRPC-Web, Connect, WebSocket",
     }
 }
 
 impl Answer {
+    /// What a WebSocket opens, and what goes into its first message beside what the client says there.
+    fn explain_socket(&mut self, live: &Live, host: &str, question: &Question) {
+        let url = &question.url;
+        let opened = match live.socket_route(host, url.path(), url.query()) {
+            Some(Ok(opened)) => opened,
+            Some(Err(ambiguous)) => return self.refuse(400, ambiguous.to_string()),
+            None => return self.refuse(404, "no method has this path".to_owned()),
+        };
+        self.route = Some(winner(live, opened.route));
+        self.policy = policy::lines(opened.route);
+        self.policy
+            .insert(0, ("websocket", policy::socket_line(opened.plan)));
+        let query = opened.query.as_deref();
+        self.bind(
+            live,
+            opened.route,
+            opened.plan,
+            &opened.captures,
+            query,
+            question,
+        );
+    }
+
     fn refuse(&mut self, status: u16, message: String) {
         self.status = Some(status);
         self.message = Some(message);
@@ -181,6 +218,7 @@ impl Answer {
         route: &Route,
         plan: &MethodPlan,
         captures: &[&str],
+        query: Option<&str>,
         question: &Question,
     ) {
         let policy = QueryPolicy {
@@ -191,8 +229,8 @@ impl Answer {
             compat: route.policy.compat,
         };
         self.list_path(plan, captures);
-        self.list_query(plan, question.url.query(), &policy);
-        let mask = plan.mask_to_fill(question.url.query(), &policy);
+        self.list_query(plan, query, &policy);
+        let mask = plan.mask_to_fill(query, &policy);
         self.list_body(plan, mask, question);
         let headers = headers::bindings(&question.headers, &route.policy);
         self.bindings.extend(headers);
@@ -202,8 +240,8 @@ impl Answer {
         };
         let mut wire = Vec::new();
         let bound = encode_body(plan, mask, question, limits, &mut wire)
-            .and_then(|()| plan.bind(captures, question.url.query(), &policy, &mut wire))
-            .and_then(|()| plan.selection(question.url.query(), &policy));
+            .and_then(|()| plan.bind(captures, query, &policy, &mut wire))
+            .and_then(|()| plan.selection(query, &policy));
         if let Err(failure) = bound {
             return self.fail(&failure);
         }

@@ -135,11 +135,12 @@ pub async fn exchange(
     } else if let Some(asked) = websocket::claim(live, &head) {
         match asked {
             Ok(asked) => {
-                voice = Voice::of(asked.route(), live);
+                voice = Voice::of(asked.route, live);
                 let changed = headers::changed(voice.policy, &head);
                 let head = changed.as_deref().unwrap_or(&head);
                 let counters = Rc::clone(&cx.counters);
-                let opened = websocket::open(asked, &current, connection, head, counters);
+                let opened = websocket::check_bare(&body)
+                    .and_then(|()| websocket::open(asked, &current, connection, head, counters));
                 opened.or_else(|failure| websocket::refuse(voice, head, failure))
             }
             Err(failure) => Err(failure),

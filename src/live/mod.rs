@@ -4,10 +4,12 @@ mod build;
 mod clashes;
 mod mount;
 mod rpcs;
+mod sockets;
 
 pub use clashes::clashes;
 pub use mount::any_service;
 pub use rpcs::Rpcs;
+pub use sockets::{Ambiguous, SocketRoute};
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -511,3 +511,60 @@ fn auto_mounts_every_method_once_more() {
     assert_eq!(target(&live, "GET", "/v1/games/7"), "shop.v1.Games/GetGame");
     assert_eq!(target(&live, "GET", "/shop.v1.Games/GetGame"), "405");
 }
+
+#[test]
+fn a_socket_opens_the_method_that_streams_or_the_one_that_is_named() {
+    let rules = "  - { services: [\"shop.v1.*\"], upstream: games }\n  \
+        - { put: \"/v1/games/{game_id}\", rpc: shop.v1.Games/GetGame, upstream: games }\n  \
+        - { post: /v2/games, rpc: shop.v1.Games/CreateGame, body: game, upstream: games }\n  \
+        - { put: /v2/games, rpc: shop.v1.Games/CreateGame, body: game, upstream: games }\n  \
+        - { get: /v2/live, rpc: shop.v1.Games/GetGame, upstream: games }\n  \
+        - { post: /v2/live, rpc: shop.v1.Games/Upload, body: \"*\", upstream: games }\n  \
+        - { prefix: /, upstream: site }\n";
+    let live = live(rules);
+    let opened = |target: &str| {
+        let (path, query) = match target.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (target, None),
+        };
+        live.socket_route("any.example", path, query).map(|opened| {
+            opened
+                .map(|o| (o.route.rule.to_string(), o.query.map(String::from)))
+                .map_err(|e| e.to_string())
+        })
+    };
+    let ok =
+        |rule: &str, query: Option<&str>| Some(Ok((rule.to_owned(), query.map(str::to_owned))));
+    // GET where nothing streams, unless another is named.
+    assert_eq!(opened("/v1/games/7"), ok("GET /v1/games/{game_id}", None));
+    assert_eq!(
+        opened("/v1/games/7?tags=a&method=PUT&tags=b"),
+        ok("PUT /v1/games/{game_id}", Some("tags=a&tags=b"))
+    );
+    // Not a method of the path: it may be a parameter.
+    assert_eq!(
+        opened("/v1/games/7?method=fast"),
+        ok("GET /v1/games/{game_id}", Some("method=fast"))
+    );
+    assert_eq!(opened("/v2/live"), ok("POST /v2/live", None));
+    assert_eq!(opened("/v2/live?method=GET"), ok("GET /v2/live", None));
+    // One alone needs no name, and `method` is its own.
+    assert_eq!(
+        opened("/v1/games:upload?method=POST"),
+        ok("POST /v1/games:upload", Some("method=POST"))
+    );
+    assert_eq!(
+        opened("/v2/games"),
+        Some(Err(
+            "this path has more than one method: add ?method=POST or ?method=PUT".to_owned()
+        ))
+    );
+    assert_eq!(opened("/v2/games?method=PUT"), ok("PUT /v2/games", None));
+    assert_eq!(
+        opened("/shop.v1.Games/Hidden?a=b"),
+        ok("POST /shop.v1.Games/Hidden", Some("a=b"))
+    );
+    // A proxied site's own.
+    assert_eq!(opened("/socket"), None);
+    assert_eq!(opened("/v1/%zz"), None);
+}

@@ -232,3 +232,6 @@ pub fn named_method(query: &str) -> Option<(Method, String)> {
     let rest: Vec<&str> = query.split('&').filter(|pair| !is_name(pair)).collect();
     Some((method, rest.join("&")))
 }
+
+#[cfg(test)]
+mod tests;

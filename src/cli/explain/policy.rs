@@ -2,6 +2,8 @@
 
 use crate::config::model::{Cors, Files, HeaderPattern, HeaderRules};
 use crate::live::{Route, Target};
+use crate::schema::StreamKind;
+use crate::transcode::{BodyRule, MethodPlan};
 
 pub(super) fn lines(route: &Route) -> Vec<(&'static str, String)> {
     let mut lines = Vec::new();
@@ -42,6 +44,20 @@ pub(super) fn lines(route: &Route) -> Vec<(&'static str, String)> {
         }
     }
     lines
+}
+
+/// What the messages of a WebSocket are.
+pub(super) fn socket_line(plan: &MethodPlan) -> String {
+    let up = match (plan.stream, plan.body) {
+        (StreamKind::Client | StreamKind::Bidi, _) => "each message is a request",
+        (_, BodyRule::None) => "no message is awaited",
+        _ => "the first message is the request",
+    };
+    let down = match plan.stream {
+        StreamKind::Server | StreamKind::Bidi => "each answer is one",
+        StreamKind::Unary | StreamKind::Client => "the answer is one",
+    };
+    format!("{up}, {down}; closed with 1000, or 4000 and the status")
 }
 
 fn files_line(files: &Files) -> String {

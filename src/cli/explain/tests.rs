@@ -258,3 +258,34 @@ fn headers_cross_or_are_dropped_with_the_reason() {
     assert_eq!(found[4], "metadata grpcgateway-cookie");
     assert_eq!(found[6], "metadata x-tenant");
 }
+
+#[test]
+fn a_web_socket_is_explained_as_one() {
+    let text = |url: &str| head(&ask("GET", url, None));
+    let watch = text("ws://shop.example/v1/games/7:watch?pageSize=5");
+    assert!(
+        watch.contains("matches GET /v1/games/{game_id}:watch"),
+        "{watch}"
+    );
+    assert!(
+        watch.contains("websocket: no message is awaited, each answer is one; closed with 1000"),
+        "{watch}"
+    );
+    assert!(watch.contains("→ page_size"), "{watch}");
+    // The handshake is a GET, the rule a POST.
+    let upload = text("wss://shop.example/v1/games:upload");
+    assert!(
+        upload.contains("websocket: each message is a request, the answer is one"),
+        "{upload}"
+    );
+    let by_name = text("ws://shop.example/shop.v1.Games/Hidden");
+    assert!(
+        by_name.contains("websocket: the first message is the request"),
+        "{by_name}"
+    );
+    let unknown = ask("GET", "ws://shop.example/nowhere", None);
+    assert_eq!(unknown.status, Some(404));
+    let plain = text("/v1/games/7:watch");
+    assert!(plain.contains("also: a WebSocket on this path"), "{plain}");
+    assert!(!text("/v1/games/7").contains("WebSocket"));
+}

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 
 use crate::codec::{Printer, Progress};
-use crate::limits::{PRINT_CHUNK_BYTES, WORK_SLICE_BYTES};
+use crate::limits::{PRINT_CHUNK_BYTES, WEBSOCKET_WRITE_BYTES, WORK_SLICE_BYTES};
 use crate::protocol::websocket::Format;
 
 use super::super::messages::Messages;
@@ -23,6 +23,8 @@ pub(super) struct Down {
     /// The method answers with one message, which isn't told before the call has gone well.
     pub(super) single: Option<Option<Bytes>>,
     pub(super) job: Option<(Bytes, Printer)>,
+    /// What is left of a message that goes out as it is.
+    pub(super) rest: Option<Bytes>,
     pub(super) out: Vec<u8>,
     /// The service has said all.
     pub(super) over: bool,
@@ -38,6 +40,16 @@ impl Down {
     ) -> Poll<Result<(), Stop>> {
         loop {
             ready!(socket.poll_room(cx)).map_err(Stop::Broken)?;
+            if let Some(rest) = &mut self.rest {
+                let piece = rest.split_to(rest.len().min(WEBSOCKET_WRITE_BYTES));
+                let last = rest.is_empty();
+                let written = socket.write(Kind::Binary, piece, last);
+                written.map_err(Stop::Broken)?;
+                if last {
+                    self.rest = None;
+                }
+                continue;
+            }
             if self.job.is_some() {
                 if self.print(socket)? == Progress::More {
                     cx.waker().wake_by_ref();
@@ -52,7 +64,7 @@ impl Down {
                 Poll::Ready(message) => {
                     let message = message?;
                     waits.note()?;
-                    self.arrived(message, socket)?;
+                    self.arrived(message)?;
                 }
                 Poll::Pending => {
                     if let Poll::Ready(flushed) = socket.poll_flush(cx) {
@@ -64,7 +76,7 @@ impl Down {
         }
     }
 
-    fn arrived(&mut self, message: Option<Bytes>, socket: &mut Socket) -> Result<(), Stop> {
+    fn arrived(&mut self, message: Option<Bytes>) -> Result<(), Stop> {
         let wire = match (&mut self.single, message) {
             (None, Some(wire)) => wire,
             (None, None) => {
@@ -84,23 +96,21 @@ impl Down {
                 kept.take().ok_or_else(none)?
             }
         };
-        self.begin(wire, socket)
+        self.begin(wire)
     }
 
-    fn begin(&mut self, wire: Bytes, socket: &mut Socket) -> Result<(), Stop> {
-        let broken = match (self.format, self.rule.content) {
-            (Format::Proto, _) => socket.write(Kind::Binary, wire, true),
+    fn begin(&mut self, wire: Bytes) -> Result<(), Stop> {
+        match (self.format, self.rule.content) {
+            (Format::Proto, _) => self.rest = Some(wire),
             (Format::Json, Content::Raw { .. }) => {
-                let data = self.rule.raw_body(&wire)?.data;
-                socket.write(Kind::Binary, data, true)
+                self.rest = Some(self.rule.raw_body(&wire)?.data);
             }
             (Format::Json, Content::Json(_)) => {
                 let printer = self.rule.printer(&wire)?;
                 self.job = Some((wire, printer));
-                Ok(())
             }
-        };
-        broken.map_err(Stop::Broken)
+        }
+        Ok(())
     }
 
     fn print(&mut self, socket: &mut Socket) -> Result<Progress, Stop> {

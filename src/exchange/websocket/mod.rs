@@ -9,7 +9,6 @@ mod session;
 mod socket;
 mod up;
 
-use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -18,126 +17,53 @@ use http::header::{
     SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
-use smallvec::SmallVec;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use crate::client_body::ClientBody;
 use crate::config::model::Policy;
 use crate::failure::{Blame, Failure, GrpcCode};
 use crate::listener::count;
-use crate::live::{Live, Route, Target};
-use crate::protocol::websocket::{Format, Offer, is_same_origin, key, named_method, put_version};
+use crate::live::{Live, SocketRoute};
+use crate::protocol::websocket::{Format, Offer, is_same_origin, key, put_version};
 use crate::schema::StreamKind;
+use crate::transcode::BodyRule;
 use crate::transcode::metadata::client_timeout;
-use crate::transcode::{BodyRule, MethodPlan};
 use crate::upstream::UpstreamBody;
 
-use super::call::Asked as AskedCall;
+use super::call::Asked;
 use super::counters::{Counters, OpenSocket};
 use super::deadline::Deadline;
 use super::forwarded::{host, is_trusted};
 use super::reply::{self, Voice, accept};
 use super::stream::Rule;
 use super::tunnel::{Switched, is_handshake};
-use super::{Connection, Current, Matched, ReplyBody, lookup, pump, rpc};
+use super::{Connection, Current, ReplyBody, host_name, pump};
 
 use session::{First, Opened};
 
-/// Methods whose rules a handshake may stand for, in the order in which they are named to clients.
-const METHODS: [Method; 5] = [
-    Method::GET,
-    Method::POST,
-    Method::PUT,
-    Method::PATCH,
-    Method::DELETE,
-];
-
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-
-/// A handshake on a method's path.
-pub(super) struct Asked<'l, 'p> {
-    route: &'l Route,
-    plan: &'l Arc<MethodPlan>,
-    captures: SmallVec<[&'p str; 4]>,
-    query: Option<Cow<'p, str>>,
-}
-
-impl<'l> Asked<'l, '_> {
-    pub(super) fn route(&self) -> &'l Route {
-        self.route
-    }
-}
 
 /// The method that a handshake is for. `None` for every other request, and where the path has no
 /// method.
 pub(super) fn claim<'l, 'p>(
     live: &'l Live,
     head: &'p Parts,
-) -> Option<Result<Asked<'l, 'p>, Failure>> {
+) -> Option<Result<SocketRoute<'l, 'p>, Failure>> {
     if !is_handshake(head) {
         return None;
     }
-    let query = head.uri.query().map(Cow::Borrowed);
-    if let Some(route) = rpc::route(live, head) {
-        let Target::Rpc(plan) = &route.target else {
-            return None;
-        };
-        return Some(Ok(Asked {
-            route,
-            plan,
-            captures: SmallVec::new(),
-            query,
-        }));
-    }
-    let mut found: SmallVec<[(Method, Asked<'l, 'p>); 2]> = SmallVec::new();
-    for method in METHODS {
-        let Ok(Matched { route, captures }) = lookup(live, head, &method) else {
-            continue;
-        };
-        let known = found.iter().any(|(_, a)| std::ptr::eq(a.route, route));
-        if let (Target::Rpc(plan), false) = (&route.target, known) {
-            let query = query.clone();
-            let asked = Asked {
-                route,
-                plan,
-                captures,
-                query,
-            };
-            found.push((method, asked));
-        }
-    }
-    (!found.is_empty()).then(|| choose(found, head.uri.query()))
+    let host = host_name(host(head).unwrap_or_default());
+    let found = live.socket_route(host, head.uri.path(), head.uri.query())?;
+    Some(found.map_err(|ambiguous| Failure::client(ambiguous.to_string())))
 }
 
-/// Of the rules of a path: the one that the query names, the one that streams, `GET`, the only one.
-fn choose<'l, 'p>(
-    mut found: SmallVec<[(Method, Asked<'l, 'p>); 2]>,
-    query: Option<&str>,
-) -> Result<Asked<'l, 'p>, Failure> {
-    let several = found.len() > 1;
-    // A query parameter of a message may be called so as well.
-    let named = query.filter(|_| several).and_then(named_method);
-    if let Some((method, rest)) = named
-        && let Some(at) = found.iter().position(|(m, _)| *m == method)
-    {
-        let (_, mut asked) = found.swap_remove(at);
-        asked.query = Some(Cow::Owned(rest));
-        return Ok(asked);
-    }
-    let streams = |(_, asked): &(Method, Asked<'_, '_>)| asked.plan.stream != StreamKind::Unary;
-    if found.iter().any(streams) {
-        found.retain(|one| streams(one));
-    }
-    let names: Vec<String> = found.iter().map(|(m, _)| format!("?method={m}")).collect();
-    let only = found.len() == 1;
-    let mut found = found.into_iter();
-    match found.next() {
-        Some((method, asked)) if only || method == Method::GET => Ok(asked),
-        _ => Err(Failure::client(format!(
-            "this path has more than one method: add {}",
-            names.join(" or ")
-        ))),
+/// A handshake has no content: what followed it would be taken for frames.
+pub(super) fn check_bare(body: &ClientBody) -> Result<(), Failure> {
+    match http_body::Body::is_end_stream(body) {
+        true => Ok(()),
+        false => Err(Failure::client("a WebSocket handshake has no body")),
     }
 }
 
@@ -146,7 +72,7 @@ fn choose<'l, 'p>(
 /// # Errors
 /// 400, 403 or 426: the handshake, or what path, query and headers say, is refused.
 pub(super) fn open(
-    asked: Asked<'_, '_>,
+    asked: SocketRoute<'_, '_>,
     current: &Rc<Current>,
     connection: Connection,
     head: &Parts,
@@ -162,7 +88,7 @@ pub(super) fn open(
     let head = spoken(head, &offer, credentials)?;
 
     let deadline = Deadline::earliest(Instant::now(), &head.headers, policy)?;
-    let call = AskedCall {
+    let call = Asked {
         plan,
         policy,
         trusted: &live.trusted_proxies,

@@ -281,6 +281,7 @@ impl Session {
                     messages,
                     single: single.then_some(None),
                     job: None,
+                    rest: None,
                     out: Vec::new(),
                     over: false,
                 }));
