@@ -14,6 +14,7 @@ use crate::drain::{Drain, Stage};
 use crate::listener::{self, BindError, Bound, Gate};
 use crate::live::Live;
 use crate::snapshot::{Generation, Snapshot};
+use crate::upstream::Fleet;
 use crate::worker;
 
 /// Starts the gateway in this process.
@@ -39,6 +40,7 @@ pub struct Running {
     drain_max: Duration,
     workers: Vec<thread::JoinHandle<()>>,
     control: Option<Control>,
+    fleet: Arc<Fleet>,
 }
 
 impl App {
@@ -62,6 +64,7 @@ impl App {
             drain: Drain::default(),
             workers: Vec::new(),
             control: Some(Control::start()?),
+            fleet: Fleet::new(count),
         };
         for (index, sockets) in deal(bound, count).into_iter().enumerate() {
             running.workers.push(worker::spawn(worker::Parts {
@@ -70,6 +73,7 @@ impl App {
                 live: Arc::clone(&running.live),
                 gate: Arc::clone(&running.gate),
                 drained: running.drain.watch(),
+                fleet: Arc::clone(&running.fleet),
             })?);
         }
         Ok(running)
@@ -101,6 +105,7 @@ impl Running {
 
     /// Serves `live` from now on. Requests under way keep the generation they began with.
     pub fn publish(&self, live: Live) -> Generation {
+        self.fleet.retain(&live.upstreams);
         self.live.publish(Arc::new(live))
     }
 

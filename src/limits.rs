@@ -214,6 +214,8 @@ pub const UPSTREAM_BACKOFF_MIN: Duration = Duration::from_millis(100);
 pub const UPSTREAM_BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// How often one request may be sent, when the upstream has provably not begun on it.
 pub const SENDS_MAX: usize = 3;
+/// What a client is told to wait when an upstream has as many calls as it may have.
+pub const OVERLOAD_RETRY_AFTER_SECONDS: u32 = 1;
 /// Header or trailer list of an upstream's answer.
 pub const REPLY_HEADER_BYTES_MAX: usize = 64 * 1024;
 /// What h2 is told instead: it cuts trailers at its limit without a word, so that ours must be the

@@ -24,7 +24,7 @@ use crate::listener::{self, Bounds, Connections, Counters, Ends, Gate, Listener}
 use crate::live::Live;
 use crate::rt::LocalExec;
 use crate::snapshot::{Generation, Snapshot};
-use crate::upstream::Upstreams;
+use crate::upstream::{Fleet, Upstreams};
 
 /// What a worker is started with.
 #[derive(Debug)]
@@ -34,6 +34,8 @@ pub struct Parts {
     pub live: Arc<Snapshot<Live>>,
     pub gate: Arc<Gate>,
     pub drained: Drained,
+    /// What all workers know of the upstreams.
+    pub fleet: Arc<Fleet>,
 }
 
 /// Starts a worker's thread. It ends when a drain is over, or has reached its limit.
@@ -70,7 +72,7 @@ async fn run(parts: Parts) {
     let mut changes = parts.live.subscribe();
     let live = parts.live.load();
     let exec = LocalExec::default();
-    let gateway = Gateway::new(live, &exec);
+    let gateway = Gateway::new(live, &parts.fleet, &exec);
     let connections = Rc::new(Connections::default());
     let counters = Rc::new(Counters::default());
     let mut accepting = Vec::new();
@@ -132,8 +134,8 @@ struct Gateway {
 }
 
 impl Gateway {
-    fn new(live: Arc<Live>, exec: &LocalExec) -> Self {
-        let upstreams = Upstreams::new(&live.upstreams, &live.timeouts, exec);
+    fn new(live: Arc<Live>, fleet: &Arc<Fleet>, exec: &LocalExec) -> Self {
+        let upstreams = Upstreams::new(fleet, &live.upstreams, &live.timeouts, exec);
         Self {
             bounds: Rc::new(RefCell::new(bounds_of(&live))),
             exchange: Rc::new(Exchange::new(Current { live, upstreams })),

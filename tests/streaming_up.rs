@@ -16,11 +16,11 @@ use http_body_util::BodyExt;
 use support::upstream::{Call, Upstream as Server};
 use support::{on_a_worker, soon};
 use tokio::sync::{mpsc, oneshot};
-use transom::config::model::{Endpoint, Upstream, UpstreamId, UpstreamProtocol};
+use transom::config::model::{Endpoint, Upstream, UpstreamId, UpstreamProtocol, UpstreamRules};
 use transom::failure::{Failure, GrpcCode};
 use transom::limits::Timeouts;
 use transom::rt::LocalExec;
-use transom::upstream::{AnswerBody, FrameSource, UpstreamBody, Upstreams};
+use transom::upstream::{AnswerBody, Fleet, FrameSource, How, UpstreamBody, Upstreams};
 
 const GAMES: UpstreamId = UpstreamId(0);
 
@@ -32,9 +32,15 @@ fn pool(address: SocketAddr) -> Rc<Upstreams> {
             port: address.port(),
         }],
         protocol: UpstreamProtocol::Http2,
+        rules: UpstreamRules::default(),
         place: Arc::from("test"),
     };
-    Upstreams::new(&[spec], &Timeouts::default(), &LocalExec::default())
+    Upstreams::new(
+        &Fleet::new(1),
+        &[spec],
+        &Timeouts::default(),
+        &LocalExec::default(),
+    )
 }
 
 /// Frames that a test sends by hand; says when it has been dropped.
@@ -66,9 +72,13 @@ type Answered = tokio::task::JoinHandle<Result<Response<AnswerBody>, Failure>>;
 fn call(pool: &Rc<Upstreams>, source: impl FrameSource + 'static) -> Answered {
     let pool = Rc::clone(pool);
     let request = Request::post("/a.B/C").body(UpstreamBody::frames(source));
-    tokio::task::spawn_local(
-        async move { soon("an answer", pool.call(GAMES, request.unwrap())).await },
-    )
+    tokio::task::spawn_local(async move {
+        soon(
+            "an answer",
+            pool.call(GAMES, request.unwrap(), How::default()),
+        )
+        .await
+    })
 }
 
 async fn piece(call: &mut Call) -> Bytes {

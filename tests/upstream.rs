@@ -14,11 +14,11 @@ use support::upstream::{DATA, Frame, GOAWAY, HEADERS, Raw, Upstream as Server, r
 use support::{on_a_worker, soon};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use transom::config::model::{Endpoint, Upstream, UpstreamId, UpstreamProtocol};
+use transom::config::model::{Endpoint, Upstream, UpstreamId, UpstreamProtocol, UpstreamRules};
 use transom::failure::{Blame, Failure, GrpcCode, Retry};
 use transom::limits::Timeouts;
 use transom::rt::LocalExec;
-use transom::upstream::{AnswerBody, UpstreamBody, Upstreams};
+use transom::upstream::{AnswerBody, Fleet, How, UpstreamBody, Upstreams};
 
 const GAMES: UpstreamId = UpstreamId(0);
 
@@ -33,13 +33,14 @@ fn pool(endpoints: &[SocketAddr], protocol: UpstreamProtocol) -> Rc<Upstreams> {
             })
             .collect(),
         protocol,
+        rules: UpstreamRules::default(),
         place: Arc::from("test"),
     };
     let timeouts = Timeouts {
         connect: Duration::from_secs(30),
         ..Timeouts::default()
     };
-    Upstreams::new(&[spec], &timeouts, &LocalExec::default())
+    Upstreams::new(&Fleet::new(1), &[spec], &timeouts, &LocalExec::default())
 }
 
 fn http2(endpoints: &[SocketAddr]) -> Rc<Upstreams> {
@@ -56,7 +57,9 @@ type Answered = tokio::task::JoinHandle<Result<Response<AnswerBody>, Failure>>;
 
 fn call(pool: &Rc<Upstreams>, request: Request<UpstreamBody>) -> Answered {
     let pool = Rc::clone(pool);
-    tokio::task::spawn_local(async move { soon("an answer", pool.call(GAMES, request)).await })
+    tokio::task::spawn_local(async move {
+        soon("an answer", pool.call(GAMES, request, How::default())).await
+    })
 }
 
 async fn text(answer: Response<AnswerBody>) -> String {
@@ -289,7 +292,7 @@ fn an_upstream_that_is_down_fails_at_once_and_comes_back() {
         });
         let answer = soon("the way back", async {
             loop {
-                match pool.call(GAMES, post("/", "")).await {
+                match pool.call(GAMES, post("/", ""), How::default()).await {
                     Ok(answer) => break answer,
                     Err(_) => tokio::task::yield_now().await,
                 }

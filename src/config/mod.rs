@@ -21,6 +21,7 @@ pub mod schema;
 pub mod site;
 mod source;
 mod tree;
+mod upstreams;
 
 #[cfg(test)]
 mod tests;
@@ -242,6 +243,7 @@ impl Config {
                 name: "upstream".into(),
                 endpoints: vec![endpoint],
                 protocol: UpstreamProtocol::Http2,
+                rules: model::UpstreamRules::default(),
                 place: Arc::clone(&place),
             }],
             routes: vec![Route {

@@ -15,6 +15,10 @@ use crate::schema::HttpRule;
 
 pub use super::cors::Cors;
 pub use super::site::{Compression, Effort, Files, HeaderRules, Redirect, Respond};
+pub use super::upstreams::{
+    Balance, Ejection, Endpoint, HashOn, Load, RetryBudget, RetryRule, Upstream, UpstreamProtocol,
+    UpstreamRules,
+};
 pub use crate::transcode::reply_status::Statuses;
 pub use crate::transcode::{Compat, ErrorFormat, Forms, UnknownQuery};
 
@@ -60,31 +64,6 @@ pub enum DescriptorSource {
     Reflection { upstream: UpstreamId, place: Place },
     /// A `google.api.Service` YAML: its `http.rules` replace annotations by selector.
     Rules { file: PathBuf, place: Place },
-}
-
-#[derive(Clone, Debug)]
-pub struct Upstream {
-    pub name: Arc<str>,
-    pub endpoints: Vec<Endpoint>,
-    pub protocol: UpstreamProtocol,
-    pub place: Place,
-}
-
-/// How to reach one or more instances.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Endpoint {
-    /// IP address or DNS name.
-    pub host: Arc<str>,
-    pub port: u16,
-}
-
-/// What an upstream speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UpstreamProtocol {
-    /// gRPC over HTTP/2 without TLS; the default. Also plain HTTP/2 for proxied routes.
-    Http2,
-    /// HTTP/1.1, for proxied routes alone.
-    Http1,
 }
 
 #[derive(Clone, Debug)]
@@ -188,6 +167,10 @@ pub struct Policy {
     pub timeout: Duration,
     pub stream_idle: Duration,
     pub stream_max: Option<Duration>,
+    /// `None`: only what never reached the service is sent again.
+    pub retry: Option<Arc<RetryRule>>,
+    /// What keeps requests at one instance, where the upstream balances by it. `None`: the client's address.
+    pub hash_on: Option<HashOn>,
     pub sse: Sse,
     pub json: JsonOptions,
     pub unknown_query: UnknownQuery,
@@ -274,6 +257,8 @@ impl Default for Policy {
             timeout: crate::limits::CALL_TIMEOUT,
             stream_idle: crate::limits::STREAM_IDLE,
             stream_max: None,
+            retry: Some(Arc::default()),
+            hash_on: None,
             sse: Sse::default(),
             json: JsonOptions::default(),
             unknown_query: UnknownQuery::Reject,

@@ -216,7 +216,7 @@ fn paths_in(node: &Node, path: &str, named: bool, found: &mut BTreeSet<String>) 
     }
 }
 
-/// Policy is shown once, under `defaults`; in a route any one of its keys is enough.
+/// Policy is shown once, under `defaults` or in a route.
 #[test]
 fn the_sample_shows_every_key() {
     let source = sample();
@@ -224,10 +224,11 @@ fn the_sample_shows_every_key() {
     let mut shown = BTreeSet::new();
     paths_in(&tree, "", false, &mut shown);
     let policy = |path: &str| {
-        let rest = path
-            .strip_prefix("routes[].")
-            .map(|rest| format!("defaults.{rest}"));
-        rest.is_some_and(|twin| shown.contains(&twin))
+        let twin = |from, to| {
+            let rest = path.strip_prefix(from);
+            rest.is_some_and(|rest| shown.contains(&format!("{to}{rest}")))
+        };
+        twin("routes[].", "defaults.") || twin("defaults.", "routes[].")
     };
     let binding = |path: &str| {
         let rest = path.strip_prefix("routes[].additional_bindings[].");

@@ -21,6 +21,7 @@ use crate::schema::StreamKind;
 use crate::transcode::{BodyRule, MethodPlan};
 use crate::upstream::UpstreamBody;
 
+use super::aim::Aim;
 use super::call::Asked;
 use super::deadline::Deadline;
 use super::decompress::Packed;
@@ -88,8 +89,17 @@ pub(super) async fn serve(
         deadline: &deadline,
     };
     let call = asked.rest(requests)?;
+    let aim = Aim {
+        live,
+        route,
+        plan: Some(plan),
+        captures,
+        head,
+        connection,
+    };
+    let how = aim.how(None);
     let work = pin!(async {
-        let answer = upstreams.call(route.upstream, call).await?;
+        let answer = upstreams.call(route.upstream, call, how).await?;
         let messages = Messages::open(answer, policy.reply_bytes_max)?.beside(&fate);
         if plan.stream == StreamKind::Client {
             return pump::decode(plan, policy, &live.limits, selection, messages).await;

@@ -1,5 +1,6 @@
 //! One request and its reply: look up, encode, call, decode; every failure ends in `reply::refuse`.
 
+mod aim;
 mod body;
 mod call;
 mod compress;
@@ -56,6 +57,7 @@ use crate::transcode::MethodPlan;
 use crate::transcode::gateway_headers::takes_trailers;
 use crate::upstream::{UpstreamBody, Upstreams};
 
+use aim::Aim;
 use call::Asked;
 use deadline::{Deadline, no_answer_in_time, no_body_in_time};
 use messages::Messages;
@@ -303,8 +305,17 @@ async fn transcode(
         deadline: &deadline,
     };
     let call = asked.rest(UpstreamBody::whole(message))?;
+    let aim = Aim {
+        live,
+        route,
+        plan: Some(plan),
+        captures,
+        head,
+        connection,
+    };
+    let how = aim.how(Some(&deadline));
     let answer = pin!(async {
-        let answer = upstreams.call(route.upstream, call).await?;
+        let answer = upstreams.call(route.upstream, call, how).await?;
         let open = |answer| Messages::open(answer, policy.reply_bytes_max);
         match form {
             Form::Unary => {

@@ -25,6 +25,7 @@ use crate::live::Route;
 use crate::transcode::metadata::join_cookies;
 use crate::upstream::{AnswerBody, UpstreamBody};
 
+use super::aim::Aim;
 use super::body::{BreakOff, ReplyBody};
 use super::deadline::{after, no_answer_in_time};
 use super::forwarded::{clean, end_hop, host, tell_origin, wants_trailers};
@@ -54,6 +55,15 @@ pub(super) async fn forward(
         return Err(too_large(max.bytes()));
     }
     let version = head.version;
+    let aim = Aim {
+        live: &current.live,
+        route,
+        plan: None,
+        captures: &[],
+        head,
+        connection,
+    };
+    let how = aim.how(None);
     let protocol = route
         .upstream
         .and_then(|id| current.live.upstreams.get(id.0 as usize))
@@ -78,7 +88,7 @@ pub(super) async fn forward(
     };
     let call = current
         .upstreams
-        .call(route.upstream, Request::from_parts(head, body));
+        .call(route.upstream, Request::from_parts(head, body), how);
     let answer = in_time(call, meter.as_deref(), policy.timeout).await?;
     match switches && answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         true => switch(answer, version, route),

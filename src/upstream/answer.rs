@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use futures_util::future::Either;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -13,7 +14,11 @@ use hyper::body::Incoming;
 use crate::failure::{Failure, GrpcCode, Retry};
 use crate::limits::REPLY_HEADER_BYTES_MAX;
 
+use super::UpstreamBody;
 use super::body::Handle;
+use super::breaker::Place;
+use super::outlier::Outcome;
+use super::trial::Trial;
 use super::{connection, http1};
 
 /// A request's place on a connection of either kind.
@@ -23,22 +28,56 @@ pub(super) enum Lease {
     Http1(http1::Lease),
 }
 
+type Sent = Result<
+    http::Response<Incoming>,
+    hyper::client::conn::TrySendError<http::Request<UpstreamBody>>,
+>;
+
+impl Lease {
+    /// Sends the request; what is returned waits for the head of the answer, and resets the stream
+    /// when it is dropped. `None` for a connection that has been used.
+    pub(super) fn send(
+        &mut self,
+        request: http::Request<UpstreamBody>,
+    ) -> Option<impl Future<Output = Sent> + use<>> {
+        Some(match self {
+            Self::Http2(place) => Either::Left(place.send(request)),
+            Self::Http1(place) => Either::Right(place.send(request)?),
+        })
+    }
+
+    /// Whether the connection has served a request before, and its peer may have closed it meanwhile.
+    pub(super) fn may_be_stale(&self) -> bool {
+        matches!(self, Self::Http1(place) if place.is_reused())
+    }
+}
+
 /// Body of an upstream's answer. Dropping it before its end resets the stream (`CANCEL`).
 pub struct AnswerBody {
     inner: Incoming,
     upstream: Arc<str>,
     /// Ends a streaming request with its answer.
     requests: Option<Handle>,
-    /// The place on the connection, given back with the body.
+    /// What it tells of its endpoint, where there are others.
+    trial: Option<Trial>,
+    /// The place among the upstream's calls, and on the connection: given back with the body.
+    place: Option<Place>,
     _lease: Lease,
 }
 
 impl AnswerBody {
-    pub(super) fn new(inner: Incoming, upstream: Arc<str>, lease: Lease) -> Self {
+    pub(super) fn new(
+        inner: Incoming,
+        upstream: Arc<str>,
+        lease: Lease,
+        trial: Option<Trial>,
+    ) -> Self {
         Self {
             inner,
             upstream,
             requests: None,
+            trial,
+            place: None,
             _lease: lease,
         }
     }
@@ -46,6 +85,17 @@ impl AnswerBody {
     /// The answer to a request that may still be going on.
     pub(super) fn ends_with_it(&mut self, requests: Option<Handle>) {
         self.requests = requests;
+    }
+
+    fn tried(&mut self, judge: impl FnOnce(&mut Trial)) {
+        if let Some(trial) = &mut self.trial {
+            judge(trial);
+        }
+    }
+
+    /// The call counts as under way until this ends.
+    pub(super) fn holds(&mut self, place: Place) {
+        self.place = Some(place);
     }
 
     fn bounded(&self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, Failure> {
@@ -94,8 +144,19 @@ impl Body for AnswerBody {
         let frame = match frame {
             Some(Ok(frame)) => self.bounded(frame),
             Some(Err(error)) => Err(cut_off(&self.upstream, error)),
-            None => return Poll::Ready(None),
+            None => {
+                self.tried(|trial| trial.end(Outcome::Good));
+                return Poll::Ready(None);
+            }
         };
+        match &frame {
+            Ok(frame) => {
+                if let Some(trailers) = frame.trailers_ref() {
+                    self.tried(|trial| trial.trailers(trailers));
+                }
+            }
+            Err(_) => self.tried(Trial::failed),
+        }
         Poll::Ready(Some(frame))
     }
 
@@ -112,6 +173,12 @@ impl Body for AnswerBody {
 fn cut_off(upstream: &str, error: hyper::Error) -> Failure {
     let code = reset_reason(&error).map_or(GrpcCode::Unavailable, code_of_reset);
     Failure::upstream(code, format!("upstream {upstream:?} broke off its answer")).caused_by(error)
+}
+
+/// One attempt was given up for another, and none is left.
+pub(super) fn too_late(upstream: &str) -> Failure {
+    let message = format!("upstream {upstream:?} gave no answer in the time of one attempt");
+    Failure::upstream(GrpcCode::DeadlineExceeded, message)
 }
 
 /// No answer began. `unprocessed` when the upstream is known not to have acted on the request.

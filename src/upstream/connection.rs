@@ -38,6 +38,8 @@ pub(super) struct Connection {
     driver: RefCell<Option<Driver>>,
     in_flight: Cell<usize>,
     idle_since: Cell<Instant>,
+    /// Tells the task that drives it that it is to end.
+    retired: Notify,
 }
 
 impl Connection {
@@ -55,7 +57,7 @@ impl Connection {
         };
         let ping_timeout = endpoint.timeouts.ping_timeout;
         let failed = |e: &dyn fmt::Display| {
-            Unreachable::new(format_args!("{}: HTTP/2: {e}", endpoint.authority))
+            Unreachable::new(format_args!("{}: HTTP/2: {e}", endpoint.authority()))
         };
         let (sender, mut driver) = http2::Builder::new(exec.clone())
             .timer(TokioTimer::new())
@@ -86,6 +88,7 @@ impl Connection {
             driver: RefCell::new(Some(driver)),
             in_flight: Cell::new(0),
             idle_since: Cell::new(Instant::now()),
+            retired: Notify::new(),
         });
         exec.spawn(drive(Rc::clone(endpoint), Rc::clone(&connection)));
         Ok(connection)
@@ -114,6 +117,11 @@ impl Connection {
             connection: Rc::clone(self),
             endpoint: Rc::clone(endpoint),
         }
+    }
+
+    /// No more calls: it ends with those that are under way.
+    pub(super) fn retire(&self) {
+        self.retired.notify_one();
     }
 
     fn idle_for(&self, now: Instant) -> Option<Duration> {
@@ -147,6 +155,7 @@ async fn drive(endpoint: Rc<Endpoint>, connection: Rc<Connection>) {
         tokio::select! {
             biased;
             result = &mut ended => break result,
+            () = connection.retired.notified() => break Ok(()),
             () = tokio::time::sleep(wait) => {}
         }
         let idle = connection.idle_for(Instant::now()).unwrap_or_default();
@@ -156,7 +165,7 @@ async fn drive(endpoint: Rc<Endpoint>, connection: Rc<Connection>) {
         wait = idle_max.saturating_sub(idle);
     };
     if let Err(error) = result {
-        tracing::debug!(endpoint = %endpoint.authority, %error, "upstream connection ended");
+        tracing::debug!(endpoint = %endpoint.authority(), %error, "upstream connection ended");
     }
     connection.driver.borrow_mut().take();
     endpoint.forget(&connection);

@@ -5,7 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,15 +16,18 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::config::model;
+use crate::config::model::Ejection;
 use crate::limits::{
     Timeouts, UPSTREAM_BACKOFF_MAX, UPSTREAM_BACKOFF_MIN, UPSTREAM_CONNECTIONS_MAX, UPSTREAM_IDLE,
     UPSTREAM_WAITING_MAX,
 };
 use crate::rt::LocalExec;
 
+use super::balance::Latency;
 use super::connection::{Connection, Lease};
+use super::fleet::{Location, Member};
 use super::http1;
+use super::outlier::{Counts, Outcome, Record, Sign};
 
 /// Why an endpoint has no connection to give. Shared by all who waited for it.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -45,16 +48,18 @@ struct Trouble {
     error: Unreachable,
 }
 
-/// One host and port of an upstream.
+/// One instance of an upstream.
 #[derive(Debug)]
 pub(super) struct Endpoint {
-    pub(super) authority: Authority,
+    pub(super) member: Arc<Member>,
     pub(super) timeouts: Timeouts,
     /// Idle HTTP/1.1 connections, and how many are open.
     pub(super) http1: http1::Pool,
-    host: Arc<str>,
-    port: u16,
     exec: LocalExec,
+    latency: Cell<Latency>,
+    record: RefCell<Record>,
+    /// It is no longer one of the upstream's instances.
+    retired: Cell<bool>,
     connections: RefCell<Vec<Rc<Connection>>>,
     connecting: Cell<usize>,
     /// Attempts that failed, ever: tells a waiter that its own did.
@@ -68,24 +73,16 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    /// `None` when host and port make no authority (the config has refused those).
-    pub(super) fn new(
-        spec: &model::Endpoint,
-        timeouts: &Timeouts,
-        exec: LocalExec,
-    ) -> Option<Rc<Self>> {
-        let authority = if spec.host.contains(':') {
-            format!("[{}]:{}", spec.host, spec.port)
-        } else {
-            format!("{}:{}", spec.host, spec.port)
-        };
-        Some(Rc::new(Self {
-            authority: authority.parse().ok()?,
+    pub(super) fn new(member: &Arc<Member>, timeouts: &Timeouts, exec: LocalExec) -> Rc<Self> {
+        let now = Instant::now();
+        Rc::new(Self {
+            member: Arc::clone(member),
             timeouts: timeouts.clone(),
             http1: http1::Pool::default(),
-            host: Arc::clone(&spec.host),
-            port: spec.port,
             exec,
+            latency: Cell::new(Latency::new(now)),
+            record: RefCell::new(Record::new(now)),
+            retired: Cell::new(false),
             connections: RefCell::default(),
             connecting: Cell::new(0),
             failed: Cell::new(0),
@@ -94,7 +91,55 @@ impl Endpoint {
             waiting: Cell::new(0),
             changed: Notify::new(),
             turn: Cell::new(0),
-        }))
+        })
+    }
+
+    pub(super) fn authority(&self) -> &Authority {
+        &self.member.authority
+    }
+
+    /// An answer whose head took `time`.
+    pub(super) fn answered(&self, time: Duration, now: Instant) {
+        let mut latency = self.latency.get();
+        latency.observe(time, now);
+        self.latency.set(latency);
+    }
+
+    /// A failure after `time`.
+    pub(super) fn slower(&self, time: Duration, now: Instant) {
+        let mut latency = self.latency.get();
+        latency.observe_failure(time, now);
+        self.latency.set(latency);
+    }
+
+    /// What one more call would cost.
+    pub(super) fn load(&self, now: Instant) -> f64 {
+        self.latency.get().load(self.in_flight.get(), now)
+    }
+
+    /// Notes what became of a call; a sign that it has gone bad.
+    pub(super) fn note_outcome(&self, outcome: Outcome, rule: &Ejection) -> Option<Sign> {
+        let now = Instant::now();
+        self.record.borrow_mut().note(outcome, rule, now)
+    }
+
+    /// Its calls of the last time.
+    pub(super) fn counts(&self) -> Counts {
+        self.record.borrow().counts()
+    }
+
+    /// Lets go of its connections: calls on them end in their own time.
+    pub(super) fn retire(&self) {
+        self.retired.set(true);
+        for connection in self.connections.take() {
+            connection.retire();
+        }
+        self.http1.clear();
+        self.changed.notify_waiters();
+    }
+
+    pub(super) fn is_retired(&self) -> bool {
+        self.retired.get()
     }
 
     /// Requests under way, on all connections.
@@ -200,7 +245,9 @@ impl Endpoint {
             let outcome = tokio::time::timeout(limit, opened)
                 .await
                 .unwrap_or_else(|_| Err(endpoint.too_slow()));
-            if let Ok(connection) = &outcome {
+            if let Ok(connection) = &outcome
+                && !endpoint.retired.get()
+            {
                 endpoint
                     .connections
                     .borrow_mut()
@@ -238,7 +285,7 @@ impl Endpoint {
             self.trouble.replace(None);
             return;
         };
-        tracing::debug!(endpoint = %self.authority, %error, "upstream connection failed");
+        tracing::debug!(endpoint = %self.authority(), %error, "upstream connection failed");
         self.failed.set(self.failed.get().wrapping_add(1));
         let mut trouble = self.trouble.borrow_mut();
         let failures = trouble.as_ref().map_or(0, |t| t.failures).saturating_add(1);
@@ -276,7 +323,7 @@ impl Endpoint {
         if self.waiting.get() >= UPSTREAM_WAITING_MAX {
             return Err(Unreachable::new(format_args!(
                 "{}: {UPSTREAM_WAITING_MAX} requests wait for a connection already",
-                self.authority
+                self.authority()
             )));
         }
         self.waiting.set(self.waiting.get().saturating_add(1));
@@ -295,7 +342,8 @@ impl Endpoint {
     fn too_slow(&self) -> Unreachable {
         Unreachable::new(format_args!(
             "{}: no connection within {:?}",
-            self.authority, self.timeouts.connect
+            self.authority(),
+            self.timeouts.connect
         ))
     }
 
@@ -307,7 +355,7 @@ impl Endpoint {
         addresses.rotate_left(turn % count);
         // A share for each, so that one that swallows packets leaves time for the next.
         let share = self.timeouts.connect / u32::try_from(count.min(4)).unwrap_or(4);
-        let mut last = Unreachable::new(format_args!("{}: no address", self.authority));
+        let mut last = Unreachable::new(format_args!("{}: no address", self.authority()));
         for address in addresses {
             match tokio::time::timeout(share, TcpStream::connect(address)).await {
                 Ok(Ok(stream)) => {
@@ -322,14 +370,14 @@ impl Endpoint {
     }
 
     async fn resolve(&self) -> Result<Vec<SocketAddr>, Unreachable> {
-        if let Ok(ip) = self.host.parse::<IpAddr>() {
-            return Ok(vec![SocketAddr::new(ip, self.port)]);
-        }
-        match tokio::net::lookup_host((&*self.host, self.port)).await {
+        let (host, port) = match &self.member.location {
+            Location::Address(address) => return Ok(vec![*address]),
+            Location::Name { host, port } => (&**host, *port),
+        };
+        match tokio::net::lookup_host((host, port)).await {
             Ok(addresses) => Ok(addresses.collect()),
             Err(error) => Err(Unreachable::new(format_args!(
-                "{}: can't be resolved: {error}",
-                self.host
+                "{host}: can't be resolved: {error}"
             ))),
         }
     }
@@ -348,7 +396,7 @@ impl Endpoint {
             .and_then(|()| socket.set_tcp_keepalive(&keepalive))
             .and_then(|()| socket.set_tcp_user_timeout(Some(unanswered_max)));
         if let Err(error) = done {
-            tracing::debug!(endpoint = %self.authority, %error, "socket options");
+            tracing::debug!(endpoint = %self.authority(), %error, "socket options");
         }
     }
 }

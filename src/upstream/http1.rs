@@ -38,6 +38,11 @@ impl Pool {
         self.idle.borrow_mut().pop().map(|(sender, _)| sender)
     }
 
+    /// Closes what is idle.
+    pub(super) fn clear(&self) {
+        self.idle.borrow_mut().clear();
+    }
+
     fn sweep(&self, endpoint: &Endpoint) {
         let now = Instant::now();
         self.idle.borrow_mut().retain(|(sender, since)| {
@@ -97,7 +102,7 @@ impl Endpoint {
         self.note(None);
         let (sender, connection) = handshake(stream)
             .await
-            .map_err(|e| Unreachable::new(format_args!("{}: {e}", self.authority)))?;
+            .map_err(|e| Unreachable::new(format_args!("{}: {e}", self.authority())))?;
         let exec = self.exec().clone();
         exec.spawn(async move {
             // One that was switched to another protocol ends here, and never comes back to the pool.
@@ -107,7 +112,7 @@ impl Endpoint {
                     biased;
                     result = &mut connection => {
                         if let Err(error) = result {
-                            tracing::debug!(endpoint = %opened.0.authority, %error, "upstream connection ended");
+                            tracing::debug!(endpoint = %opened.0.authority(), %error, "upstream connection ended");
                         }
                         break;
                     }
@@ -188,7 +193,7 @@ impl Lease {
 impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lease")
-            .field("endpoint", &self.endpoint.authority)
+            .field("endpoint", &self.endpoint.authority())
             .field("reused", &self.reused)
             .finish_non_exhaustive()
     }
@@ -198,6 +203,7 @@ impl Drop for Lease {
     fn drop(&mut self) {
         if let Some(sender) = self.sender.take()
             && !sender.is_closed()
+            && !self.endpoint.is_retired()
         {
             let mut idle = self.endpoint.http1.idle.borrow_mut();
             idle.push((sender, Instant::now()));

@@ -1,6 +1,6 @@
 //! Keys of the file itself, its listeners, descriptors and upstreams.
 
-use super::{DEFAULTS, LIMITS, ROUTE, Section, Shape, TIMEOUTS, key};
+use super::{DEFAULTS, LIMITS, ROUTE, Section, Shape, TIMEOUTS, UPSTREAM, key};
 
 /// The whole file.
 pub static FILE: Section = Section {
@@ -97,26 +97,4 @@ pub static DESCRIPTOR: Section = Section {
         ),
     ]],
     exactly_one: &[&["protos", "file", "reflection", "rules"]],
-};
-
-pub static UPSTREAM: Section = Section {
-    name: "upstream",
-    about: "A service behind, and where its instances are.",
-    groups: &[&[
-        key(
-            "endpoints",
-            Shape::List(&Shape::Endpoint),
-            "Instances: `dns:host:port` and `host:port` use every address that the name has; \
-             `10.0.0.7:3000` and `[fd00::7]:3000` are one instance each.",
-        )
-        .required(),
-        key(
-            "protocol",
-            Shape::Choice(&["grpc", "http2", "http1"]),
-            "What it speaks: `grpc` (the same as `http2`: HTTP/2 without TLS), or `http1` for plain \
-             HTTP that is only passed on.",
-        )
-        .default("grpc"),
-    ]],
-    exactly_one: &[],
 };

@@ -10,13 +10,15 @@ mod policy;
 mod replies;
 mod rules;
 mod site;
+mod upstream;
 
 use std::time::Duration;
 
 pub use bounds::{LIMITS, TIMEOUTS};
-pub use file::{DESCRIPTOR, FILE, LISTENER, UPSTREAM};
+pub use file::{DESCRIPTOR, FILE, LISTENER};
 pub use policy::{DEFAULTS, ERRORS, FORWARDED_HEADERS, JSON, ROUTE_LIMITS, TRANSCODING_POLICY};
 pub use rules::{BINDING, CUSTOM, ROUTE, RULE_MATCHERS, SELECTOR_RULE, SERVICE_HTTP};
+pub use upstream::{HASH_ON, RETRY, UPSTREAM};
 
 /// One key of a [`Section`].
 #[derive(Clone, Copy, Debug)]

@@ -3,7 +3,7 @@
 use super::cors::CORS;
 use super::replies::REST_POLICY;
 use super::site::{COMPRESSION, HEADER_RULES, SECURITY_HEADERS};
-use super::{BODY, DURATION, DURATION_OR_ZERO, Key, Section, Shape, key};
+use super::{BODY, DURATION, DURATION_OR_ZERO, HASH_ON, Key, RETRY, Section, Shape, key};
 
 const HEADERS: Shape = Shape::List(&Shape::Header);
 
@@ -48,6 +48,18 @@ pub const POLICY: &[Key] = &[
         "stream_max",
         DURATION,
         "How long a stream may live. Default: as long as it likes.",
+    ),
+    key(
+        "retry",
+        Shape::ChoiceOr(&["on", "off"], &RETRY),
+        "Whether a call that failed is sent again. What never reached the service always is.",
+    )
+    .default("on"),
+    key(
+        "hash_on",
+        Shape::Section(&HASH_ON),
+        "What keeps requests at one instance of an upstream with `balance: hash`. Default: the \
+         client's address.",
     ),
     key("sse", Shape::Section(&SSE), "Server-sent events."),
     key(

@@ -6,6 +6,7 @@ mod policy;
 mod replies;
 mod routes;
 mod site;
+mod upstream;
 
 pub use routes::rule;
 
@@ -17,8 +18,7 @@ use std::sync::Arc;
 use super::diagnostic::{Diagnostic, Related, Report, Severity};
 use super::keys::FILE;
 use super::model::{
-    Config, DescriptorSource, Endpoint, Listener, Place, Policy, Upstream, UpstreamId,
-    UpstreamProtocol,
+    Config, DescriptorSource, Listener, Place, Policy, Upstream, UpstreamId, UpstreamProtocol,
 };
 use super::raw::{Field, Reader, Section, did_you_mean};
 use super::scalar;
@@ -138,7 +138,7 @@ impl<'r> Upstreams<'r> {
         let mut broken = Vec::new();
         if let Some(field) = file.field("upstreams") {
             for (name, span, section) in field.named() {
-                match upstream(name, field.reader.source.place(span), &section) {
+                match upstream::upstream(name, field.reader.source.place(span), &section) {
                     Some(upstream) => read.push((upstream, span)),
                     None => broken.push(name.to_owned()),
                 }
@@ -220,34 +220,6 @@ impl<'r> Upstreams<'r> {
             });
         }
     }
-}
-
-fn upstream(name: &str, place: Place, section: &Section<'_, '_>) -> Option<Upstream> {
-    let mut endpoints: Vec<Endpoint> = Vec::new();
-    let mut first_at: HashMap<Endpoint, Span> = HashMap::new();
-    let items = section.items("endpoints");
-    for item in &items {
-        let Some(endpoint) = item.parse(scalar::endpoint) else {
-            continue;
-        };
-        if let Some(first) = first_at.insert(endpoint.clone(), item.node.span) {
-            report_twice(item, "this endpoint is listed already", first);
-        }
-        endpoints.push(endpoint);
-    }
-    let protocol = match section.field("protocol") {
-        Some(field) => match field.choice()? {
-            "http1" => UpstreamProtocol::Http1,
-            _ => UpstreamProtocol::Http2,
-        },
-        None => UpstreamProtocol::Http2,
-    };
-    Some(Upstream {
-        name: name.into(),
-        endpoints,
-        protocol,
-        place,
-    })
 }
 
 /// The sources, and whether these are all.

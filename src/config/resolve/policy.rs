@@ -21,6 +21,7 @@ pub fn policy(section: &Section<'_, '_>, base: &Policy) -> Policy {
     if let Some(max) = duration("stream_max") {
         policy.stream_max = Some(max);
     }
+    super::upstream::policy(section, &mut policy);
     if let Some(sse) = section.section("sse") {
         let duration = |name| sse.field(name).and_then(|f| f.duration());
         if let Some(heartbeat) = duration("heartbeat") {

@@ -34,6 +34,7 @@ fn upstream(ports: &[u16]) -> Upstream {
             })
             .collect(),
         protocol: UpstreamProtocol::Http2,
+        rules: Default::default(),
         place: "test".into(),
     }
 }

@@ -26,6 +26,7 @@ use crate::transcode::MethodPlan;
 use crate::transcode::coding::{Coding, CodingError};
 use crate::upstream::UpstreamBody;
 
+use super::super::aim::Aim;
 use super::super::body::ReplyBody;
 use super::super::call::{Asked, CodingOf};
 use super::super::deadline::{Deadline, no_body_in_time};
@@ -99,9 +100,11 @@ impl<'a> Calling<'a> {
         let asked = self.asked(&deadline);
         let request = asked.rpc(grpc, CodingOf::Gateway, UpstreamBody::whole(frame))?;
 
+        let how = self.aim().how(Some(&deadline));
         let mut waits = waits(StreamKind::Unary, self.policy(), &deadline, None);
         let answer = pin!(async {
-            let answer = self.current.upstreams.call(self.route.upstream, request);
+            let upstreams = &self.current.upstreams;
+            let answer = upstreams.call(self.route.upstream, request, how);
             let mut messages = Messages::open(answer.await?, self.policy().reply_bytes_max)?;
             let message = pump::only(&mut messages).await?;
             let mut reply = self.printed(format, message).await?;
@@ -111,6 +114,17 @@ impl<'a> Calling<'a> {
             Ok(reply)
         });
         waits.bound(answer).await
+    }
+
+    fn aim(&self) -> Aim<'_> {
+        Aim {
+            live: &self.current.live,
+            route: self.route,
+            plan: Some(self.plan),
+            captures: &[],
+            head: self.head,
+            connection: self.connection,
+        }
     }
 
     /// The request's message, expanded: of the body, or of the query of a GET.

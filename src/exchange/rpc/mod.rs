@@ -40,6 +40,7 @@ use crate::upstream::UpstreamBody;
 use down::Ending;
 use refuse::refuse;
 
+use super::aim::Aim;
 use super::body::ReplyBody;
 use super::call::{Asked, CodingOf};
 use super::deadline::{Deadline, no_body_in_time};
@@ -174,8 +175,17 @@ async fn call(
     };
     let request = asked.rpc(grpc_type(dialect, head), CodingOf::Client, frames)?;
 
+    let aim = Aim {
+        live: &current.live,
+        route,
+        plan: Some(plan),
+        captures: &[],
+        head,
+        connection,
+    };
+    let how = aim.how(Some(&deadline).filter(|_| up.is_none()));
     let mut waits = waits(plan.stream, policy, &deadline, up.as_ref());
-    let answer = pin!(current.upstreams.call(route.upstream, request));
+    let answer = pin!(current.upstreams.call(route.upstream, request, how));
     let answer = waits.bound(answer).await;
     // What was wrong with the requests explains more than what the upstream made of it.
     let answer =

@@ -32,6 +32,7 @@ use crate::transcode::BodyRule;
 use crate::transcode::metadata::client_timeout;
 use crate::upstream::UpstreamBody;
 
+use super::aim::Aim;
 use super::call::Asked;
 use super::counters::{Counters, OpenSocket};
 use super::deadline::Deadline;
@@ -112,8 +113,17 @@ pub(super) fn open(
     } else {
         First::Part(plan.bind_apart(&asked.captures, asked_for, &query)?)
     };
+    let aim = Aim {
+        live,
+        route,
+        plan: Some(plan),
+        captures: &asked.captures,
+        head: &head,
+        connection: &connection,
+    };
     let opened = Opened {
         current: Rc::clone(current),
+        hash: aim.hash(),
         upstream: route.upstream,
         plan: Arc::clone(plan),
         rule,

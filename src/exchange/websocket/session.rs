@@ -19,7 +19,7 @@ use crate::listener::{ClientStream, Ending, count};
 use crate::protocol::websocket::{Close, Format};
 use crate::schema::StreamKind;
 use crate::transcode::MethodPlan;
-use crate::upstream::UpstreamBody;
+use crate::upstream::{How, UpstreamBody};
 
 use super::super::Current;
 use super::super::call::put_timeout;
@@ -38,6 +38,7 @@ use super::up::{Feed, Stop, Taker, Takes, Up};
 pub(super) struct Opened {
     pub(super) current: Rc<Current>,
     pub(super) upstream: Option<UpstreamId>,
+    pub(super) hash: Option<u64>,
     pub(super) plan: Arc<MethodPlan>,
     pub(super) rule: Rule,
     pub(super) format: Format,
@@ -157,6 +158,7 @@ struct Session {
     format: Format,
     policy: Arc<Policy>,
     upstream: Option<UpstreamId>,
+    hash: Option<u64>,
     timeout: Option<Duration>,
 }
 
@@ -165,6 +167,7 @@ impl Session {
         let Opened {
             current,
             upstream,
+            hash,
             plan,
             rule,
             format,
@@ -184,6 +187,7 @@ impl Session {
             format,
             policy,
             upstream,
+            hash,
             timeout,
             up: Up {
                 plan,
@@ -238,9 +242,21 @@ impl Session {
         let mut request = request.map(|()| body);
         put_timeout(plan.stream, &deadline, request.headers_mut());
         let reply_bytes_max = self.policy.reply_bytes_max;
-        let upstream = self.upstream;
+        let (upstream, hash) = (self.upstream, self.hash);
+        let retry = self.policy.retry.clone();
+        // The handshake's GET says nothing about the method.
+        let told = retry.as_ref().and_then(|r| r.idempotent);
+        let idempotent = told.unwrap_or(plan.idempotent);
+        let streams = matches!(plan.stream, StreamKind::Server | StreamKind::Bidi);
         let asking = async move {
-            let answer = current.upstreams.call(upstream, request).await?;
+            let how = How {
+                retry: retry.as_deref(),
+                idempotent,
+                until: None,
+                hash,
+                streams,
+            };
+            let answer = current.upstreams.call(upstream, request, how).await?;
             Messages::open(answer, reply_bytes_max)
         };
         self.call = Call::Asking(Box::pin(asking), Box::new(rule));

@@ -56,7 +56,9 @@ impl Calling<'_> {
         let request = asked.rpc(grpc, CodingOf::Gateway, frames)?;
 
         let mut waits = waits(self.plan.stream, self.policy(), &deadline, up.as_ref());
-        let answer = pin!(self.current.upstreams.call(self.route.upstream, request));
+        let how = self.aim().how(Some(&deadline).filter(|_| up.is_none()));
+        let upstreams = &self.current.upstreams;
+        let answer = pin!(upstreams.call(self.route.upstream, request, how));
         let answer = waits.bound(answer).await;
         let answer = answer.map_err(|f| up.as_ref().and_then(|u| u.failure()).unwrap_or(f))?;
         let messages = Messages::open(answer, self.policy().reply_bytes_max)?;

@@ -1,0 +1,212 @@
+//! Keys of an upstream, and of the policy that says when its calls are sent again.
+
+use std::time::Duration;
+
+use super::{DURATION, DURATION_OR_ZERO, Section, Shape, key};
+
+pub static UPSTREAM: Section = Section {
+    name: "upstream",
+    about: "A service behind, and where its instances are.",
+    groups: &[&[
+        key(
+            "endpoints",
+            Shape::List(&Shape::Endpoint),
+            "Instances: `dns:host:port` and `host:port` use every address that the name has; \
+             `10.0.0.7:3000` and `[fd00::7]:3000` are one instance each.",
+        )
+        .required(),
+        key(
+            "protocol",
+            Shape::Choice(&["grpc", "http2", "http1"]),
+            "What it speaks: `grpc` (the same as `http2`: HTTP/2 without TLS), or `http1` for plain \
+             HTTP that is only passed on.",
+        )
+        .default("grpc"),
+        key(
+            "balance",
+            Shape::Choice(&["best", "round_robin", "hash"]),
+            "Which instance a call goes to: the best of a few taken at random, by latency and \
+             calls under way; each in its turn; or the same one for the same `hash_on` of the route.",
+        )
+        .default("best"),
+        key(
+            "slow_start",
+            DURATION_OR_ZERO,
+            "How long an instance that is new, or back again, takes to come to its full share.",
+        )
+        .default("10s"),
+        key(
+            "load",
+            Shape::Section(&LOAD),
+            "What it is given at once, by the whole process; more is refused with 503.",
+        ),
+        key(
+            "ejection",
+            Shape::ChoiceOr(&["on", "off"], &EJECTION),
+            "Leaves instances out whose calls fail, and tries them again later.",
+        )
+        .default("on"),
+        key(
+            "retry_budget",
+            Shape::Section(&RETRY_BUDGET),
+            "How many calls may be sent again.",
+        ),
+    ]],
+    exactly_one: &[],
+};
+
+const COUNT: Shape = Shape::Integer {
+    min: 1,
+    max: 1_000_000,
+};
+const PERCENT: Shape = Shape::Integer { min: 0, max: 100 };
+
+pub static LOAD: Section = Section {
+    name: "load",
+    about: "What an upstream is given at once.",
+    groups: &[&[
+        key(
+            "in_flight",
+            COUNT,
+            "Calls under way, of all workers. A stream counts until its answer begins.",
+        )
+        .default("1024"),
+        key(
+            "queue",
+            Shape::Integer {
+                min: 0,
+                max: 1_000_000,
+            },
+            "Calls that wait when there are so many.",
+        )
+        .default("1024"),
+        key("queue_wait", DURATION, "How long one waits at most.").default("1s"),
+    ]],
+    exactly_one: &[],
+};
+
+pub static EJECTION: Section = Section {
+    name: "ejection",
+    about: "When an instance is left out for what becomes of its calls.",
+    groups: &[&[
+        key(
+            "consecutive_failures",
+            COUNT,
+            "Calls without an answer, or with UNAVAILABLE, UNKNOWN, INTERNAL or DATA_LOSS (5xx for \
+             plain HTTP), one after the other.",
+        )
+        .default("5"),
+        key(
+            "failure_percent",
+            Shape::Integer { min: 1, max: 100 },
+            "The share of such calls in a `window`.",
+        )
+        .default("50"),
+        key(
+            "min_calls",
+            COUNT,
+            "Calls in a `window` that the share is taken of, at least.",
+        )
+        .default("10"),
+        key(
+            "window",
+            DURATION,
+            "How far back calls count for the share.",
+        )
+        .default("10s"),
+        key(
+            "time",
+            DURATION,
+            "How long an instance is left out the first time; twice as long each further time.",
+        )
+        .default("10s"),
+        key("time_max", DURATION, "How long it is left out at most.").default("5m"),
+        key(
+            "max_percent",
+            PERCENT,
+            "The share of instances that may be left out. One always may; the last never is.",
+        )
+        .default("50"),
+    ]],
+    exactly_one: &[],
+};
+
+pub static RETRY_BUDGET: Section = Section {
+    name: "retry_budget",
+    about: "How many calls may be sent again.",
+    groups: &[&[
+        key(
+            "percent",
+            Shape::Integer { min: 0, max: 1000 },
+            "Retries for each hundred calls of the last seconds.",
+        )
+        .default("20"),
+        key(
+            "per_second",
+            Shape::Integer {
+                min: 0,
+                max: 1_000_000,
+            },
+            "Retries in a second that are always allowed.",
+        )
+        .default("3"),
+    ]],
+    exactly_one: &[],
+};
+
+pub static RETRY: Section = Section {
+    name: "retry",
+    about: "When a call that failed is sent again.",
+    groups: &[&[
+        key(
+            "attempts",
+            Shape::Integer { min: 1, max: 10 },
+            "Sendings of one call, with the first.",
+        )
+        .default("2"),
+        key(
+            "per_try",
+            Shape::Duration {
+                min: Duration::from_millis(1),
+                max: super::DURATION_MAX,
+            },
+            "How long one sending may take when there may be another. Default: as long as the call.",
+        ),
+        key(
+            "codes",
+            Shape::List(&Shape::Choice(&[
+                "UNAVAILABLE",
+                "RESOURCE_EXHAUSTED",
+                "ABORTED",
+                "INTERNAL",
+                "UNKNOWN",
+                "DEADLINE_EXCEEDED",
+                "CANCELLED",
+                "DATA_LOSS",
+            ])),
+            "Failures that are worth another attempt. Default: UNAVAILABLE.",
+        ),
+        key(
+            "idempotent",
+            Shape::Bool,
+            "Whether these calls may be sent twice. Default: GET, HEAD, PUT and DELETE may, and \
+             methods whose `idempotency_level` says so.",
+        ),
+    ]],
+    exactly_one: &[],
+};
+
+pub static HASH_ON: Section = Section {
+    name: "hash_on",
+    about: "What keeps requests at one instance of an upstream with `balance: hash`.",
+    groups: &[&[
+        key("header", Shape::Header, "The value of this header."),
+        key("cookie", Shape::Text, "The value of this cookie."),
+        key(
+            "variable",
+            Shape::Text,
+            "The text of this variable of the route's path.",
+        ),
+    ]],
+    exactly_one: &[&["header", "cookie", "variable"]],
+};

@@ -1,0 +1,179 @@
+//! An upstream, and the policy that says when its calls are sent again.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::super::keys::Shape;
+use super::super::model::{
+    Balance, Ejection, Endpoint, HashOn, HeaderPattern, Place, Policy, RetryRule, Upstream,
+    UpstreamProtocol, UpstreamRules,
+};
+use super::super::raw::{Field, Section};
+use super::super::scalar;
+use super::super::source::Span;
+use super::super::tree::Value;
+use super::{count, report_twice};
+use crate::failure::GrpcCode;
+
+pub(super) fn upstream(name: &str, place: Place, section: &Section<'_, '_>) -> Option<Upstream> {
+    let mut endpoints: Vec<Endpoint> = Vec::new();
+    let mut first_at: HashMap<Endpoint, Span> = HashMap::new();
+    let items = section.items("endpoints");
+    for item in &items {
+        let Some(endpoint) = item.parse(scalar::endpoint) else {
+            continue;
+        };
+        if let Some(first) = first_at.insert(endpoint.clone(), item.node.span) {
+            report_twice(item, "this endpoint is listed already", first);
+        }
+        endpoints.push(endpoint);
+    }
+    let protocol = match section.field("protocol") {
+        Some(field) => match field.choice()? {
+            "http1" => UpstreamProtocol::Http1,
+            _ => UpstreamProtocol::Http2,
+        },
+        None => UpstreamProtocol::Http2,
+    };
+    Some(Upstream {
+        name: name.into(),
+        endpoints,
+        protocol,
+        rules: rules(section),
+        place,
+    })
+}
+
+fn rules(section: &Section<'_, '_>) -> UpstreamRules {
+    let mut rules = UpstreamRules::default();
+    if let Some(word) = section.field("balance").and_then(|f| f.choice()) {
+        rules.balance = match word {
+            "round_robin" => Balance::RoundRobin,
+            "hash" => Balance::Hash,
+            _ => Balance::Best,
+        };
+    }
+    if let Some(time) = section.field("slow_start").and_then(|f| f.duration()) {
+        rules.slow_start = time;
+    }
+    if let Some(load) = section.section("load") {
+        let set = |name, value: &mut usize| *value = count(&load, name).unwrap_or(*value);
+        set("in_flight", &mut rules.load.in_flight_max);
+        set("queue", &mut rules.load.queue_max);
+        if let Some(wait) = load.field("queue_wait").and_then(|f| f.duration()) {
+            rules.load.queue_wait = wait;
+        }
+    }
+    if let Some(field) = section.field("ejection") {
+        rules.ejection = match word_or_section(&field) {
+            Some(WordOr::Word("off")) => None,
+            Some(WordOr::Section(section)) => Some(ejection(&section)),
+            Some(WordOr::Word(_)) | None => rules.ejection,
+        };
+    }
+    if let Some(budget) = section.section("retry_budget") {
+        let set = |name, value: &mut u32| *value = small(&budget, name).unwrap_or(*value);
+        set("percent", &mut rules.retry_budget.percent);
+        set("per_second", &mut rules.retry_budget.per_second_min);
+    }
+    rules
+}
+
+fn ejection(section: &Section<'_, '_>) -> Ejection {
+    let usual = Ejection::default();
+    let wait = |name, usual| {
+        let field = section.field(name);
+        field.and_then(|f| f.duration()).unwrap_or(usual)
+    };
+    let percent = |name, usual| {
+        let given = small(section, name).and_then(|n| u8::try_from(n).ok());
+        given.unwrap_or(usual)
+    };
+    let ejection = Ejection {
+        consecutive_failures: small(section, "consecutive_failures")
+            .unwrap_or(usual.consecutive_failures),
+        failure_percent: percent("failure_percent", usual.failure_percent),
+        calls_min: small(section, "min_calls").unwrap_or(usual.calls_min),
+        window: wait("window", usual.window),
+        time: wait("time", usual.time),
+        time_max: wait("time_max", usual.time_max),
+        percent_max: percent("max_percent", usual.percent_max),
+    };
+    if ejection.time > ejection.time_max
+        && let Some(field) = section.field("time").or_else(|| section.field("time_max"))
+    {
+        let most = scalar::show_duration(ejection.time_max);
+        field.error(format!("`time` is more than `time_max`, which is {most}"));
+    }
+    ejection
+}
+
+/// `retry` and `hash_on` of a route or of all.
+pub(super) fn policy(section: &Section<'_, '_>, policy: &mut Policy) {
+    if let Some(field) = section.field("retry") {
+        let base = policy.retry.as_deref().cloned().unwrap_or_default();
+        policy.retry = match word_or_section(&field) {
+            Some(WordOr::Word("off")) => None,
+            Some(WordOr::Section(section)) => Some(Arc::new(retry(&section, base))),
+            Some(WordOr::Word(_)) => Some(Arc::new(base)),
+            None => return,
+        };
+    }
+    if let Some(section) = section.section("hash_on") {
+        let text = |name| section.field(name)?.text().map(Box::<str>::from);
+        let header =
+            section
+                .field("header")
+                .and_then(|field| match field.parse(scalar::header)? {
+                    HeaderPattern::Name(name) => Some(HashOn::Header(name)),
+                    HeaderPattern::Prefix(_) => {
+                        field.error("expected one header, not all that begin like it");
+                        None
+                    }
+                });
+        policy.hash_on = header
+            .or_else(|| text("cookie").map(HashOn::Cookie))
+            .or_else(|| text("variable").map(HashOn::Variable));
+    }
+}
+
+fn retry(section: &Section<'_, '_>, mut rule: RetryRule) -> RetryRule {
+    if let Some(attempts) = small(section, "attempts").and_then(std::num::NonZeroU32::new) {
+        rule.attempts = attempts;
+    }
+    rule.per_try = section
+        .field("per_try")
+        .and_then(|f| f.duration())
+        .or(rule.per_try);
+    if section.has("codes") {
+        let words = section.items("codes");
+        let named = words.iter().filter_map(|item| {
+            let word = item.choice()?;
+            GrpcCode::ALL.into_iter().find(|code| code.name() == word)
+        });
+        rule.codes = named.collect();
+    }
+    let idempotent = section.field("idempotent").and_then(|f| f.bool());
+    rule.idempotent = idempotent.or(rule.idempotent);
+    rule
+}
+
+enum WordOr<'r, 'n> {
+    Word(&'static str),
+    Section(Section<'r, 'n>),
+}
+
+/// The value of a [`Shape::ChoiceOr`].
+fn word_or_section<'r, 'n>(field: &Field<'r, 'n>) -> Option<WordOr<'r, 'n>> {
+    match (&field.node.value, field.shape) {
+        (Value::Map(_), Shape::ChoiceOr(_, keys)) => {
+            let section = Section::open(field.reader, keys, field.node, field.path.clone())?;
+            Some(WordOr::Section(section))
+        }
+        _ => field.choice().map(WordOr::Word),
+    }
+}
+
+fn small(section: &Section<'_, '_>, name: &str) -> Option<u32> {
+    u32::try_from(count(section, name)?).ok()
+}

@@ -1,0 +1,172 @@
+//! What a config says of the services behind: where they are, which instance a call goes to, and what
+//! they are spared.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderName;
+
+use super::model::Place;
+use crate::failure::GrpcCode;
+
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    pub name: Arc<str>,
+    pub endpoints: Vec<Endpoint>,
+    pub protocol: UpstreamProtocol,
+    pub rules: UpstreamRules,
+    pub place: Place,
+}
+
+/// How calls are spread over an upstream's instances, and bounded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamRules {
+    pub balance: Balance,
+    /// How long an instance that is new takes to come to its full share.
+    pub slow_start: Duration,
+    pub load: Load,
+    /// `None`: nobody is left out for what becomes of calls.
+    pub ejection: Option<Ejection>,
+    pub retry_budget: RetryBudget,
+}
+
+/// How to reach one or more instances.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    /// IP address or DNS name.
+    pub host: Arc<str>,
+    pub port: u16,
+}
+
+/// What an upstream speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamProtocol {
+    /// gRPC over HTTP/2 without TLS; the default. Also plain HTTP/2 for proxied routes.
+    Http2,
+    /// HTTP/1.1, for proxied routes alone.
+    Http1,
+}
+
+/// Which instance a call goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Balance {
+    /// The best of a few taken at random, by latency and calls under way.
+    #[default]
+    Best,
+    RoundRobin,
+    /// The same one for the same [`HashOn`], as far as instances stay.
+    Hash,
+}
+
+/// What requests that belong together have in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HashOn {
+    Header(HeaderName),
+    Cookie(Box<str>),
+    /// A variable of the route's path.
+    Variable(Box<str>),
+}
+
+/// What an upstream is given at once, by the whole process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Calls under way. A stream counts until its answer begins.
+    pub in_flight_max: usize,
+    /// Calls that wait for one of those places.
+    pub queue_max: usize,
+    /// How long one waits.
+    pub queue_wait: Duration,
+}
+
+/// When an instance is left out for what becomes of its calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ejection {
+    /// Failures one after the other.
+    pub consecutive_failures: u32,
+    /// The share of failures among the calls of a window, when there are `calls_min` of them.
+    pub failure_percent: u8,
+    pub calls_min: u32,
+    pub window: Duration,
+    /// How long it is left out the first time; doubled each time, up to the maximum.
+    pub time: Duration,
+    pub time_max: Duration,
+    /// The share of instances that may be left out; one always may, the last one never.
+    pub percent_max: u8,
+}
+
+/// Retries as a share of requests, and how many are always allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryBudget {
+    pub percent: u32,
+    pub per_second_min: u32,
+}
+
+/// When a call that failed is sent again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetryRule {
+    /// Sendings of one call, with the first. What never reached the service is sent again besides.
+    pub attempts: NonZeroU32,
+    /// How long one sending may take, when there is another to come.
+    pub per_try: Option<Duration>,
+    /// Codes that are worth another attempt.
+    pub codes: Vec<GrpcCode>,
+    /// Whether the route's calls may be sent twice; `None` goes by HTTP method and descriptor.
+    pub idempotent: Option<bool>,
+}
+
+impl Default for UpstreamRules {
+    fn default() -> Self {
+        Self {
+            balance: Balance::default(),
+            slow_start: Duration::from_secs(10),
+            load: Load::default(),
+            ejection: Some(Ejection::default()),
+            retry_budget: RetryBudget::default(),
+        }
+    }
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self {
+            in_flight_max: 1024,
+            queue_max: 1024,
+            queue_wait: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Default for Ejection {
+    fn default() -> Self {
+        Self {
+            consecutive_failures: 5,
+            failure_percent: 50,
+            calls_min: 10,
+            window: Duration::from_secs(10),
+            time: Duration::from_secs(10),
+            time_max: Duration::from_secs(5 * 60),
+            percent_max: 50,
+        }
+    }
+}
+
+impl Default for RetryBudget {
+    fn default() -> Self {
+        Self {
+            percent: 20,
+            per_second_min: 3,
+        }
+    }
+}
+
+impl Default for RetryRule {
+    fn default() -> Self {
+        Self {
+            attempts: NonZeroU32::MIN.saturating_add(1),
+            per_try: None,
+            codes: vec![GrpcCode::Unavailable],
+            idempotent: None,
+        }
+    }
+}

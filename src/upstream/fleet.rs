@@ -1,0 +1,393 @@
+//! What all workers know of the upstreams together: their instances, who of them is left out, and the
+//! places for calls.
+//!
+//! Written by whoever learns something (a worker whose calls fail, the tasks that look for instances
+//! and ask for their health), read by every call through atomics alone.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use http::uri::Authority;
+use tokio::sync::{Notify, watch};
+
+use crate::config::model::{self, Ejection, Upstream};
+use crate::snapshot::{Generation, Snapshot};
+
+use super::breaker::Places;
+use super::outlier::{ejection_time, may_eject};
+
+/// How long an instance that was left out has to answer the one call that tries it.
+const PROBE: Duration = Duration::from_secs(5);
+/// The time out of one that is in.
+const IN: u64 = 0;
+
+/// The upstreams of the process, over all generations.
+#[derive(Debug)]
+pub struct Fleet {
+    workers: usize,
+    /// Taken when a generation is built, never for a call.
+    known: Mutex<HashMap<Arc<str>, Arc<Shared>>>,
+}
+
+impl Fleet {
+    #[must_use]
+    pub fn new(workers: usize) -> Arc<Self> {
+        Arc::new(Self {
+            workers: workers.max(1),
+            known: Mutex::default(),
+        })
+    }
+
+    /// The threads that share it.
+    pub(super) fn workers(&self) -> usize {
+        self.workers
+    }
+
+    /// What is shared about an upstream: the same for every worker, and kept from one generation to
+    /// the next as long as nothing about it has changed.
+    #[must_use]
+    pub fn upstream(&self, spec: &Upstream) -> Arc<Shared> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shared) = known.get(&spec.name)
+            && shared.serves(spec)
+        {
+            return Arc::clone(shared);
+        }
+        let shared = Arc::new(Shared::new(spec, self.workers));
+        known.insert(Arc::clone(&spec.name), Arc::clone(&shared));
+        shared
+    }
+
+    /// Forgets upstreams that no generation names any more.
+    pub fn retain(&self, specs: &[Upstream]) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|name, _| specs.iter().any(|s| s.name == *name));
+    }
+}
+
+/// One upstream, as all workers see it.
+#[derive(Debug)]
+pub struct Shared {
+    spec: Upstream,
+    members: Snapshot<Members>,
+    pub(super) places: Arc<Places>,
+    nudged: Notify,
+}
+
+/// The instances of an upstream.
+#[derive(Debug)]
+pub struct Members(Box<[Arc<Member>]>);
+
+impl Members {
+    #[must_use]
+    pub fn new(members: impl IntoIterator<Item = Arc<Member>>) -> Self {
+        Self(members.into_iter().collect())
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Member>> {
+        self.0.iter()
+    }
+}
+
+impl Shared {
+    fn new(spec: &Upstream, workers: usize) -> Self {
+        let members = spec
+            .endpoints
+            .iter()
+            .filter_map(|e| Member::new(Location::of(e), e));
+        Self {
+            members: Snapshot::new(Arc::new(Members::new(members.map(Arc::new)))),
+            places: Arc::new(Places::new(&spec.rules.load, workers)),
+            spec: spec.clone(),
+            nudged: Notify::new(),
+        }
+    }
+
+    fn serves(&self, spec: &Upstream) -> bool {
+        self.spec.endpoints == spec.endpoints
+            && self.spec.protocol == spec.protocol
+            && self.spec.rules == spec.rules
+    }
+
+    #[must_use]
+    pub fn spec(&self) -> &Upstream {
+        &self.spec
+    }
+
+    /// The instances now.
+    #[must_use]
+    pub fn members(&self) -> Arc<Members> {
+        self.members.load()
+    }
+
+    /// Takes up a new set. Who is in both keeps what is known of it when the caller passes on the
+    /// same `Arc`.
+    pub fn publish(&self, members: Members) -> Generation {
+        self.members.publish(Arc::new(members))
+    }
+
+    /// Told of each new set.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<Generation> {
+        self.members.subscribe()
+    }
+
+    /// An instance refused a connection or said that it goes away: whoever looks for instances should
+    /// look now. Never waits; many are one.
+    pub(super) fn nudge(&self) {
+        self.nudged.notify_one();
+    }
+
+    /// Resolves when somebody has reason to think that the instances have changed.
+    pub async fn nudged(&self) {
+        self.nudged.notified().await;
+    }
+
+    /// Leaves `member` out for a while, unless too many are already. `true` if it was this call that
+    /// did so.
+    pub(super) fn eject(&self, member: &Member, rule: &Ejection, random: f64) -> bool {
+        let members = self.members();
+        let out = members.iter().filter(|m| m.is_ejected()).count();
+        !member.is_ejected() && may_eject(rule, out, members.0.len()) && member.eject(rule, random)
+    }
+}
+
+/// Where an instance is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Location {
+    Address(SocketAddr),
+    /// A name that has not been looked up yet: that is done for each connection.
+    Name {
+        host: Arc<str>,
+        port: u16,
+    },
+}
+
+impl Location {
+    fn of(endpoint: &model::Endpoint) -> Self {
+        match endpoint.host.parse() {
+            Ok(ip) => Self::Address(SocketAddr::new(ip, endpoint.port)),
+            Err(_) => Self::Name {
+                host: Arc::clone(&endpoint.host),
+                port: endpoint.port,
+            },
+        }
+    }
+}
+
+/// One instance of an upstream.
+#[derive(Debug)]
+pub struct Member {
+    pub location: Location,
+    /// What it is called in requests, logs and views: the endpoint's own words.
+    pub authority: Authority,
+    /// For [`model::Balance::Hash`].
+    pub(super) hash: u64,
+    born: Instant,
+    /// Milliseconds after `born` until which it is left out for what became of its calls.
+    out_until: AtomicU64,
+    /// How often it has been left out without a long good time in between.
+    ejections: AtomicU32,
+    /// Milliseconds after `born` since when it is (back) in: it starts slowly from there.
+    in_since: AtomicU64,
+    /// It says of itself that it can't serve, or doesn't answer when asked.
+    unhealthy: AtomicBool,
+}
+
+impl Member {
+    /// `None` when host and port make no authority (the config has refused those).
+    #[must_use]
+    pub fn new(location: Location, endpoint: &model::Endpoint) -> Option<Self> {
+        let authority: Authority = match endpoint.host.contains(':') {
+            true => format!("[{}]:{}", endpoint.host, endpoint.port),
+            false => format!("{}:{}", endpoint.host, endpoint.port),
+        }
+        .parse()
+        .ok()?;
+        Some(Self {
+            hash: hash_of(&location),
+            location,
+            authority,
+            born: Instant::now(),
+            out_until: AtomicU64::new(IN),
+            ejections: AtomicU32::new(0),
+            in_since: AtomicU64::new(0),
+            unhealthy: AtomicBool::new(false),
+        })
+    }
+
+    /// What the checks of its health came to.
+    pub fn set_healthy(&self, healthy: bool) {
+        let was_unhealthy = self.unhealthy.swap(!healthy, Ordering::Relaxed);
+        if was_unhealthy && healthy {
+            self.in_since.store(self.now(), Ordering::Relaxed);
+        }
+    }
+
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        !self.unhealthy.load(Ordering::Relaxed)
+    }
+
+    /// Whether calls leave it out for what became of others.
+    #[must_use]
+    pub fn is_ejected(&self) -> bool {
+        self.out_until.load(Ordering::Relaxed) != IN
+    }
+
+    /// How often it has been left out without a long good time in between.
+    #[must_use]
+    pub fn ejections(&self) -> u32 {
+        self.ejections.load(Ordering::Relaxed)
+    }
+
+    /// How long it has been in, since it was found or since it came back.
+    pub(super) fn age(&self) -> Duration {
+        let since = self.in_since.load(Ordering::Relaxed);
+        Duration::from_millis(self.now().saturating_sub(since))
+    }
+
+    /// Whether its time out is over, and this call is the one that tries it: others stay away until
+    /// the outcome is known.
+    pub(super) fn tries_again(&self) -> bool {
+        let until = self.out_until.load(Ordering::Relaxed);
+        if until == IN {
+            return false;
+        }
+        let now = self.now();
+        let next = now.saturating_add(as_millis(PROBE));
+        now >= until
+            && self
+                .out_until
+                .compare_exchange(until, next, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+    }
+
+    /// The call that tried it went well.
+    pub(super) fn readmit(&self) {
+        if self.out_until.swap(IN, Ordering::Relaxed) != IN {
+            self.in_since.store(self.now(), Ordering::Relaxed);
+        }
+    }
+
+    /// The call that tried it failed too: out again, for longer.
+    pub(super) fn stay_out(&self, rule: &Ejection, random: f64) {
+        let times = self.ejections.fetch_add(1, Ordering::Relaxed);
+        let wait = ejection_time(rule, times.saturating_add(1), random);
+        let until = self.now().saturating_add(as_millis(wait));
+        self.out_until.store(until.max(1), Ordering::Relaxed);
+    }
+
+    fn eject(&self, rule: &Ejection, random: f64) -> bool {
+        // After a good time as long as the longest ejection, what was is forgotten.
+        if self.age() > rule.time_max {
+            self.ejections.store(0, Ordering::Relaxed);
+        }
+        let times = self.ejections.load(Ordering::Relaxed).saturating_add(1);
+        let wait = ejection_time(rule, times, random);
+        let until = self.now().saturating_add(as_millis(wait)).max(1);
+        let ejected = self
+            .out_until
+            .compare_exchange(IN, until, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok();
+        if ejected {
+            self.ejections.fetch_add(1, Ordering::Relaxed);
+        }
+        ejected
+    }
+
+    fn now(&self) -> u64 {
+        as_millis(self.born.elapsed())
+    }
+}
+
+fn as_millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The same in every worker and process, so that all agree who serves whom.
+fn hash_of(location: &Location) -> u64 {
+    use std::hash::BuildHasher;
+    foldhash::quality::FixedState::default().hash_one(location)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn upstream(endpoints: &[&str]) -> Upstream {
+        let endpoints = endpoints.iter().map(|text| {
+            let (host, port) = text.rsplit_once(':').unwrap();
+            model::Endpoint {
+                host: host.into(),
+                port: port.parse().unwrap(),
+            }
+        });
+        Upstream {
+            name: "games".into(),
+            endpoints: endpoints.collect(),
+            protocol: model::UpstreamProtocol::Http2,
+            rules: model::UpstreamRules::default(),
+            place: "test".into(),
+        }
+    }
+
+    fn rule() -> Ejection {
+        Ejection {
+            time: Duration::from_secs(600),
+            ..Ejection::default()
+        }
+    }
+
+    #[test]
+    fn an_upstream_is_shared_until_it_changes() {
+        let fleet = Fleet::new(2);
+        let spec = upstream(&["10.0.0.1:1"]);
+        let first = fleet.upstream(&spec);
+        assert!(Arc::ptr_eq(&first, &fleet.upstream(&spec)));
+        let moved = upstream(&["10.0.0.2:1"]);
+        let second = fleet.upstream(&moved);
+        assert!(!Arc::ptr_eq(&first, &second));
+        fleet.retain(&[]);
+        assert!(!Arc::ptr_eq(&second, &fleet.upstream(&moved)));
+    }
+
+    #[test]
+    fn half_may_be_left_out_and_the_last_never() {
+        let shared = Fleet::new(1).upstream(&upstream(&["10.0.0.1:1", "10.0.0.2:1", "x:1", "y:1"]));
+        let members = shared.members();
+        let out: Vec<_> = members
+            .iter()
+            .map(|m| shared.eject(m, &rule(), 0.0))
+            .collect();
+        assert_eq!(out, [true, true, false, false]);
+        assert!(!shared.eject(members.iter().next().unwrap(), &rule(), 0.0));
+        let alone = Fleet::new(1).upstream(&upstream(&["10.0.0.1:1"]));
+        let members = alone.members();
+        assert!(!alone.eject(members.iter().next().unwrap(), &rule(), 0.0));
+    }
+
+    #[test]
+    fn after_its_time_one_call_tries_it() {
+        let shared = Fleet::new(1).upstream(&upstream(&["10.0.0.1:1", "10.0.0.2:1"]));
+        let members = shared.members();
+        let member = members.iter().next().unwrap();
+        assert!(!member.tries_again());
+        let at_once = Ejection {
+            time: Duration::ZERO,
+            ..rule()
+        };
+        assert!(shared.eject(member, &at_once, 0.0));
+        while !member.tries_again() {}
+        assert!(!member.tries_again(), "a second one while the first tries");
+        assert!(member.is_ejected());
+        member.stay_out(&rule(), 0.0);
+        assert!(!member.tries_again());
+        assert_eq!(member.ejections(), 2);
+        member.readmit();
+        assert!(!member.is_ejected());
+    }
+}

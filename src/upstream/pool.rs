@@ -1,0 +1,552 @@
+//! The connections of one worker to one upstream: where a call goes, and where it goes next.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{Method, Request, Response, Uri, header, request};
+use smallvec::SmallVec;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::config::model::{Balance, RetryRule, UpstreamProtocol};
+use crate::failure::{Failure, GrpcCode, Retry};
+use crate::limits::{CALL_TIMEOUT, OVERLOAD_RETRY_AFTER_SECONDS, SENDS_MAX, Timeouts};
+use crate::rt::LocalExec;
+use crate::snapshot::Generation;
+
+use super::UpstreamBody;
+use super::answer::{self, AnswerBody, Lease};
+use super::breaker::{Breaker, Full, Place};
+use super::endpoint::{Endpoint, Unreachable};
+use super::fleet::Shared;
+use super::outlier::{Counts, Outcome, Sign};
+use super::retry::{self, Budget, Pushback};
+use super::trial::{Trial, code_of};
+
+/// What a call wants beside its answer.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct How<'a> {
+    /// When a failure is worth another attempt. `None`: only what the upstream has not begun on.
+    pub retry: Option<&'a RetryRule>,
+    /// Sending it twice does no harm.
+    pub idempotent: bool,
+    /// When the answer must have begun, and for a unary call have ended: an endpoint that lets this
+    /// pass has failed.
+    pub until: Option<Instant>,
+    /// The same for calls that belong together ([`Balance::Hash`]).
+    pub hash: Option<u64>,
+    /// The answer is a stream: it may go on for as long as it likes.
+    pub streams: bool,
+}
+
+/// What has been counted of one upstream's calls, by one worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// Calls, each once however often it was sent.
+    pub calls: u64,
+    /// Further attempts at calls that had failed.
+    pub retries: u64,
+    /// Failed calls that another attempt might have saved, had there been budget for it.
+    pub over_budget: u64,
+    /// Sent again since the upstream had not begun on them.
+    pub resent: u64,
+    /// Refused because there were too many.
+    pub refused: u64,
+    /// Endpoints left out for what became of their calls.
+    pub ejections: u64,
+}
+
+/// The connections to one upstream.
+#[derive(Debug)]
+pub(super) struct Pool {
+    shared: Arc<Shared>,
+    timeouts: Timeouts,
+    exec: LocalExec,
+    endpoints: RefCell<Rc<[Rc<Endpoint>]>>,
+    changes: RefCell<watch::Receiver<Generation>>,
+    breaker: Rc<Breaker>,
+    budget: RefCell<Budget>,
+    /// For [`Balance::RoundRobin`].
+    turn: Cell<usize>,
+    random: RefCell<fastrand::Rng>,
+    counted: Cell<Counted>,
+}
+
+/// How one attempt ended, and what another would send.
+struct Ended {
+    result: Result<Response<AnswerBody>, Failure>,
+    /// The request, if it may be sent again.
+    copy: Option<Copy>,
+    pushback: Pushback,
+}
+
+/// How one sending of a request ended without an answer.
+enum Unsent {
+    /// Never left us, or never begun on: as good as new.
+    Again(Box<Request<UpstreamBody>>, hyper::Error),
+    Failed(Failure, Option<Copy>),
+    /// The time of one attempt was over.
+    Late(Option<Copy>),
+}
+
+impl How<'_> {
+    /// How long attempt number `attempt` may take: the last one as long as the call.
+    fn per_try(&self, attempt: u32) -> Option<Duration> {
+        let rule = self.retry.filter(|_| self.idempotent)?;
+        rule.per_try.filter(|_| attempt < rule.attempts.get())
+    }
+
+    /// Whether another attempt may follow one that ended so.
+    fn allows(&self, code: GrpcCode, attempt: u32) -> bool {
+        let rule = self.retry.filter(|_| self.idempotent);
+        rule.is_some_and(|r| attempt < r.attempts.get() && r.codes.contains(&code))
+    }
+}
+
+impl Pool {
+    pub(super) fn new(
+        shared: &Arc<Shared>,
+        workers: usize,
+        timeouts: &Timeouts,
+        exec: &LocalExec,
+    ) -> Rc<Self> {
+        let rules = &shared.spec().rules;
+        let parts = u32::try_from(workers).unwrap_or(u32::MAX);
+        let pool = Self {
+            timeouts: timeouts.clone(),
+            exec: exec.clone(),
+            endpoints: RefCell::new(Rc::new([])),
+            changes: RefCell::new(shared.changes()),
+            breaker: Breaker::new(Arc::clone(&shared.places)),
+            budget: RefCell::new(Budget::new(rules.retry_budget, parts, Instant::now())),
+            turn: Cell::new(0),
+            random: RefCell::new(fastrand::Rng::new()),
+            counted: Cell::default(),
+            shared: Arc::clone(shared),
+        };
+        pool.take_members();
+        Rc::new(pool)
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.shared.spec().name
+    }
+
+    pub(super) fn serves(&self, shared: &Arc<Shared>, timeouts: &Timeouts) -> bool {
+        Arc::ptr_eq(&self.shared, shared) && self.timeouts == *timeouts
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.endpoints.borrow().iter().map(|e| e.in_flight()).sum()
+    }
+
+    pub(super) fn counted(&self) -> Counted {
+        Counted {
+            refused: self.breaker.refused(),
+            ..self.counted.get()
+        }
+    }
+
+    fn count(&self, what: impl FnOnce(&mut Counted) -> &mut u64) {
+        let mut counted = self.counted.get();
+        let one = what(&mut counted);
+        *one = one.saturating_add(1);
+        self.counted.set(counted);
+    }
+
+    pub(super) fn balance(&self) -> Balance {
+        self.shared.spec().rules.balance
+    }
+
+    pub(super) fn slow_start(&self) -> Duration {
+        self.shared.spec().rules.slow_start
+    }
+
+    pub(super) fn random_below(&self, count: usize) -> usize {
+        self.random.borrow_mut().usize(..count.max(1))
+    }
+
+    fn random_share(&self) -> f64 {
+        self.random.borrow_mut().f64()
+    }
+
+    pub(super) fn next_turn(&self) -> usize {
+        let turn = self.turn.get();
+        self.turn.set(turn.wrapping_add(1));
+        turn
+    }
+
+    /// The endpoints now. One atomic is read to see whether there are others.
+    fn endpoints(&self) -> Rc<[Rc<Endpoint>]> {
+        if self.changes.borrow().has_changed().unwrap_or(false) {
+            self.take_members();
+        }
+        Rc::clone(&self.endpoints.borrow())
+    }
+
+    /// Takes up a new set of instances. Who stays keeps its connections.
+    fn take_members(&self) {
+        self.changes.borrow_mut().borrow_and_update();
+        let members = self.shared.members();
+        let before = Rc::clone(&self.endpoints.borrow());
+        let next: Rc<[_]> = members
+            .iter()
+            .map(|member| {
+                let kept = before.iter().find(|e| Arc::ptr_eq(&e.member, member));
+                kept.map_or_else(
+                    || Endpoint::new(member, &self.timeouts, self.exec.clone()),
+                    Rc::clone,
+                )
+            })
+            .collect();
+        for gone in before
+            .iter()
+            .filter(|b| !next.iter().any(|n| Rc::ptr_eq(n, b)))
+        {
+            gone.retire();
+        }
+        self.endpoints.replace(next);
+    }
+
+    pub(super) async fn call(
+        self: &Rc<Self>,
+        mut request: Request<UpstreamBody>,
+        how: How<'_>,
+    ) -> Result<Response<AnswerBody>, Failure> {
+        let place = self.enter().await?;
+        self.count(|c| &mut c.calls);
+        self.budget.borrow_mut().request(Instant::now());
+        let host = match self.shared.spec().protocol {
+            UpstreamProtocol::Http2 => request.headers_mut().remove(header::HOST),
+            UpstreamProtocol::Http1 => None,
+        };
+        let host = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+        let mut requests = request.body().handle();
+        let mut tried = SmallVec::<[usize; 4]>::new();
+        let (mut sends, mut attempt) = (0, 1);
+        let mut request = Some(request);
+        loop {
+            let (endpoint, lease, trial) = self.lease(&mut tried, &how).await?;
+            sends += 1;
+            if let Some(request) = &mut request {
+                self.address(request, host.as_ref().unwrap_or(endpoint.authority()));
+            }
+            let sent = self.send(lease, &mut request, trial, &how, attempt);
+            let ended = match sent.await {
+                Ok((answer, copy)) => self.answered(answer, copy, &how, attempt),
+                Err(Unsent::Again(again, _)) if sends < SENDS_MAX => {
+                    self.count(|c| &mut c.resent);
+                    request = Some(*again);
+                    continue;
+                }
+                Err(Unsent::Again(_, error)) => {
+                    return Err(answer::unanswered(self.name(), error));
+                }
+                Err(Unsent::Failed(failure, copy)) => Ended {
+                    copy: copy.filter(|_| {
+                        failure.retry == Retry::IfIdempotent && how.allows(failure.code, attempt)
+                    }),
+                    pushback: Pushback::None,
+                    result: Err(failure),
+                },
+                Err(Unsent::Late(copy)) => Ended {
+                    copy,
+                    pushback: Pushback::None,
+                    result: Err(answer::too_late(self.name())),
+                },
+            };
+            if let Some(copy) = ended.copy
+                && let Some(again) = Box::pin(self.again(copy, ended.pushback, &how, attempt)).await
+            {
+                attempt += 1;
+                request = Some(again);
+                continue;
+            }
+            let mut answer = ended.result?;
+            let body = answer.body_mut();
+            body.ends_with_it(requests.take());
+            if !how.streams {
+                body.holds(place);
+            }
+            return Ok(answer);
+        }
+    }
+
+    /// An answer, and the request to be sent again if its status is worth it.
+    fn answered(
+        &self,
+        answer: Response<AnswerBody>,
+        copy: Option<Copy>,
+        how: &How<'_>,
+        attempt: u32,
+    ) -> Ended {
+        let failed = code_of(answer.headers()).filter(|code| how.allows(*code, attempt));
+        Ended {
+            copy: copy.filter(|_| failed.is_some()),
+            pushback: match failed {
+                Some(_) => Pushback::of(answer.headers()),
+                None => Pushback::None,
+            },
+            result: Ok(answer),
+        }
+    }
+
+    /// A place among the calls that the upstream may be given.
+    async fn enter(&self) -> Result<Place, Failure> {
+        let full = match self.breaker.enter().await {
+            Ok(place) => return Ok(place),
+            Err(full) => full,
+        };
+        let why = match full {
+            Full::Queue => "as many calls as may wait already",
+            Full::Waited => "no call ended while this one waited",
+        };
+        let message = format!(
+            "upstream {:?} has as many calls as it may have",
+            self.name()
+        );
+        let mut failure =
+            Failure::upstream(GrpcCode::Unavailable, message).caused_by(std::io::Error::other(why));
+        failure.retry = Retry::IfUnsent;
+        failure.retry_after_seconds = Some(OVERLOAD_RETRY_AFTER_SECONDS);
+        Err(failure)
+    }
+
+    /// The request once more, after its wait, if there is time and budget for it.
+    async fn again(
+        &self,
+        copy: Copy,
+        pushback: Pushback,
+        how: &How<'_>,
+        attempt: u32,
+    ) -> Option<Request<UpstreamBody>> {
+        let now = Instant::now();
+        let until = how.until.unwrap_or(now + CALL_TIMEOUT);
+        let wait = retry::wait(pushback, attempt, self.random_share(), now, until)?;
+        let request = copy.into_request()?;
+        if !self.budget.borrow_mut().take(now) {
+            self.count(|c| &mut c.over_budget);
+            return None;
+        }
+        self.count(|c| &mut c.retries);
+        tokio::time::sleep(wait).await;
+        Some(request)
+    }
+
+    /// A place on a connection to an endpoint that can be reached, the best one not tried before.
+    async fn lease(
+        self: &Rc<Self>,
+        tried: &mut SmallVec<[usize; 4]>,
+        how: &How<'_>,
+    ) -> Result<(Rc<Endpoint>, Lease, Option<Trial>), Failure> {
+        let endpoints = self.endpoints();
+        let protocol = self.shared.spec().protocol;
+        // All have been tried before: they may be again, each once more.
+        if tried.len() >= endpoints.len() {
+            tried.clear();
+        }
+        let mut last: Option<Unreachable> = None;
+        while let Some(at) = self.pick(&endpoints, tried, how.hash) {
+            tried.push(at);
+            let Some(endpoint) = endpoints.get(at) else {
+                break;
+            };
+            let mut trial = (endpoints.len() > 1).then(|| Trial::begin(self, endpoint, how.until));
+            let lease = match protocol {
+                UpstreamProtocol::Http2 => endpoint.lease().await.map(Lease::Http2),
+                UpstreamProtocol::Http1 => endpoint.lease_http1().await.map(Lease::Http1),
+            };
+            match lease {
+                Ok(lease) => return Ok((Rc::clone(endpoint), lease, trial)),
+                Err(error) => {
+                    if let Some(trial) = &mut trial {
+                        trial.failed();
+                    }
+                    self.shared.nudge();
+                    last = Some(error);
+                }
+            }
+        }
+        let message = format!("upstream {:?} can't be reached", self.name());
+        let mut failure = Failure::upstream(GrpcCode::Unavailable, message);
+        failure.retry = Retry::IfUnsent;
+        Err(match last {
+            Some(error) => failure.caused_by(error),
+            None => failure,
+        })
+    }
+
+    /// Notes what became of a call to `endpoint`.
+    pub(super) fn judge(&self, endpoint: &Endpoint, outcome: Outcome) {
+        let Some(rule) = &self.shared.spec().rules.ejection else {
+            return;
+        };
+        let member = &endpoint.member;
+        let sign = endpoint.note_outcome(outcome, rule);
+        if member.is_ejected() {
+            match outcome {
+                Outcome::Good => {
+                    member.readmit();
+                    tracing::info!(upstream = self.name(), endpoint = %endpoint.authority(), "endpoint is back");
+                }
+                Outcome::Doubtful | Outcome::Bad => member.stay_out(rule, self.random_share()),
+            }
+            return;
+        }
+        let Some(sign) = sign else {
+            return;
+        };
+        if let Sign::Share { failures, calls } = sign {
+            let all = self.endpoints();
+            let others = all
+                .iter()
+                .filter(|e| !Arc::ptr_eq(&e.member, member))
+                .map(|e| e.counts())
+                .fold(Counts::default(), |a, b| a.and(b));
+            if !(Counts { calls, failures }).is_twice_as_bad_as(others) {
+                return;
+            }
+        }
+        if self.shared.eject(member, rule, self.random_share()) {
+            self.count(|c| &mut c.ejections);
+            tracing::warn!(upstream = self.name(), endpoint = %endpoint.authority(), why = %sign, "endpoint is left out for a while");
+        }
+    }
+
+    /// Fills in scheme and authority, as the protocol of the upstream wants them.
+    fn address(&self, request: &mut Request<UpstreamBody>, authority: &Authority) {
+        if self.shared.spec().protocol == UpstreamProtocol::Http1 {
+            if !request.headers().contains_key(header::HOST)
+                && let Ok(host) = authority.as_str().parse()
+            {
+                request.headers_mut().insert(header::HOST, host);
+            }
+            return;
+        }
+        let mut parts = std::mem::take(request.uri_mut()).into_parts();
+        parts.scheme = Some(Scheme::HTTP);
+        parts.authority = Some(authority.clone());
+        parts
+            .path_and_query
+            .get_or_insert_with(|| PathAndQuery::from_static("/"));
+        // Scheme, authority and path make a whole URI: `from_parts` refuses nothing else.
+        *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+    }
+
+    async fn send(
+        &self,
+        mut lease: Lease,
+        request: &mut Option<Request<UpstreamBody>>,
+        trial: Option<Trial>,
+        how: &How<'_>,
+        attempt: u32,
+    ) -> Result<(Response<AnswerBody>, Option<Copy>), Unsent> {
+        let mut trial = Judged(trial);
+        let copy = request.as_ref().and_then(Copy::of);
+        let name = &self.shared.spec().name;
+        let Some(sending) = request.take().and_then(|request| lease.send(request)) else {
+            return Err(Unsent::Failed(no_sender(), None));
+        };
+        let sent = match how.per_try(attempt) {
+            None => sending.await,
+            Some(limit) => match Box::pin(tokio::time::timeout(limit, sending)).await {
+                Ok(sent) => sent,
+                Err(_) => {
+                    trial.with(Trial::failed);
+                    return Err(Unsent::Late(copy));
+                }
+            },
+        };
+        let mut error = match sent {
+            Ok(answer) if answer::is_too_large(answer.headers()) => {
+                return Err(Unsent::Failed(answer::too_large(name), None));
+            }
+            Ok(answer) => {
+                trial.with(|t| t.head(answer.status(), answer.headers(), how.streams));
+                let body = |body| AnswerBody::new(body, Arc::clone(name), lease, trial.0);
+                return Ok((answer.map(body), copy));
+            }
+            Err(error) => error,
+        };
+        if let Some(request) = error.take_message() {
+            trial.with(Trial::void);
+            self.shared.nudge();
+            return Err(Unsent::Again(Box::new(request), error.into_error()));
+        }
+        let error = error.into_error();
+        if error.is_parse() {
+            trial.with(Trial::failed);
+            return Err(Unsent::Failed(answer::unreadable(name, error), None));
+        }
+        if answer::is_unprocessed(&error) {
+            trial.with(Trial::void);
+            self.shared.nudge();
+            return Err(match copy.and_then(Copy::into_request) {
+                Some(request) => Unsent::Again(Box::new(request), error),
+                None => Unsent::Failed(answer::unanswered(name, error), None),
+            });
+        }
+        if lease.may_be_stale() && copy.as_ref().is_some_and(Copy::is_idempotent) {
+            trial.with(Trial::void);
+            return Err(match copy.and_then(Copy::into_request) {
+                Some(request) => Unsent::Again(Box::new(request), error),
+                None => Unsent::Failed(answer::unanswered(name, error), None),
+            });
+        }
+        trial.with(Trial::failed);
+        Err(Unsent::Failed(answer::unanswered(name, error), copy))
+    }
+}
+
+/// A trial, where there is one.
+struct Judged(Option<Trial>);
+
+impl Judged {
+    fn with(&mut self, judge: impl FnOnce(&mut Trial)) {
+        if let Some(trial) = &mut self.0 {
+            judge(trial);
+        }
+    }
+}
+
+fn no_sender() -> Failure {
+    Failure::gateway(GrpcCode::Internal, "a connection was used twice")
+}
+
+/// A request that can be sent once more: its body is in memory, or none of it has been sent.
+struct Copy {
+    head: request::Parts,
+    body: UpstreamBody,
+}
+
+impl Copy {
+    fn of(request: &Request<UpstreamBody>) -> Option<Self> {
+        let body = request.body().same()?;
+        let (mut head, ()) = Request::new(()).into_parts();
+        head.method = request.method().clone();
+        head.uri = request.uri().clone();
+        head.headers = request.headers().clone();
+        Some(Self { head, body })
+    }
+
+    /// RFC 9110 §9.2.2.
+    fn is_idempotent(&self) -> bool {
+        matches!(
+            self.head.method,
+            Method::GET
+                | Method::HEAD
+                | Method::PUT
+                | Method::DELETE
+                | Method::OPTIONS
+                | Method::TRACE
+        )
+    }
+
+    fn into_request(self) -> Option<Request<UpstreamBody>> {
+        let body = self.body.again()?;
+        Some(Request::from_parts(self.head, body))
+    }
+}

@@ -1,0 +1,116 @@
+//! One call as a trial of its endpoint: how long it took, and whether it speaks for or against it.
+
+use std::rc::Rc;
+
+use http::{HeaderMap, StatusCode};
+use tokio::time::Instant;
+
+use crate::failure::GrpcCode;
+
+use super::endpoint::Endpoint;
+use super::outlier::Outcome;
+use super::pool::Pool;
+
+/// A call under way. Without a verdict it counts only if its time was over when it was dropped.
+#[derive(Debug)]
+pub(super) struct Trial {
+    pool: Rc<Pool>,
+    endpoint: Rc<Endpoint>,
+    begun: Instant,
+    until: Option<Instant>,
+    open: bool,
+}
+
+impl Trial {
+    pub(super) fn begin(pool: &Rc<Pool>, endpoint: &Rc<Endpoint>, until: Option<Instant>) -> Self {
+        Self {
+            pool: Rc::clone(pool),
+            endpoint: Rc::clone(endpoint),
+            begun: Instant::now(),
+            until,
+            open: true,
+        }
+    }
+
+    /// The head of an answer came. gRPC says what it came to in its trailers, unless there is nothing
+    /// but those.
+    pub(super) fn head(&mut self, status: StatusCode, headers: &HeaderMap, streams: bool) {
+        let now = Instant::now();
+        let told = match code_of(headers) {
+            Some(code) => Some(outcome_of(code)),
+            None if status.is_server_error() => Some(outcome_of_status(status)),
+            None => None,
+        };
+        let time = now.saturating_duration_since(self.begun);
+        match told {
+            Some(Outcome::Bad) => self.endpoint.slower(time, now),
+            Some(_) | None => self.endpoint.answered(time, now),
+        }
+        if let Some(outcome) = told {
+            self.end(outcome);
+        }
+        if streams {
+            self.until = None;
+        }
+    }
+
+    pub(super) fn trailers(&mut self, trailers: &HeaderMap) {
+        self.end(code_of(trailers).map_or(Outcome::Good, outcome_of));
+    }
+
+    /// No answer, or one that broke off.
+    pub(super) fn failed(&mut self) {
+        let now = Instant::now();
+        self.endpoint
+            .slower(now.saturating_duration_since(self.begun), now);
+        self.end(Outcome::Bad);
+    }
+
+    /// It says nothing about the endpoint.
+    pub(super) fn void(&mut self) {
+        self.open = false;
+    }
+
+    pub(super) fn end(&mut self, outcome: Outcome) {
+        if std::mem::take(&mut self.open) {
+            self.pool.judge(&self.endpoint, outcome);
+        }
+    }
+}
+
+impl Drop for Trial {
+    fn drop(&mut self) {
+        if self.open && self.until.is_some_and(|until| Instant::now() >= until) {
+            self.failed();
+        }
+    }
+}
+
+/// `grpc-status`, where there is one.
+pub(super) fn code_of(metadata: &HeaderMap) -> Option<GrpcCode> {
+    let text = metadata.get("grpc-status")?.to_str().ok()?;
+    Some(
+        text.parse()
+            .map_or(GrpcCode::Unknown, GrpcCode::from_number),
+    )
+}
+
+/// What a code tells of the endpoint. Those of a fault in the service may be the request's doing: only
+/// an endpoint that has more of them than the others is a bad one.
+fn outcome_of(code: GrpcCode) -> Outcome {
+    match code {
+        GrpcCode::Unavailable => Outcome::Bad,
+        GrpcCode::Unknown | GrpcCode::Internal | GrpcCode::DataLoss => Outcome::Doubtful,
+        _ => Outcome::Good,
+    }
+}
+
+fn outcome_of_status(status: StatusCode) -> Outcome {
+    match status {
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+            Outcome::Bad
+        }
+        StatusCode::NOT_IMPLEMENTED => Outcome::Good,
+        _ => Outcome::Doubtful,
+    }
+}

@@ -1,0 +1,436 @@
+//! Several instances of an upstream, some of them bad: where calls go, and which are sent again.
+
+mod support;
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use support::upstream::{Call, Upstream as Server};
+use support::{on_a_worker, soon};
+use transom::config::model::{
+    Balance, Endpoint, Load, RetryRule, Upstream, UpstreamId, UpstreamProtocol, UpstreamRules,
+};
+use transom::failure::{Failure, GrpcCode};
+use transom::limits::Timeouts;
+use transom::rt::LocalExec;
+use transom::upstream::{
+    AnswerBody, Fleet, How, Location, Member, Members, UpstreamBody, Upstreams,
+};
+
+const GAMES: UpstreamId = UpstreamId(0);
+
+/// A server that treats every call alike, and how many it had.
+struct Instance {
+    address: SocketAddr,
+    calls: Rc<Cell<usize>>,
+}
+
+impl Instance {
+    async fn start(behave: impl Fn(Call) + 'static) -> Self {
+        let mut server = Server::start().await;
+        let address = server.address;
+        let calls = Rc::new(Cell::new(0));
+        let counted = Rc::clone(&calls);
+        tokio::task::spawn_local(async move {
+            loop {
+                let call = server.next().await;
+                counted.set(counted.get() + 1);
+                behave(call);
+            }
+        });
+        Self { address, calls }
+    }
+
+    async fn good() -> Self {
+        Self::start(|call| call.answer("good")).await
+    }
+
+    /// Every call ends with this status at once, with a word about being asked again.
+    async fn failing(code: GrpcCode, pushback: Option<&'static str>) -> Self {
+        Self::start(move |mut call| {
+            let mut head = Response::builder()
+                .header("content-type", "application/grpc")
+                .header("grpc-status", code.number().to_string());
+            if let Some(pushback) = pushback {
+                head = head.header("grpc-retry-pushback-ms", pushback);
+            }
+            let head = head.body(()).unwrap();
+            call.respond.send_response(head, true).unwrap();
+        })
+        .await
+    }
+
+    /// Calls are taken and never answered.
+    async fn silent() -> Self {
+        let held = Rc::new(std::cell::RefCell::new(Vec::new()));
+        Self::start(move |call| held.borrow_mut().push(call)).await
+    }
+}
+
+fn spec(instances: &[&Instance], rules: UpstreamRules) -> Upstream {
+    let endpoint = |i: &&Instance| Endpoint {
+        host: i.address.ip().to_string().into(),
+        port: i.address.port(),
+    };
+    Upstream {
+        name: "games".into(),
+        endpoints: instances.iter().map(endpoint).collect(),
+        protocol: UpstreamProtocol::Http2,
+        rules,
+        place: "test".into(),
+    }
+}
+
+fn pool(instances: &[&Instance], rules: UpstreamRules) -> Rc<Upstreams> {
+    let spec = spec(instances, rules);
+    let (timeouts, exec) = (Timeouts::default(), LocalExec::default());
+    Upstreams::new(&Fleet::new(1), &[spec], &timeouts, &exec)
+}
+
+async fn call(pool: &Rc<Upstreams>, how: How<'_>) -> Result<Response<AnswerBody>, Failure> {
+    let request = Request::post("/gamehub.v1.Games/Get")
+        .body(UpstreamBody::whole("question".into()))
+        .unwrap();
+    soon("an answer", pool.call(GAMES, request, how)).await
+}
+
+/// Calls once and reads the answer to its end.
+async fn whole(pool: &Rc<Upstreams>, how: How<'_>) -> Result<GrpcCode, Failure> {
+    let answer = call(pool, how).await?;
+    let head = answer.headers().get("grpc-status").cloned();
+    let body = answer.into_body().collect().await?;
+    let status = head.or_else(|| body.trailers()?.get("grpc-status").cloned());
+    let number = status.expect("a status").to_str().unwrap().parse().unwrap();
+    Ok(GrpcCode::from_number(number))
+}
+
+fn rule() -> RetryRule {
+    RetryRule::default()
+}
+
+fn again(rule: &RetryRule) -> How<'_> {
+    How {
+        retry: Some(rule),
+        idempotent: true,
+        ..How::default()
+    }
+}
+
+#[test]
+fn an_instance_whose_calls_fail_is_left_out() {
+    on_a_worker(async {
+        let bad = Instance::failing(GrpcCode::Unavailable, None).await;
+        let (good, fine) = (Instance::good().await, Instance::good().await);
+        let rules = UpstreamRules {
+            balance: Balance::RoundRobin,
+            ..UpstreamRules::default()
+        };
+        let pool = pool(&[&bad, &good, &fine], rules);
+        for _ in 0..60 {
+            whole(&pool, How::default()).await.unwrap();
+        }
+        assert_eq!(bad.calls.get(), 5, "as many as may fail in a row");
+        assert!(good.calls.get() > 20 && fine.calls.get() > 20);
+        assert_eq!(pool.counted(GAMES).ejections, 1);
+    });
+}
+
+#[test]
+fn a_fault_of_the_requests_leaves_nobody_out() {
+    on_a_worker(async {
+        let one = Instance::failing(GrpcCode::Internal, None).await;
+        let other = Instance::failing(GrpcCode::Internal, None).await;
+        let pool = pool(&[&one, &other], UpstreamRules::default());
+        for _ in 0..100 {
+            whole(&pool, How::default()).await.unwrap();
+        }
+        assert_eq!(pool.counted(GAMES).ejections, 0);
+    });
+}
+
+#[test]
+fn half_broken_among_good_ones_is_left_out() {
+    on_a_worker(async {
+        let turn = Cell::new(0);
+        let half = Instance::start(move |mut call: Call| {
+            turn.set(turn.get() + 1);
+            if turn.get() % 2 == 0 {
+                return call.answer("good");
+            }
+            let head = Response::builder().header("grpc-status", "13").body(());
+            call.respond.send_response(head.unwrap(), true).unwrap();
+        })
+        .await;
+        let good = Instance::good().await;
+        let rules = UpstreamRules {
+            balance: Balance::RoundRobin,
+            ..UpstreamRules::default()
+        };
+        let pool = pool(&[&half, &good], rules);
+        for _ in 0..100 {
+            whole(&pool, How::default()).await.unwrap();
+        }
+        assert_eq!(pool.counted(GAMES).ejections, 1);
+        assert!(half.calls.get() <= 12, "{}", half.calls.get());
+    });
+}
+
+#[test]
+fn the_faster_one_gets_the_calls() {
+    on_a_worker(async {
+        // The slow one answers after ten answers of the fast one: no clock is needed.
+        let held: Rc<std::cell::RefCell<Vec<Call>>> = Rc::default();
+        let slow = {
+            let held = Rc::clone(&held);
+            Instance::start(move |call| held.borrow_mut().push(call)).await
+        };
+        let fast = Instance::good().await;
+        let pool = pool(&[&slow, &fast], UpstreamRules::default());
+        let mut waiting = Vec::new();
+        for _ in 0..100 {
+            let pool = Rc::clone(&pool);
+            waiting.push(tokio::task::spawn_local(async move {
+                whole(&pool, How::default()).await
+            }));
+            while fast.calls.get() + slow.calls.get() < waiting.len() {
+                tokio::task::yield_now().await;
+            }
+        }
+        assert!(slow.calls.get() <= 3, "{}", slow.calls.get());
+        for call in held.take() {
+            call.answer("late");
+        }
+        for call in waiting {
+            call.await.unwrap().unwrap();
+        }
+    });
+}
+
+#[test]
+fn an_idempotent_call_is_sent_to_another_instance() {
+    on_a_worker(async {
+        let bad = Instance::failing(GrpcCode::Unavailable, None).await;
+        let good = Instance::good().await;
+        let pool = pool(&[&bad, &good], UpstreamRules::default());
+        let rule = rule();
+        for _ in 0..20 {
+            assert_eq!(whole(&pool, again(&rule)).await.unwrap(), GrpcCode::Ok);
+        }
+        assert!(bad.calls.get() > 0);
+        assert_eq!(pool.counted(GAMES).retries, bad.calls.get() as u64);
+    });
+}
+
+#[test]
+fn nothing_else_is_ever_sent_twice() {
+    on_a_worker(async {
+        let bad = Instance::failing(GrpcCode::Unavailable, None).await;
+        let worse = Instance::start(|call| call.reset(h2::Reason::INTERNAL_ERROR)).await;
+        let pool = pool(&[&bad, &worse], UpstreamRules::default());
+        let rule = rule();
+        let how = How {
+            idempotent: false,
+            ..again(&rule)
+        };
+        for _ in 0..20 {
+            let ended = whole(&pool, how).await;
+            assert_ne!(ended.ok(), Some(GrpcCode::Ok));
+        }
+        assert_eq!(bad.calls.get() + worse.calls.get(), 20);
+    });
+}
+
+#[test]
+fn other_codes_and_pushback_are_no_reason_to_send_again() {
+    on_a_worker(async {
+        let rule = rule();
+        for (code, pushback, sent) in [
+            (GrpcCode::NotFound, None, 1),
+            (GrpcCode::Internal, None, 1),
+            (GrpcCode::Unavailable, Some("-1"), 1),
+            (GrpcCode::Unavailable, Some("1"), 2),
+            (GrpcCode::Unavailable, None, 2),
+        ] {
+            let only = Instance::failing(code, pushback).await;
+            let pool = pool(&[&only], UpstreamRules::default());
+            assert_eq!(whole(&pool, again(&rule)).await.unwrap(), code);
+            assert_eq!(only.calls.get(), sent, "{code:?} {pushback:?}");
+        }
+    });
+}
+
+#[test]
+fn retries_stay_within_the_budget() {
+    on_a_worker(async {
+        let bad = Instance::failing(GrpcCode::Unavailable, Some("0")).await;
+        let pool = pool(&[&bad], UpstreamRules::default());
+        let rule = rule();
+        for _ in 0..500 {
+            whole(&pool, again(&rule)).await.unwrap();
+        }
+        let counted = pool.counted(GAMES);
+        // A fifth of the calls, and what is always allowed: three a second, for ten seconds.
+        assert!(counted.retries <= 500 / 5 + 30, "{counted:?}");
+        assert_eq!(counted.retries + counted.over_budget, 500);
+        assert_eq!(bad.calls.get() as u64, 500 + counted.retries);
+    });
+}
+
+#[test]
+fn an_attempt_that_takes_too_long_is_given_up_for_another() {
+    on_a_worker(async {
+        let (silent, good) = (Instance::silent().await, Instance::good().await);
+        let rules = UpstreamRules {
+            balance: Balance::RoundRobin,
+            ..UpstreamRules::default()
+        };
+        let pool = pool(&[&silent, &good], rules);
+        let rule = RetryRule {
+            attempts: NonZeroU32::new(3).unwrap(),
+            per_try: Some(Duration::from_millis(20)),
+            ..rule()
+        };
+        for _ in 0..2 {
+            assert_eq!(whole(&pool, again(&rule)).await.unwrap(), GrpcCode::Ok);
+        }
+        assert!(silent.calls.get() > 0);
+    });
+}
+
+#[test]
+fn a_full_upstream_refuses_at_once_and_a_queue_waits() {
+    on_a_worker(async {
+        let held: Rc<std::cell::RefCell<Vec<Call>>> = Rc::default();
+        let slow = {
+            let held = Rc::clone(&held);
+            Instance::start(move |call| held.borrow_mut().push(call)).await
+        };
+        let load = |queue_max| UpstreamRules {
+            load: Load {
+                in_flight_max: 1,
+                queue_max,
+                queue_wait: support::PATIENCE,
+            },
+            ..UpstreamRules::default()
+        };
+        let begin = |pool: &Rc<Upstreams>| {
+            let pool = Rc::clone(pool);
+            tokio::task::spawn_local(async move { whole(&pool, How::default()).await })
+        };
+        let refusing = pool(&[&slow], load(0));
+        let first = begin(&refusing);
+        while slow.calls.get() < 1 {
+            tokio::task::yield_now().await;
+        }
+        let refused = whole(&refusing, How::default()).await.unwrap_err();
+        assert_eq!(refused.code, GrpcCode::Unavailable);
+        assert_eq!(refused.retry_after_seconds, Some(1));
+        assert_eq!(refusing.counted(GAMES).refused, 1);
+        held.take().into_iter().for_each(|c| c.answer("done"));
+        first.await.unwrap().unwrap();
+        let next = begin(&refusing);
+        while slow.calls.get() < 2 {
+            tokio::task::yield_now().await;
+        }
+        held.take().into_iter().for_each(|c| c.answer("done"));
+        next.await.unwrap().unwrap();
+
+        let waiting = pool(&[&slow], load(1));
+        let (one, two) = (begin(&waiting), begin(&waiting));
+        while slow.calls.get() < 3 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(slow.calls.get(), 3, "one of the two waits");
+        held.take().into_iter().for_each(|c| c.answer("done"));
+        while slow.calls.get() < 4 {
+            tokio::task::yield_now().await;
+        }
+        held.take().into_iter().for_each(|c| c.answer("done"));
+        one.await.unwrap().unwrap();
+        two.await.unwrap().unwrap();
+        assert_eq!(waiting.counted(GAMES).refused, 0);
+    });
+}
+
+#[test]
+fn calls_that_belong_together_stay_together() {
+    on_a_worker(async {
+        let instances = [
+            Instance::good().await,
+            Instance::good().await,
+            Instance::good().await,
+        ];
+        let all: Vec<_> = instances.iter().collect();
+        let rules = UpstreamRules {
+            balance: Balance::Hash,
+            ..UpstreamRules::default()
+        };
+        let fewer = pool(&all[..2], rules.clone());
+        let pool = pool(&all, rules);
+        let counts = || -> Vec<usize> { instances.iter().map(|i| i.calls.get()).collect() };
+        let mut homes = Vec::new();
+        for key in 0..60 {
+            let how = How {
+                hash: Some(key),
+                ..How::default()
+            };
+            let mut of_key = Vec::new();
+            for pool in [&pool, &pool, &fewer] {
+                let before = counts();
+                whole(pool, how).await.unwrap();
+                let after = counts();
+                of_key.push((0..3).find(|at| before[*at] != after[*at]).unwrap());
+            }
+            assert_eq!(of_key[0], of_key[1], "key {key}");
+            // Without the third, only its own keys move.
+            assert!(of_key[0] == 2 || of_key[2] == of_key[0], "key {key}");
+            homes.push(of_key[0]);
+        }
+        for at in 0..3 {
+            assert!(homes.iter().filter(|h| **h == at).count() > 8, "{homes:?}");
+        }
+    });
+}
+
+#[test]
+fn instances_come_and_go_without_a_failed_call() {
+    on_a_worker(async {
+        let held: Rc<std::cell::RefCell<Vec<Call>>> = Rc::default();
+        let leaving = {
+            let held = Rc::clone(&held);
+            Instance::start(move |call| held.borrow_mut().push(call)).await
+        };
+        let coming = Instance::good().await;
+        let fleet = Fleet::new(1);
+        let spec = spec(&[&leaving], UpstreamRules::default());
+        let (timeouts, exec) = (Timeouts::default(), LocalExec::default());
+        let pool = Upstreams::new(&fleet, std::slice::from_ref(&spec), &timeouts, &exec);
+        let open = {
+            let pool = Rc::clone(&pool);
+            tokio::task::spawn_local(async move { whole(&pool, How::default()).await })
+        };
+        while leaving.calls.get() < 1 {
+            tokio::task::yield_now().await;
+        }
+        let endpoint = Endpoint {
+            host: "games.internal".into(),
+            port: 50051,
+        };
+        let next = Member::new(Location::Address(coming.address), &endpoint).unwrap();
+        fleet
+            .upstream(&spec)
+            .publish(Members::new([Arc::new(next)]));
+        for _ in 0..10 {
+            assert_eq!(whole(&pool, How::default()).await.unwrap(), GrpcCode::Ok);
+        }
+        assert_eq!((leaving.calls.get(), coming.calls.get()), (1, 10));
+        held.take().into_iter().for_each(|c| c.answer("to the end"));
+        assert_eq!(open.await.unwrap().unwrap(), GrpcCode::Ok);
+    });
+}
