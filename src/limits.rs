@@ -66,7 +66,8 @@ pub struct Limits {
     /// Bytes in a second that a request body must come with, averaged over `timeouts.body_idle`.
     pub body_rate_min: ByteLimit,
     /// HTTP/2 frames without content (PING, SETTINGS, RST_STREAM, WINDOW_UPDATE and the like) of one
-    /// client connection in a minute, beside those that our own frames give reason for.
+    /// client connection in a minute, beside those that our own frames give reason for. Also pings,
+    /// pongs and empty messages of a WebSocket.
     pub control_frames_max: usize,
     /// Replies that one worker compresses at once: each takes up to 2 MiB. More go out as they are.
     pub compressors_max: usize,
@@ -103,7 +104,7 @@ pub struct Timeouts {
     /// A kept-alive HTTP/1.1 connection, or an HTTP/2 one without streams, with nothing to do.
     /// Longer than common load balancers' 60 s, so that they close first.
     pub keep_alive: Duration,
-    /// Between two pieces of a request body.
+    /// Between two pieces of a request body, or of a WebSocket's message.
     pub body_idle: Duration,
     /// A client that doesn't read: between two successful writes while data is waiting.
     pub write_idle: Duration,
@@ -111,7 +112,7 @@ pub struct Timeouts {
     pub handshake: Duration,
     /// Opening a connection to an upstream.
     pub connect: Duration,
-    /// HTTP/2 keep-alive ping to clients and upstreams.
+    /// Keep-alive ping to HTTP/2 clients, WebSockets and upstreams.
     pub ping_interval: Duration,
     /// Wait for the answer to that ping.
     pub ping_timeout: Duration,

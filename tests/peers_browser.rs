@@ -213,3 +213,28 @@ fn fetch_reads_a_stream_as_it_comes() {
     assert_eq!(rest["changed"]["body"]["id"], "4");
     assert_eq!(rest["plays"]["status"], json!(200), "{rest}");
 }
+
+#[test]
+fn web_sockets_carry_every_kind_of_stream() {
+    let watched = seen("WebSocket");
+    let sequences = |seen: &Value| -> Vec<Value> {
+        let messages = seen["messages"].as_array().expect("messages");
+        messages.iter().map(|m| m["sequence"].clone()).collect()
+    };
+    assert_eq!(sequences(watched), [json!(1), json!(2), json!(3)]);
+    assert_eq!(watched["code"], json!(1000), "{watched}");
+
+    let broken = seen("WebSocket error");
+    assert_eq!(sequences(broken), [json!(1), json!(2)]);
+    assert_ne!(broken["code"], json!(1000), "{broken}");
+    assert_ne!(broken["reason"], json!(""), "{broken}");
+
+    let chat = seen("WebSocket chat");
+    let texts: Vec<&Value> = chat["messages"]
+        .as_array()
+        .expect("messages")
+        .iter()
+        .map(|m| &m["text"])
+        .collect();
+    assert_eq!(texts, ["hello", "again"], "{chat}");
+}

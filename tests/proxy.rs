@@ -9,58 +9,11 @@ use hyper::body::Frame;
 use serde_json::{Value, json};
 use support::client::{Http1, Http2, whole};
 use support::gateway::{Builder, Gateway};
+use support::site::{Site, exactly, has, head, names, over_http1};
 use support::soon;
 use support::upstream::{Upstream, raw};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-
-/// An HTTP/1.1 server whose connections the test serves by the byte.
-struct Site {
-    address: std::net::SocketAddr,
-    socket: TcpListener,
-}
-
-impl Site {
-    async fn start() -> Self {
-        let socket = TcpListener::bind("127.0.0.1:0").await.expect("bind");
-        let address = socket.local_addr().expect("address");
-        Self { address, socket }
-    }
-
-    /// The next connection, and the head of its first request.
-    async fn next(&self) -> (TcpStream, String) {
-        let accepted = soon("a connection to the site", self.socket.accept()).await;
-        let (mut stream, _) = accepted.expect("accept");
-        let head = head(&mut stream).await;
-        (stream, head)
-    }
-}
-
-/// Reads byte by byte to the end of a head.
-async fn head(stream: &mut TcpStream) -> String {
-    let mut bytes = Vec::new();
-    while !bytes.ends_with(b"\r\n\r\n") {
-        bytes.push(soon("a head", stream.read_u8()).await.expect("byte"));
-    }
-    String::from_utf8(bytes).expect("text")
-}
-
-async fn exactly(stream: &mut TcpStream, length: usize) -> String {
-    let mut bytes = vec![0; length];
-    soon("a body", stream.read_exact(&mut bytes))
-        .await
-        .expect("body");
-    String::from_utf8(bytes).expect("text")
-}
-
-fn over_http1(site: &Site) -> Builder {
-    Gateway::builder("127.0.0.1:1".parse().expect("address"))
-        .upstream(
-            "site",
-            json!({ "endpoints": [site.address.to_string()], "protocol": "http1" }),
-        )
-        .route(json!({ "prefix": "/site/", "upstream": "site" }))
-}
+use tokio::net::TcpStream;
 
 fn over_http2(upstream: &Upstream) -> Builder {
     Gateway::builder("127.0.0.1:1".parse().expect("address"))
@@ -69,16 +22,6 @@ fn over_http2(upstream: &Upstream) -> Builder {
             json!({ "endpoints": [upstream.address.to_string()], "protocol": "http2" }),
         )
         .route(json!({ "prefix": "/site/", "upstream": "site" }))
-}
-
-fn has(head: &str, line: &str) -> bool {
-    head.lines().any(|l| l.eq_ignore_ascii_case(line))
-}
-
-fn names(head: &str, name: &str) -> bool {
-    let name = format!("{name}:");
-    head.lines()
-        .any(|l| l.to_ascii_lowercase().starts_with(&name))
 }
 
 #[tokio::test]
@@ -459,80 +402,4 @@ async fn http2_clients_and_http1_upstreams_meet() {
     let reply = whole(reply.expect("a reply")).await;
     assert_eq!((reply.status, reply.text()), (200, "ok"));
     assert_eq!(reply.header("connection"), None);
-}
-
-const HANDSHAKE: &[u8] = b"GET /site/live HTTP/1.1\r\nhost: a.example\r\nconnection: keep-alive, Upgrade\r\n\
-    upgrade: WebSocket\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n\r\n";
-
-#[tokio::test]
-async fn a_websocket_is_a_tunnel_and_each_side_ends_for_itself() {
-    let site = Site::start().await;
-    let gateway = over_http1(&site).start();
-    let mut client = TcpStream::connect(gateway.address).await.expect("connect");
-    client.write_all(HANDSHAKE).await.expect("handshake");
-    let (mut served, asked) = site.next().await;
-    assert!(has(&asked, "upgrade: websocket"), "{asked}");
-    assert!(has(&asked, "connection: upgrade"), "{asked}");
-    assert!(names(&asked, "sec-websocket-key"), "{asked}");
-    // The first bytes of the tunnel come with the head.
-    let answer = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\
-        upgrade: websocket\r\nsec-websocket-accept: x\r\n\r\nhello";
-    served.write_all(answer).await.expect("answer");
-    let told = head(&mut client).await;
-    assert!(told.starts_with("HTTP/1.1 101 "), "{told}");
-    assert!(has(&told, "upgrade: websocket"), "{told}");
-    assert!(has(&told, "sec-websocket-accept: x"), "{told}");
-    assert!(!names(&told, "content-length"), "{told}");
-    assert_eq!(exactly(&mut client, 5).await, "hello");
-    client.write_all(b"GET / no request").await.expect("bytes");
-    assert_eq!(exactly(&mut served, 16).await, "GET / no request");
-
-    // Another request has a connection of its own.
-    let mut other = Http1::connect(gateway.address).await;
-    other
-        .send("GET /site/plain HTTP/1.1\r\nhost: a.example\r\n\r\n")
-        .await;
-    let (_plain, asked) = site.next().await;
-    assert!(!names(&asked, "upgrade"), "{asked}");
-
-    client.shutdown().await.expect("the client's end");
-    let mut rest = Vec::new();
-    soon("the end", served.read_to_end(&mut rest))
-        .await
-        .expect("the end");
-    served.write_all(b"bye").await.expect("still open");
-    drop(served);
-    let mut rest = String::new();
-    soon("the end", client.read_to_string(&mut rest))
-        .await
-        .expect("the end");
-    assert_eq!(rest, "bye");
-}
-
-#[tokio::test]
-async fn a_site_that_refuses_a_websocket_is_heard() {
-    let site = Site::start().await;
-    let gateway = over_http1(&site).start();
-    let mut client = TcpStream::connect(gateway.address).await.expect("connect");
-    client.write_all(HANDSHAKE).await.expect("handshake");
-    let (mut served, _) = site.next().await;
-    let answer = b"HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\n\r\nno";
-    served.write_all(answer).await.expect("answer");
-    let told = head(&mut client).await;
-    assert!(told.starts_with("HTTP/1.1 403 "), "{told}");
-    assert_eq!(exactly(&mut client, 2).await, "no");
-}
-
-#[tokio::test]
-async fn a_switch_to_another_protocol_than_asked_is_502() {
-    let site = Site::start().await;
-    let gateway = over_http1(&site).start();
-    let mut client = TcpStream::connect(gateway.address).await.expect("connect");
-    client.write_all(HANDSHAKE).await.expect("handshake");
-    let (mut served, _) = site.next().await;
-    let answer =
-        b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: other\r\n\r\n";
-    served.write_all(answer).await.expect("answer");
-    let told = head(&mut client).await;
-    assert!(told.starts_with("HTTP/1.1 502 "), "{told}");
 }

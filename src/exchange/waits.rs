@@ -143,9 +143,11 @@ impl Waits {
 
     fn late(&self) -> Failure {
         let over = self.end.is_some_and(|end| end <= Instant::now());
+        let ended = self.client.as_ref().is_none_or(|c| c.ended.get());
         let message = match self.first {
             First::By(_) => "the service didn't answer in time",
-            First::After(_) if !over => "the service didn't answer in time",
+            First::After(_) if !over && ended => "the service didn't answer in time",
+            First::After(_) if !over => "neither side has sent anything for too long",
             _ if over => "the stream has lasted as long as it may",
             _ => "the service sent nothing for too long",
         };

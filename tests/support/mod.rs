@@ -11,6 +11,7 @@ pub mod gateway;
 pub mod grpc;
 pub mod protos;
 pub mod rpc;
+pub mod site;
 pub mod upstream;
 pub mod websocket;
 

@@ -64,7 +64,7 @@ pub async fn ask(address: SocketAddr, handshake: &str) -> Result<Socket, Reply> 
     let (read, write) = stream.into_split();
     let stream = join(std::io::Cursor::new(ahead).chain(read), write);
     let mut socket = fastwebsockets::WebSocket::after_handshake(stream, Role::Client);
-    socket.set_auto_close(true);
+    socket.set_auto_pong(false); // or pings would not be seen
     Ok(Socket {
         socket,
         head,
@@ -121,6 +121,7 @@ impl Socket {
         let mut stream = self.socket.into_inner();
         stream.write_all(bytes).await.expect("bytes");
         self.socket = fastwebsockets::WebSocket::after_handshake(stream, Role::Client);
+        self.socket.set_auto_pong(false);
         self
     }
 
@@ -131,7 +132,13 @@ impl Socket {
     /// The next frame. Pings are answered and counted.
     pub async fn frame(&mut self) -> Option<(OpCode, bool, Vec<u8>)> {
         let frame = soon("a frame", self.socket.read_frame()).await.ok()?;
-        Some((frame.opcode, frame.fin, frame.payload.to_vec()))
+        let (opcode, fin, data) = (frame.opcode, frame.fin, frame.payload.to_vec());
+        if opcode == OpCode::Ping {
+            self.pings += 1;
+            let pong = Frame::pong(data.as_slice().into());
+            self.socket.write_frame(pong).await.ok();
+        }
+        Some((opcode, fin, data))
     }
 
     /// The next message, or the end.
@@ -144,11 +151,7 @@ impl Socket {
                 return Heard::Gone;
             };
             match opcode {
-                OpCode::Ping => {
-                    self.pings += 1;
-                    continue;
-                }
-                OpCode::Pong => continue,
+                OpCode::Ping | OpCode::Pong => continue,
                 OpCode::Close => {
                     let [a, b, reason @ ..] = data.as_slice() else {
                         return Heard::Close(1005, String::new());
@@ -178,6 +181,15 @@ impl Socket {
     pub async fn next_json(&mut self) -> Value {
         match self.next().await {
             Heard::Text(text) => serde_json::from_str(&text).expect("JSON"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The next message, in JSON whatever it is written in.
+    pub async fn next_json_of(&mut self, message: &str) -> Value {
+        match self.next().await {
+            Heard::Text(text) => serde_json::from_str(&text).expect("JSON"),
+            Heard::Binary(wire) => super::protos::decode(&super::protos::message(message), &wire),
             other => panic!("{other:?}"),
         }
     }

@@ -108,7 +108,8 @@ pub static LIMITS: Section = Section {
                 max: 10_000_000,
             },
             "HTTP/2 frames without content (pings, settings, resets) of one client connection in a \
-             minute, beside those that replies give reason for.",
+             minute, beside those that replies give reason for; also pings, pongs and empty messages \
+             of a WebSocket.",
         )
         .default("1000"),
         key(
@@ -143,7 +144,7 @@ pub static TIMEOUTS: Section = Section {
         key(
             "body_idle",
             DURATION,
-            "Between two pieces of a request body.",
+            "Between two pieces of a request body, or of a WebSocket's message.",
         )
         .default("30s"),
         key("write_idle", DURATION, "A client that does not read.").default("30s"),
@@ -151,7 +152,7 @@ pub static TIMEOUTS: Section = Section {
         key(
             "ping_interval",
             DURATION,
-            "Quiet time before a keep-alive probe: an HTTP/2 ping to a client, a TCP probe to an upstream.",
+            "Quiet time before a keep-alive probe: an HTTP/2 or WebSocket ping to a client, a TCP probe to an upstream.",
         )
         .default("30s"),
         key(
@@ -169,7 +170,8 @@ pub static TIMEOUTS: Section = Section {
         key(
             "drain",
             DURATION,
-            "How long exchanges may go on after a stop signal.",
+            "How long exchanges may go on after a stop signal. WebSockets are closed with 1001 a little \
+             before.",
         )
         .default("30s"),
     ]],
