@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::config::model::Config;
+use crate::control::discovery::{self, Names};
 use crate::drain::{Drain, Stage};
 use crate::listener::{self, BindError, Bound, Gate};
 use crate::live::Live;
@@ -66,6 +67,10 @@ impl App {
             control: Some(Control::start()?),
             fleet: Fleet::new(count),
         };
+        if let Some(control) = running.control() {
+            let (fleet, live) = (Arc::clone(&running.fleet), Arc::clone(&running.live));
+            control.spawn(discovery::run(fleet, live, Names::of_the_system()));
+        }
         for (index, sockets) in deal(bound, count).into_iter().enumerate() {
             running.workers.push(worker::spawn(worker::Parts {
                 index,

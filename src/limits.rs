@@ -215,6 +215,18 @@ pub const UPSTREAM_BACKOFF_MIN: Duration = Duration::from_millis(100);
 pub const UPSTREAM_BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// How often one request may be sent, when the upstream has provably not begun on it.
 pub const SENDS_MAX: usize = 3;
+/// Instances of one upstream: more are left out.
+pub const UPSTREAM_MEMBERS_MAX: usize = 1000;
+/// A name is asked for again after this, however short its time to live is.
+pub const LOOKUP_TTL_MIN: Duration = Duration::from_secs(5);
+/// And after this however long it is: instances are found by asking again.
+pub const LOOKUP_TTL_MAX: Duration = Duration::from_secs(30);
+/// First wait before a name without an answer is asked for again, doubled each time.
+pub const LOOKUP_AGAIN_MIN: Duration = Duration::from_millis(500);
+/// Between two questions for one upstream's names, also when calls fail.
+pub const LOOKUP_NUDGED_MIN: Duration = Duration::from_secs(1);
+/// One question to a name server.
+pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 /// What a client is told to wait when an upstream has as many calls as it may have.
 pub const OVERLOAD_RETRY_AFTER_SECONDS: u32 = 1;
 /// Header or trailer list of an upstream's answer.

@@ -2,6 +2,7 @@
 
 pub mod arrival;
 pub mod builder;
+pub mod discovery;
 mod protos;
 pub mod reflection;
 pub mod sources;

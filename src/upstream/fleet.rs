@@ -137,7 +137,7 @@ impl Shared {
 
     /// An instance refused a connection or said that it goes away: whoever looks for instances should
     /// look now. Never waits; many are one.
-    pub(super) fn nudge(&self) {
+    pub fn nudge(&self) {
         self.nudged.notify_one();
     }
 
