@@ -9,13 +9,16 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-use super::Codec;
 use super::offsets::{KeyAt, Offsets};
 use super::record::{self, Content, Record};
 use super::tables::{FieldTable, Form, MessageTable, NONE, Shape, Tables};
 use super::wire::{self, LengthSlot};
+use super::{Codec, CodecLimits};
 use crate::schema::{Kind, MessageId};
 
+/// Messages in one another, for each level of JSON: a map in a Struct is an entry, a Value and a
+/// Struct. Deeper is only what was not validated, the value of an `Any` before its type.
+const MESSAGES_PER_LEVEL: usize = 3;
 /// Sorts behind all fields.
 const UNKNOWN: u32 = u32::MAX;
 
@@ -28,6 +31,7 @@ pub(super) struct Normaliser {
     opens_any: bool,
     /// Something could not be read.
     broken: bool,
+    messages_max: usize,
 }
 
 /// A record of a message: where it stands, and the index of its field.
@@ -64,21 +68,22 @@ struct Cx<'a> {
 
 impl Normaliser {
     /// For the printer: `Any` values are brought into the usual shape too.
-    pub(super) fn for_print(id: MessageId, size: usize) -> Self {
+    pub(super) fn for_print(id: MessageId, size: usize, limits: CodecLimits) -> Self {
         Self {
             root: Some(id),
             stack: Vec::new(),
             out: Vec::with_capacity(size),
             opens_any: true,
             broken: false,
+            messages_max: (limits.depth_max + 1).saturating_mul(MESSAGES_PER_LEVEL),
         }
     }
 
     /// For re-encoding: bytes fields stay as they are.
-    pub(super) fn for_wire(id: MessageId, size: usize) -> Self {
+    pub(super) fn for_wire(id: MessageId, size: usize, limits: CodecLimits) -> Self {
         Self {
             opens_any: false,
-            ..Self::for_print(id, size)
+            ..Self::for_print(id, size, limits)
         }
     }
 
@@ -125,7 +130,7 @@ impl Normaliser {
             .tables
             .message(id)
             .and_then(|table| places(cx, table, parts));
-        self.broken |= found.is_none();
+        self.broken |= found.is_none() || self.stack.len() >= self.messages_max;
         let places = found.unwrap_or_default();
         self.stack.push(Frame {
             id,
@@ -164,12 +169,11 @@ impl Normaliser {
             return Some(());
         }
         let field = table.fields.get(place.field as usize)?;
-        let run = frame.run();
         let is_message = matches!(field.kind, Kind::Message(_));
         match field.shape {
-            Shape::Singular if is_message => self.merge(cx, table, field, run),
+            Shape::Singular if is_message => self.merge(cx, table, field),
             Shape::Singular => {
-                frame.next += run;
+                frame.next += frame.run();
                 let last = *frame.places.get(frame.next - 1)?;
                 self.last(cx, table, field, last)
             }
@@ -186,19 +190,14 @@ impl Normaliser {
                 self.out.extend_from_slice(place.raw(cx));
                 Some(())
             }
-            Shape::Repeated | Shape::Packed => self.scalars(cx, table, field, run),
+            Shape::Repeated | Shape::Packed => self.scalars(cx, table, field),
         }
     }
 
     /// All occurrences of a singular message, as one.
-    fn merge(
-        &mut self,
-        cx: &Cx<'_>,
-        table: &MessageTable,
-        field: &FieldTable,
-        run: usize,
-    ) -> Option<()> {
+    fn merge(&mut self, cx: &Cx<'_>, table: &MessageTable, field: &FieldTable) -> Option<()> {
         let frame = self.stack.last_mut()?;
+        let run = frame.run();
         let parts = frame.places.get(frame.next..frame.next + run)?.to_vec();
         frame.next += run;
         self.child(cx, table, field, &parts)
@@ -297,14 +296,9 @@ impl Normaliser {
     }
 
     /// All elements of a repeated scalar, packed or not as the schema says.
-    fn scalars(
-        &mut self,
-        cx: &Cx<'_>,
-        table: &MessageTable,
-        field: &FieldTable,
-        run: usize,
-    ) -> Option<()> {
+    fn scalars(&mut self, cx: &Cx<'_>, table: &MessageTable, field: &FieldTable) -> Option<()> {
         let frame = self.stack.last_mut()?;
+        let run = frame.run();
         let places = frame.places.get(frame.next..frame.next + run)?.to_vec();
         frame.next += run;
         let packed = field.shape == Shape::Packed;
@@ -369,7 +363,7 @@ impl Normaliser {
 }
 
 impl Frame {
-    /// How many of the next places are of one field.
+    /// How many of the next places are of one field. Looks at each, so only who takes them all asks.
     fn run(&self) -> usize {
         let rest = self.places.get(self.next..).unwrap_or(&[]);
         let field = rest.first().map(|p| p.field);

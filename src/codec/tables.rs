@@ -236,9 +236,10 @@ impl EnumTable {
         lower.get(&*name.to_ascii_lowercase()).copied()
     }
 
-    /// The printed form of a number, `None` when no value has it.
+    /// The printed form of a number, `None` when no value has it. A null is `null` whatever its number.
     #[inline]
     pub(super) fn literal(&self, number: i32) -> Option<&[u8]> {
+        let number = if self.null { self.first } else { number };
         if let Some(slot) = usize::try_from(number).ok().and_then(|n| self.low.get(n)) {
             return slot.as_deref();
         }

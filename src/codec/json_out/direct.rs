@@ -217,7 +217,7 @@ impl Direct<'_, '_> {
             return Some(());
         }
         self.value(field, content, level)?;
-        while field.tag.is_at(self.cx.wire, *pos) {
+        while *pos < end && field.tag.is_at(self.cx.wire, *pos) {
             let record = record::next(table, self.cx.wire, pos, end)?;
             self.out.push(b',');
             self.value(field, record.content, level)?;

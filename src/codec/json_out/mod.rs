@@ -89,7 +89,7 @@ impl Printer {
             target,
             message,
             limits,
-            stage: Stage::Validate(Validator::new(message, wire, limits)),
+            stage: Stage::Validate(Validator::new(codec, message, wire, limits)),
             untried: matches!(target, Target::Message(_))
                 && wire.len() <= direct::BYTES_MAX
                 && !codec.options.pretty,
@@ -139,7 +139,7 @@ impl Printer {
                 if job.ordered() || self.normal.is_some() {
                     Stage::Print(Print::new(&cx, self.target, self.selection.clone()))
                 } else {
-                    Stage::Normalise(Normaliser::for_print(self.message, wire.len()))
+                    Stage::Normalise(Normaliser::for_print(self.message, wire.len(), self.limits))
                 }
             }
             Stage::Normalise(job) => {
@@ -147,7 +147,7 @@ impl Printer {
                     return Ok(Progress::More);
                 }
                 let normal = job.take().ok_or_else(|| refused("malformed protobuf"))?;
-                let again = Validator::new(self.message, &normal, self.limits);
+                let again = Validator::for_normal(codec, self.message, &normal, self.limits);
                 self.normal = Some(normal);
                 Stage::Validate(again)
             }
@@ -185,9 +185,9 @@ pub(super) fn normalise(
     if u32::try_from(wire.len()).is_err() {
         return Err(refused("the message is larger than 4 GiB"));
     }
-    let mut job = Validator::for_wire(id, wire, limits);
+    let mut job = Validator::for_wire(codec, id, wire, limits);
     while !job.step(&cx, usize::MAX)? {}
-    let mut job = Normaliser::for_wire(id, wire.len());
+    let mut job = Normaliser::for_wire(id, wire.len(), limits);
     while !job.step(codec, wire, usize::MAX) {}
     job.take().ok_or_else(|| refused("malformed protobuf"))
 }

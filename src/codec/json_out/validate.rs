@@ -12,7 +12,7 @@ use crate::codec::offsets::{KeyAt, Offsets};
 use crate::codec::record::{self, Content, Record};
 use crate::codec::tables::{FieldTable, Form, MessageTable, NONE, Shape};
 use crate::codec::well_known::{self, Instant};
-use crate::codec::{CodecLimits, DecodeError, scalar, wire};
+use crate::codec::{Codec, CodecLimits, DecodeError, scalar, wire};
 use crate::schema::{Kind, MessageId};
 
 /// Text and packed records are checked in pieces of this size.
@@ -26,6 +26,7 @@ pub(super) struct Validator {
     depth_max: usize,
     pending: Option<Pending>,
     aim: Aim,
+    normal: bool,
 }
 
 /// What the wire is checked for.
@@ -65,23 +66,39 @@ enum Pending {
 }
 
 impl Validator {
-    pub(super) fn new(id: MessageId, wire: &[u8], limits: CodecLimits) -> Self {
+    pub(super) fn new(codec: &Codec, id: MessageId, wire: &[u8], limits: CodecLimits) -> Self {
+        let level = codec.tables.message(id).map_or(1, own_level);
         Self {
-            stack: vec![Frame::new(id, 0, wire.len(), 0, 1)],
+            stack: vec![Frame::new(id, 0, wire.len(), 0, level)],
             pos: 0,
             ordered: true,
             depth_max: limits.depth_max,
             pending: None,
             aim: Aim::Json,
+            normal: false,
+        }
+    }
+
+    /// For wire that the normaliser wrote: it is in the usual shape, also where there are more oneofs
+    /// than are kept account of here.
+    pub(super) fn for_normal(
+        codec: &Codec,
+        id: MessageId,
+        wire: &[u8],
+        limits: CodecLimits,
+    ) -> Self {
+        Self {
+            normal: true,
+            ..Self::new(codec, id, wire, limits)
         }
     }
 
     /// For wire that is not to become JSON: `Any` is opaque, and only fields that say so must be
     /// UTF-8.
-    pub(super) fn for_wire(id: MessageId, wire: &[u8], limits: CodecLimits) -> Self {
+    pub(super) fn for_wire(codec: &Codec, id: MessageId, wire: &[u8], limits: CodecLimits) -> Self {
         Self {
             aim: Aim::Wire,
-            ..Self::new(id, wire, limits)
+            ..Self::new(codec, id, wire, limits)
         }
     }
 
@@ -216,15 +233,26 @@ impl Validator {
         group: u32,
         array: usize,
     ) -> Result<()> {
-        let form = cx.tables.message(id).map(|t| (t.form, t.map_entry));
-        // A value in an `Any` shares its object.
-        let in_any = self.stack.last().is_some_and(|f| f.any_type.is_some());
-        let own = usize::from(match form {
-            Some((Form::Object, entry)) => !entry && !in_any,
-            Some((Form::Any, _)) => true,
+        let table = cx.tables.message(id);
+        let above = self.stack.last();
+        // An object in an `Any` shares that one's, and the field of a Struct or ListValue is that itself.
+        let shares = |above: &Frame| match cx.tables.message(above.id).map(|t| t.form) {
+            Some(Form::Any) => table.is_some_and(|t| t.form == Form::Object),
             _ => false,
-        });
-        let level = self.stack.last().map_or(0, |f| f.level) + array + own;
+        };
+        let is_bare = |above: &Frame| {
+            let form = cx.tables.message(above.id).map(|t| t.form);
+            matches!(form, Some(Form::Struct | Form::ListValue))
+        };
+        let own = match above.is_some_and(shares) {
+            true => 0,
+            false => table.map_or(0, own_level),
+        };
+        let array = match above.is_some_and(is_bare) {
+            true => 0,
+            false => array,
+        };
+        let level = above.map_or(0, |f| f.level) + array + own;
         if level > self.depth_max {
             let max = self.depth_max;
             return Err(self.refused(cx, &format!("nested deeper than {max} levels")));
@@ -246,7 +274,7 @@ impl Validator {
         if frame.group != number {
             return Err(self.malformed(cx));
         }
-        if self.ordered && self.aim == Aim::Json {
+        if (self.ordered || self.normal) && self.aim == Aim::Json {
             let content = cx.wire.get(frame.start..end).unwrap_or(&[]);
             self.check_form(cx, frame, content)?;
         }
@@ -423,6 +451,15 @@ impl Validator {
         let above = self.stack.split_last().map_or(&[][..], |(_, above)| above);
         refused(cx, above, what)
     }
+}
+
+/// Levels of JSON that a message is by itself.
+fn own_level(table: &MessageTable) -> usize {
+    usize::from(match table.form {
+        Form::Object => !table.map_entry,
+        Form::Any | Form::Struct | Form::ListValue => true,
+        _ => false,
+    })
 }
 
 fn refused(cx: &Cx<'_>, stack: &[Frame], what: &str) -> DecodeError {

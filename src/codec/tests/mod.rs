@@ -2,6 +2,7 @@
 //! oracle, and bytes that mean no good.
 
 mod generate;
+mod hostile;
 mod oracle;
 mod parts;
 mod paths;

@@ -186,7 +186,7 @@ fn check_scrambled(target: Target, seed: u64) {
         unreachable!()
     };
     let normal = |wire: &[u8]| {
-        let mut job = Normaliser::for_wire(id, wire.len());
+        let mut job = Normaliser::for_wire(id, wire.len(), LIMITS);
         while !job.step(&plain(), wire, 7) {}
         job.take().unwrap()
     };

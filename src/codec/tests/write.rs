@@ -1,7 +1,7 @@
 //! Wire → JSON: tables of wire that no DynamicMessage writes.
 
 use super::{LIMITS, codec, encode, field, message, plain, print, wide2, wide3};
-use crate::codec::{CodecLimits, JsonOptions, Target};
+use crate::codec::{CodecLimits, JsonOptions, Printer, Progress, Target};
 
 fn prints(target: Target, cases: &[(&[u8], &str)]) {
     for (wire, expected) in cases {
@@ -272,13 +272,44 @@ fn depth_is_counted_as_json_has_it() {
         depth_max: 4,
         encoded_bytes_max: 1000,
     };
-    let json = |n: usize| "[".repeat(n) + &"]".repeat(n);
-    let list = Target::Message(message("google.protobuf.ListValue"));
-    for (depth, ok) in [(4, true), (5, false)] {
-        let wire = encode(&plain(), list, json(depth).as_bytes()).unwrap();
-        assert_eq!(
-            plain().print(list, &wire, limits, &mut Vec::new()).is_ok(),
-            ok
-        );
+    for (name, open, inner, close) in [
+        ("google.protobuf.ListValue", "[", "", "]"),
+        ("google.protobuf.ListValue", "[", "1", "]"),
+        ("google.protobuf.Struct", "{\"a\":", "1", "}"),
+        ("google.protobuf.Struct", "{\"a\":", "null", "}"),
+        ("google.protobuf.Value", "[", "", "]"),
+        ("google.protobuf.Value", "{\"a\":", "\"x\"", "}"),
+        ("wide.v3.Wide", "{\"child\":", "{\"fInt32\":1}", "}"),
+    ] {
+        let target = Target::Message(message(name));
+        let own = usize::from(inner.starts_with('{'));
+        for (depth, ok) in [(4, true), (5, false)] {
+            let n = depth - own;
+            let json = open.repeat(n) + inner + &close.repeat(n);
+            let wire = encode(&plain(), target, json.as_bytes()).unwrap();
+            // In one pass, and in slices.
+            assert_eq!(
+                plain()
+                    .print(target, &wire, limits, &mut Vec::new())
+                    .is_ok(),
+                ok,
+                "{json}"
+            );
+            let mut job = Printer::new(&plain(), target, &wire, limits).unwrap();
+            let mut out = Vec::new();
+            let sliced = loop {
+                match job.step(&plain(), &wire, 1, &mut out) {
+                    Ok(Progress::More) => {}
+                    other => break other.is_ok(),
+                }
+            };
+            assert_eq!(sliced, ok, "{json}");
+            assert_eq!(
+                plain()
+                    .encode(target, json.as_bytes(), limits, &mut Vec::new())
+                    .is_ok(),
+                ok
+            );
+        }
     }
 }
