@@ -374,7 +374,7 @@ async fn head(stream: &mut TcpStream) -> Option<String> {
 
 fn get(path: &str) -> Request<UpstreamBody> {
     Request::get(path)
-        .body(UpstreamBody::Replayable(None))
+        .body(UpstreamBody::whole(bytes::Bytes::new()))
         .unwrap()
 }
 

@@ -84,7 +84,7 @@ pub(super) async fn forward(
         (UpstreamBody::whole(Bytes::new()), None)
     } else {
         let (body, meter) = body.metered(max);
-        (UpstreamBody::Client(body.with_trailers(clean)), Some(meter))
+        (UpstreamBody::client(body.with_trailers(clean)), Some(meter))
     };
     let call = current
         .upstreams

@@ -138,8 +138,10 @@ impl Body for AnswerBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         let frame = std::task::ready!(Pin::new(&mut self.inner).poll_frame(cx));
-        if frame.is_none() || self.inner.is_end_stream() {
-            self.requests = None;
+        if (frame.is_none() || self.inner.is_end_stream())
+            && let Some(requests) = self.requests.take()
+        {
+            requests.answered();
         }
         let frame = match frame {
             Some(Ok(frame)) => self.bounded(frame),

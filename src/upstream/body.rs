@@ -12,9 +12,21 @@ use http_body::{Body, Frame, SizeHint};
 use crate::client_body::ClientBody;
 use crate::failure::{Blame, Failure, GrpcCode};
 
+use super::leash::{Leash, Spawner};
+
 /// Body of a request to an upstream.
 #[derive(Debug)]
-pub enum UpstreamBody {
+pub struct UpstreamBody {
+    kind: Kind,
+    /// Of a body that may wait for the upstream's window.
+    leash: Option<Leash>,
+}
+
+/// One that is no longer than this is sent in one frame, and finds its window open.
+const UNLEASHED_BYTES_MAX: usize = 16 * 1024;
+
+#[derive(Debug)]
+enum Kind {
     /// A whole message: may be sent again if it never arrived.
     Replayable(Option<Bytes>),
     /// The client's body, passed on as it comes.
@@ -26,43 +38,75 @@ pub enum UpstreamBody {
 impl UpstreamBody {
     #[must_use]
     pub fn whole(bytes: Bytes) -> Self {
-        Self::Replayable(Some(bytes).filter(|b| !b.is_empty()))
+        Self {
+            leash: (bytes.len() > UNLEASHED_BYTES_MAX).then(Leash::default),
+            kind: Kind::Replayable(Some(bytes).filter(|b| !b.is_empty())),
+        }
+    }
+
+    /// The client's body, passed on as it comes.
+    #[must_use]
+    pub fn client(body: ClientBody) -> Self {
+        Self {
+            kind: Kind::Client(body),
+            leash: Some(Leash::default()),
+        }
     }
 
     /// A stream of frames. It is asked for the next one only when the upstream takes it, so a slow
     /// upstream slows whoever the frames come from.
     #[must_use]
     pub fn frames(source: impl FrameSource + 'static) -> Self {
-        Self::Frames(Frames::new(Box::new(source)))
+        Self {
+            kind: Kind::Frames(Frames::new(Box::new(source))),
+            leash: Some(Leash::default()),
+        }
     }
 
-    /// What ends a stream of frames together with the answer.
+    /// What ends the sending of the body together with the answer.
     pub(super) fn handle(&self) -> Option<Handle> {
-        match self {
-            Self::Frames(frames) => Some(Handle(Rc::clone(&frames.shared))),
-            Self::Replayable(_) | Self::Client(_) => None,
+        let frames = match &self.kind {
+            Kind::Frames(frames) => Some(Rc::clone(&frames.shared)),
+            Kind::Replayable(_) | Kind::Client(_) => None,
+        };
+        let leash = self.leash.clone()?;
+        Some(Handle {
+            frames,
+            leash: Some(leash),
+            is_passed_on: matches!(self.kind, Kind::Client(_)),
+        })
+    }
+
+    /// The connection that the body is sent on.
+    pub(super) fn goes_to(&self, spawner: &Spawner) {
+        if let Some(leash) = &self.leash {
+            leash.goes_to(spawner);
         }
     }
 
     /// To be kept while this one is sent, for [`UpstreamBody::again`].
     pub(super) fn same(&self) -> Option<Self> {
-        match self {
-            Self::Replayable(bytes) => Some(Self::Replayable(bytes.clone())),
-            Self::Frames(frames) => Some(Self::Frames(Frames {
+        let kind = match &self.kind {
+            Kind::Replayable(bytes) => Kind::Replayable(bytes.clone()),
+            Kind::Frames(frames) => Kind::Frames(Frames {
                 shared: Rc::clone(&frames.shared),
                 sending: frames.sending,
-            })),
-            Self::Client(_) => None,
-        }
+            }),
+            Kind::Client(_) => return None,
+        };
+        let leash = self.leash.clone();
+        Some(Self { kind, leash })
     }
 
     /// The body for another sending, unless some of a stream has been sent.
     pub(super) fn again(self) -> Option<Self> {
-        match self {
-            Self::Replayable(bytes) => Some(Self::Replayable(bytes)),
-            Self::Frames(frames) => frames.again().map(Self::Frames),
-            Self::Client(_) => None,
-        }
+        let kind = match self.kind {
+            Kind::Replayable(bytes) => Kind::Replayable(bytes),
+            Kind::Frames(frames) => Kind::Frames(frames.again()?),
+            Kind::Client(_) => return None,
+        };
+        let leash = self.leash;
+        Some(Self { kind, leash })
     }
 }
 
@@ -178,24 +222,41 @@ impl fmt::Debug for Frames {
     }
 }
 
-/// Ends a stream of frames when it is dropped: hyper would go on sending after the answer is over.
-pub(super) struct Handle(Rc<Shared>);
+/// Ends the sending of a body when it is dropped: hyper would go on after the answer is over.
+pub(super) struct Handle {
+    frames: Option<Rc<Shared>>,
+    leash: Option<Leash>,
+    is_passed_on: bool,
+}
+
+impl Handle {
+    /// The answer is whole. That says all to a call; an HTTP server may still want what is passed on.
+    pub(super) fn answered(mut self) {
+        if self.is_passed_on {
+            self.leash = None;
+        }
+    }
+}
 
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Handle")
-            .field(&self.0.outcome.get())
-            .finish()
+        let outcome = self.frames.as_ref().map(|f| f.outcome.get());
+        f.debug_tuple("Handle").field(&outcome).finish()
     }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        if self.0.outcome.get() == Outcome::Open {
-            self.0.end(Outcome::Cancelled);
-            if let Some(waker) = self.0.waker.take() {
+        if let Some(frames) = &self.frames
+            && frames.outcome.get() == Outcome::Open
+        {
+            frames.end(Outcome::Cancelled);
+            if let Some(waker) = frames.waker.take() {
                 waker.wake();
             }
+        }
+        if let Some(leash) = &self.leash {
+            leash.cut();
         }
     }
 }
@@ -218,30 +279,34 @@ impl Body for UpstreamBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        match self.get_mut() {
-            Self::Replayable(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
-            Self::Client(body) => Pin::new(body).poll_frame(cx),
-            Self::Frames(frames) => frames
+        let this = self.get_mut();
+        if let Some(leash) = &this.leash {
+            leash.polled();
+        }
+        match &mut this.kind {
+            Kind::Replayable(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
+            Kind::Client(body) => Pin::new(body).poll_frame(cx),
+            Kind::Frames(frames) => frames
                 .poll_next(cx)
                 .map(|frame| frame.map(|f| f.map(Frame::data))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Replayable(bytes) => bytes.is_none(),
-            Self::Client(body) => body.is_end_stream(),
-            Self::Frames(frames) => frames.shared.outcome.get() == Outcome::Ended,
+        match &self.kind {
+            Kind::Replayable(bytes) => bytes.is_none(),
+            Kind::Client(body) => body.is_end_stream(),
+            Kind::Frames(frames) => frames.shared.outcome.get() == Outcome::Ended,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Replayable(bytes) => {
+        match &self.kind {
+            Kind::Replayable(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
             }
-            Self::Client(body) => body.size_hint(),
-            Self::Frames(_) => SizeHint::default(),
+            Kind::Client(body) => body.size_hint(),
+            Kind::Frames(_) => SizeHint::default(),
         }
     }
 }

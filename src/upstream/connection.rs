@@ -24,8 +24,9 @@ use crate::rt::LocalExec;
 
 use super::UpstreamBody;
 use super::endpoint::{Endpoint, Unreachable};
+use super::leash::Spawner;
 
-type Driver = http2::Connection<TokioIo<Heard<TcpStream>>, UpstreamBody, LocalExec>;
+type Driver = http2::Connection<TokioIo<Heard<TcpStream>>, UpstreamBody, Spawner>;
 type Sender = http2::SendRequest<UpstreamBody>;
 
 /// The stream limit before the peer has said anything: its first frame sets another one.
@@ -34,6 +35,7 @@ const NO_SETTINGS_YET: usize = 0;
 /// A shared HTTP/2 connection.
 pub(super) struct Connection {
     sender: RefCell<Sender>,
+    spawner: Spawner,
     /// Polled by its own task; read here for the peer's stream limit. Empty once it has ended.
     driver: RefCell<Option<Driver>>,
     in_flight: Cell<usize>,
@@ -59,7 +61,8 @@ impl Connection {
         let failed = |e: &dyn fmt::Display| {
             Unreachable::new(format_args!("{}: HTTP/2: {e}", endpoint.authority()))
         };
-        let (sender, mut driver) = http2::Builder::new(exec.clone())
+        let spawner = Spawner::new(exec.clone());
+        let (sender, mut driver) = http2::Builder::new(spawner.clone())
             .timer(TokioTimer::new())
             .initial_max_send_streams(NO_SETTINGS_YET)
             .initial_stream_window_size(UPSTREAM_STREAM_WINDOW)
@@ -85,6 +88,7 @@ impl Connection {
         }
         let connection = Rc::new(Self {
             sender: RefCell::new(sender),
+            spawner,
             driver: RefCell::new(Some(driver)),
             in_flight: Cell::new(0),
             idle_since: Cell::new(Instant::now()),
@@ -188,6 +192,7 @@ impl Lease {
             hyper::client::conn::TrySendError<http::Request<UpstreamBody>>,
         >,
     > + use<> {
+        request.body().goes_to(&self.connection.spawner);
         self.connection
             .sender
             .borrow_mut()

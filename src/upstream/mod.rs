@@ -12,6 +12,7 @@ mod connection;
 mod endpoint;
 mod fleet;
 mod http1;
+mod leash;
 mod outlier;
 mod pick;
 mod pool;
