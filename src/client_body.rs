@@ -152,6 +152,11 @@ impl ClientBody {
         self
     }
 
+    /// With a limit on each wait again.
+    pub fn hurry(&mut self) {
+        self.is_patient = false;
+    }
+
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.is_patient {
             return Poll::Pending;

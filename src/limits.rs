@@ -71,6 +71,9 @@ pub struct Limits {
     pub control_frames_max: usize,
     /// Replies that one worker compresses at once: each takes up to 2 MiB. More go out as they are.
     pub compressors_max: usize,
+    /// What is kept of the replies to an HTTP/1.1 client that sends requests and doesn't read. Sockets
+    /// hold some megabytes beside it.
+    pub kept_replies_bytes_max: ByteLimit,
 }
 
 impl Default for Limits {
@@ -91,6 +94,7 @@ impl Default for Limits {
             body_rate_min: ByteLimit(NonZeroUsize::MIN.saturating_add(99)),
             control_frames_max: 1000,
             compressors_max: 256,
+            kept_replies_bytes_max: ByteLimit::kib(1024),
         }
     }
 }
@@ -256,8 +260,11 @@ pub const H2_ERROR_RESETS_MAX: usize = 256;
 pub const H2_FRAMES_ANSWERED: usize = 4;
 /// Smallest data frame of ours that counts so: a client can make us send them byte by byte.
 pub const H2_ANSWERED_BYTES_MIN: usize = 16;
-/// After GOAWAY on an idle connection: how long the client may take to close it.
+/// After GOAWAY on an idle connection, or the last reply of an HTTP/1.1 one: how long the client may
+/// take to close it, or to send more of what nobody reads.
 pub const CLOSE_GRACE: Duration = Duration::from_secs(5);
+/// How long an HTTP/1.1 client may go on sending after the last reply, so that it comes to read it.
+pub const LINGER_MAX: Duration = Duration::from_secs(30);
 
 /// Descriptors of one upstream by server reflection: Google's whole public API takes about 20 MiB.
 pub const REFLECTION_BYTES_MAX: usize = 64 * 1024 * 1024;

@@ -138,7 +138,11 @@ impl Gateway {
         let upstreams = Upstreams::new(fleet, &live.upstreams, &live.timeouts, exec);
         Self {
             bounds: Rc::new(RefCell::new(bounds_of(&live))),
-            exchange: Rc::new(Exchange::new(Current { live, upstreams })),
+            exchange: Rc::new(Exchange::new(Current {
+                live,
+                upstreams,
+                counters: Rc::default(),
+            })),
         }
     }
 
@@ -146,7 +150,11 @@ impl Gateway {
         let before = self.exchange.current();
         let upstreams = before.upstreams.next(&live.upstreams, &live.timeouts);
         self.bounds.replace(bounds_of(&live));
-        self.exchange.replace(Current { live, upstreams });
+        self.exchange.replace(Current {
+            live,
+            upstreams,
+            counters: Rc::clone(&before.counters),
+        });
     }
 }
 

@@ -95,3 +95,27 @@ async fn sizes_are_limited() {
     let counts = edge.finish().await;
     assert_eq!((counts.heads_too_large, counts.unreadable), (2, 1));
 }
+
+/// Closed with bytes of the client unread, the connection would be reset, and the reply lost.
+#[tokio::test]
+async fn a_client_that_writes_on_after_a_refusal_gets_to_read_it() {
+    const PIECE: usize = 256 * 1024;
+    // More than sockets hold.
+    const PIECES: usize = 256;
+    let edge = Edge::start(Limits::default(), Timeouts::default());
+    let mut client = Http1::connect(edge.address).await;
+    // Refused before anybody looks at its body.
+    let head = format!(
+        "POST / HTTP/1.1\r\nHost: test\r\nHost: other\r\nContent-Length: {}\r\n\r\n",
+        PIECE * PIECES
+    );
+    client.send(head).await;
+    let piece = vec![b'x'; PIECE];
+    for _ in 0..PIECES {
+        soon("room", client.send(&piece)).await;
+    }
+    let reply = soon("the reply", client.reply()).await.expect("a reply");
+    assert_eq!(reply.status, 400);
+    assert!(soon("the end", client.closed()).await.is_empty());
+    assert_eq!(edge.finish().await.refused_requests, 1);
+}

@@ -13,6 +13,10 @@ use bytes::Bytes;
 use h2::Reason;
 use http::{Request, Response};
 use http_body_util::BodyExt;
+use serde_json::json;
+use support::client::Http1;
+use support::gateway::Gateway;
+use support::grpc::Answer;
 use support::upstream::{Call, Upstream as Server};
 use support::{on_a_worker, soon};
 use tokio::sync::{mpsc, oneshot};
@@ -182,6 +186,39 @@ fn a_slow_upstream_slows_the_source() {
     });
 }
 
+/// A body that waits for a window has no other way to learn that nobody wants it sent.
+#[test]
+fn dropping_the_answer_cancels_a_stream_whose_window_is_shut() {
+    on_a_worker(async {
+        let mut server = Server::start().await;
+        let pool = pool(server.address);
+        let whole = UpstreamBody::whole(vec![b'x'; 1024 * 1024].into());
+        let flood = UpstreamBody::frames(Flood(Rc::default()));
+        for body in [whole, flood] {
+            let request = Request::post("/a.B/C").body(body).unwrap();
+            let answered = {
+                let pool = Rc::clone(&pool);
+                tokio::task::spawn_local(
+                    async move { pool.call(GAMES, request, How::default()).await },
+                )
+            };
+            let mut seen = server.next().await;
+            let down = seen.respond.send_response(Response::new(()), false);
+            let _down = down.unwrap();
+            let answer = soon("an answer", answered).await.unwrap().unwrap();
+            // All that the window allows is there.
+            let mut got = 0;
+            while got < 65_535 {
+                let data = soon("data", seen.request.body_mut().data()).await;
+                got += data.unwrap().unwrap().len();
+            }
+            drop(answer);
+            assert_eq!(ending(&mut seen).await, Some(Reason::CANCEL));
+        }
+        assert_eq!(pool.in_flight(GAMES), 0);
+    });
+}
+
 #[test]
 fn dropping_the_call_or_its_answer_cancels_the_stream_and_drops_the_source() {
     on_a_worker(async {
@@ -261,4 +298,162 @@ fn a_refused_stream_is_sent_again_only_while_nothing_was_sent() {
         assert!(server.is_quiet());
         soon("the source's end", hand.closed()).await;
     });
+}
+
+const SAID_BYTES: usize = 200_000;
+/// More than sockets and windows hold on the way up, and on the way down.
+const SAID: usize = 100;
+
+/// The next message of a call, framed, or `None` at the end of the requests.
+async fn request_frame(call: &mut Call, ahead: &mut Vec<u8>) -> Result<Option<Vec<u8>>, Reason> {
+    loop {
+        if let Some(length) = ahead.get(1..5) {
+            let length = u32::from_be_bytes(length.try_into().unwrap()) as usize + 5;
+            if ahead.len() >= length {
+                return Ok(Some(ahead.drain(..length).collect()));
+            }
+        }
+        let body = call.request.body_mut();
+        let data = match soon("a piece", body.data()).await {
+            None => return Ok(None),
+            Some(Err(error)) => return Err(error.reason().expect("a reset")),
+            Some(Ok(data)) => data,
+        };
+        let flow = body.flow_control();
+        flow.release_capacity(data.len()).expect("capacity");
+        ahead.extend_from_slice(&data);
+    }
+}
+
+/// Says each message again before it reads the next, as a plain service does. How it was ended early.
+async fn echo(mut call: Call) -> Option<Reason> {
+    let mut answer = Answer::begin(&mut call);
+    let mut ahead = Vec::new();
+    let reset = loop {
+        let frame = match request_frame(&mut call, &mut ahead).await {
+            Ok(Some(frame)) => frame,
+            Ok(None) => break None,
+            Err(reset) => break Some(reset),
+        };
+        let mut frame = Bytes::from(frame);
+        while !frame.is_empty() {
+            answer.stream.reserve_capacity(frame.len());
+            let room = poll_fn(|cx| answer.stream.poll_capacity(cx));
+            let Some(Ok(room)) = soon("room", room).await else {
+                return Some(answer.cancelled().await);
+            };
+            let piece = frame.split_to(room.min(frame.len()));
+            if answer.stream.send_data(piece, false).is_err() {
+                return Some(answer.cancelled().await);
+            }
+        }
+    };
+    if reset.is_none() {
+        answer.end("0");
+    }
+    reset
+}
+
+fn chat(server: &Server, limits: serde_json::Value) -> Gateway {
+    Gateway::builder(server.address)
+        .set("limits", limits)
+        .set("timeouts", json!({ "write_idle": "3s" }))
+        .route(json!({
+            "post": "/v1/rooms/{room}/chat",
+            "rpc": "gamehub.v1.Chat/Join",
+            "body": "*",
+            "upstream": "games",
+        }))
+        .start()
+}
+
+/// Writes all requests and their end before it reads a byte.
+async fn write_all(gateway: &Gateway, accept: &str) -> Http1 {
+    let mut client = Http1::connect(gateway.address).await;
+    let head = format!(
+        "POST /v1/rooms/den/chat HTTP/1.1\r\nhost: test\r\ncontent-type: application/x-ndjson\r\n\
+         accept: {accept}\r\ntransfer-encoding: chunked\r\n\r\n"
+    );
+    client.send(head).await;
+    let line = format!("{}\n", json!({ "text": "x".repeat(SAID_BYTES) }));
+    let chunk = format!("{:x}\r\n{line}\r\n", line.len());
+    for _ in 0..SAID {
+        soon("room for a request", client.send(&chunk)).await;
+    }
+    client.send("0\r\n\r\n").await;
+    client
+}
+
+#[tokio::test]
+async fn an_http1_client_may_write_everything_before_it_reads() {
+    let mut server = Server::start().await;
+    let gateway = chat(&server, json!({ "kept_replies": "32MiB" }));
+    let client = tokio::spawn(async move {
+        let mut client = write_all(&gateway, "application/x-ndjson").await;
+        let reply = soon("the reply", client.reply()).await.expect("a reply");
+        // And the connection is still good.
+        assert_eq!(client.get("/nowhere").await.status, 404);
+        reply
+    });
+    let echoed = soon("the echo", echo(server.next().await)).await;
+    assert_eq!(echoed, None);
+    let reply = client.await.unwrap();
+    assert_eq!(reply.status, 200);
+    let lines: Vec<_> = reply.text().lines().collect();
+    assert_eq!(lines.len(), SAID);
+    for line in lines {
+        let said: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(said["text"].as_str().unwrap().len(), SAID_BYTES);
+    }
+}
+
+#[tokio::test]
+async fn replies_that_nobody_reads_end_the_call_with_a_last_word() {
+    let mut server = Server::start().await;
+    let gateway = Arc::new(chat(&server, json!({ "kept_replies": "256KiB" })));
+    let (mut clients, mut echoes) = (Vec::new(), Vec::new());
+    for accept in [
+        "application/x-ndjson",
+        "application/json",
+        "text/event-stream",
+    ] {
+        let gateway = Arc::clone(&gateway);
+        let client = tokio::spawn(async move {
+            let mut client = write_all(&gateway, accept).await;
+            soon("the reply", client.reply()).await.expect("a reply")
+        });
+        clients.push((accept, client));
+        echoes.push(tokio::spawn(echo(server.next().await)));
+    }
+    for echoed in echoes {
+        let ended = soon("the echo's end", echoed).await.unwrap();
+        assert_eq!(ended, Some(Reason::CANCEL));
+    }
+    for (accept, client) in clients {
+        let reply = client.await.unwrap();
+        assert_eq!(reply.status, 200);
+        let text = reply.text();
+        let (messages, last) = match accept {
+            "application/json" => {
+                let mut all: Vec<serde_json::Value> = serde_json::from_str(text).unwrap();
+                let last = all.pop().unwrap()["error"].clone();
+                (all.len(), last)
+            }
+            "text/event-stream" => {
+                let (before, last) = text.rsplit_once("event: error\n").unwrap();
+                let data = last.lines().find_map(|l| l.strip_prefix("data: "));
+                let last = serde_json::from_str(data.unwrap()).unwrap();
+                (before.matches("data: ").count(), last)
+            }
+            _ => {
+                let mut lines: Vec<_> = text.lines().collect();
+                let last: serde_json::Value = serde_json::from_str(lines.pop().unwrap()).unwrap();
+                (lines.len(), last["error"].clone())
+            }
+        };
+        assert!((1..SAID).contains(&messages), "{accept}: {messages}");
+        assert_eq!(last["code"], 8, "{accept}: {last}");
+        let message = last["message"].as_str().unwrap();
+        assert!(message.contains("doesn't read"), "{message}");
+    }
 }

@@ -15,6 +15,7 @@ use crate::limits::PRINT_CHUNK_BYTES;
 use super::compress::Compressed;
 use super::files::FileBody;
 use super::gateway_reply::Trailed;
+use super::kept::Kept;
 use super::proxy::Relayed;
 use super::pump::print_more;
 use super::reply;
@@ -34,6 +35,8 @@ pub enum ReplyBody {
     Messages(Box<MessageStream>),
     /// The messages of a stream as they are.
     Raw(Box<RawStream>),
+    /// One of these two, read whether or not the client reads.
+    Kept(Box<Kept>),
     /// Any of the others, compressed.
     Compressed(Box<Compressed>),
     /// A file, or a part of one.
@@ -70,6 +73,29 @@ impl ReplyBody {
     }
 }
 
+impl ReplyBody {
+    /// The next piece of a stream's messages; other bodies have none.
+    pub(super) fn poll_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Failure>>> {
+        match self {
+            Self::Messages(messages) => messages.poll_chunk(cx).map(|c| c.map(Ok)),
+            Self::Raw(raw) => raw.poll_chunk(cx),
+            _ => Poll::Ready(None),
+        }
+    }
+
+    /// Cancels the call of a stream's messages: the failure is their last word.
+    pub(super) fn give_up(&mut self, failure: Failure) {
+        match self {
+            Self::Messages(messages) => messages.give_up(failure),
+            Self::Raw(raw) => raw.give_up(failure),
+            _ => {}
+        }
+    }
+}
+
 impl Body for ReplyBody {
     type Data = Bytes;
     type Error = Failure;
@@ -84,6 +110,7 @@ impl Body for ReplyBody {
             Self::Document(document) => document.poll_chunk(cx),
             Self::Messages(messages) => messages.poll_chunk(cx).map(|c| c.map(Ok)),
             Self::Raw(raw) => raw.poll_chunk(cx),
+            Self::Kept(kept) => kept.poll_chunk(cx),
             Self::File(file) => file.poll_chunk(cx),
             Self::Compressed(compressed) => return compressed.poll_frame(cx),
             Self::Relayed(relayed) => return relayed.poll_frame(cx),
@@ -105,6 +132,7 @@ impl Body for ReplyBody {
             Self::Document(_)
             | Self::Messages(_)
             | Self::Raw(_)
+            | Self::Kept(_)
             | Self::Connect(_)
             | Self::Trailed(_) => false,
         }
@@ -122,6 +150,7 @@ impl Body for ReplyBody {
             | Self::Document(_)
             | Self::Messages(_)
             | Self::Raw(_)
+            | Self::Kept(_)
             | Self::Rpc(_)
             | Self::Connect(_)
             | Self::Trailed(_) => SizeHint::default(),

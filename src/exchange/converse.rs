@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http::{HeaderMap, Response};
+use http::{HeaderMap, Response, Version};
 use tokio::time::Instant;
 
 use crate::client_body::ClientBody;
@@ -27,11 +27,12 @@ use super::deadline::Deadline;
 use super::decompress::Packed;
 use super::fate::Fate;
 use super::forms::OneFile;
+use super::kept::{Bound, Kept};
 use super::messages::Messages;
 use super::pump::{self, check_media, codec_limits};
 use super::requests::{Cut, Ending, Requests};
 use super::stream::{self, Shape};
-use super::unpacking::Pieces;
+use super::unpacking::{Coming, Pieces};
 use super::{Connection, Current, ReplyBody};
 
 /// One call. Dropping the future, or the reply's body, cancels it.
@@ -44,7 +45,9 @@ pub(super) async fn serve(
     head: &Parts,
     body: ClientBody,
 ) -> Result<Response<ReplyBody>, Failure> {
-    let Current { live, upstreams } = current;
+    let Current {
+        live, upstreams, ..
+    } = current;
     let policy = &*route.policy;
     let now = Instant::now();
     let deadline = Deadline::earliest(now, &head.headers, policy)?;
@@ -57,6 +60,8 @@ pub(super) async fn serve(
     let query = pump::query_policy(policy, &live.limits);
     let selection = plan.selection(head.uri.query(), &query)?;
     let fate = Fate::new();
+    // A client of HTTP/1.1 may write all of its requests before it reads.
+    let mut writing = None;
     let requests = match plan.body {
         // Nothing but path and query: one message.
         BodyRule::None => {
@@ -65,7 +70,11 @@ pub(super) async fn serve(
         }
         _ => {
             let cut = cut(plan, &head.headers, route)?;
-            let body = Pieces::new(body.patient(), Packed::of(&head.headers)?)?;
+            let body = Coming::new(body.patient());
+            if plan.stream == StreamKind::Bidi && head.version < Version::HTTP_2 {
+                writing = Some(body.clone());
+            }
+            let body = Pieces::new(body, Packed::of(&head.headers)?)?;
             let first = plan.bind_apart(captures, head.uri.query(), &query)?;
             UpstreamBody::frames(Requests {
                 body,
@@ -108,8 +117,28 @@ pub(super) async fn serve(
         rule.selection = selection;
         stream::begin_at_head(rule, shape, &deadline, messages).await
     });
-    fate.bound(work, (policy.timeout, policy.stream_idle), &deadline)
-        .await
+    let reply = fate.bound(work, (policy.timeout, policy.stream_idle), &deadline);
+    let reply = reply.await?;
+    Ok(match writing {
+        Some(requests) => keep(reply, requests, current),
+        None => reply,
+    })
+}
+
+/// Has what streams in the reply read whether or not the client reads it.
+fn keep(reply: Response<ReplyBody>, requests: Coming, current: &Current) -> Response<ReplyBody> {
+    let bound = Bound {
+        bytes_max: current.live.limits.kept_replies_bytes_max,
+        // Less than the listener gives a client that takes nothing: it would end without a word.
+        patience: current.live.timeouts.write_idle / 2,
+    };
+    reply.map(|body| match body {
+        ReplyBody::Messages(_) | ReplyBody::Raw(_) => {
+            let counters = Rc::clone(&current.counters);
+            ReplyBody::Kept(Box::new(Kept::new(body, requests, bound, counters)))
+        }
+        body => body,
+    })
 }
 
 /// How the body is cut into messages.

@@ -28,6 +28,8 @@ pub struct Counters {
     pub sockets_ended: Cell<u64>,
     /// `limits.compressors`: replies that went out as they are, with all compressors in use.
     pub uncompressed: Cell<u64>,
+    /// `limits.kept_replies`: calls that ended because their client sent and didn't read.
+    pub unread: Cell<u64>,
     /// Compressors in use now.
     pub compressors: Cell<usize>,
 }

@@ -16,6 +16,7 @@ mod forms;
 mod forwarded;
 mod gateway_reply;
 mod headers;
+mod kept;
 mod messages;
 mod overriding;
 mod proxy;
@@ -72,6 +73,8 @@ use stream::Shape;
 pub struct Current {
     pub live: Arc<Live>,
     pub upstreams: Rc<Upstreams>,
+    /// Of the worker, whatever it serves.
+    pub counters: Rc<Counters>,
 }
 
 /// What a worker gives to every exchange.
@@ -79,7 +82,6 @@ pub struct Current {
 pub struct Exchange {
     current: RefCell<Rc<Current>>,
     ids: Ids,
-    counters: Rc<Counters>,
 }
 
 impl Exchange {
@@ -88,7 +90,6 @@ impl Exchange {
         Self {
             current: RefCell::new(Rc::new(current)),
             ids: Ids::new(),
-            counters: Rc::default(),
         }
     }
 
@@ -100,8 +101,8 @@ impl Exchange {
 
     /// What was hit of the bounds on exchanges.
     #[must_use]
-    pub fn counters(&self) -> &Counters {
-        &self.counters
+    pub fn counters(&self) -> Rc<Counters> {
+        Rc::clone(&self.current.borrow().counters)
     }
 
     /// Later requests see `next`; those under way keep theirs.
@@ -140,7 +141,7 @@ pub async fn exchange(
                 voice = Voice::of(asked.route, live);
                 let changed = headers::changed(voice.policy, &head);
                 let head = changed.as_deref().unwrap_or(&head);
-                let counters = Rc::clone(&cx.counters);
+                let counters = Rc::clone(&current.counters);
                 let opened = websocket::check_bare(&body)
                     .and_then(|()| websocket::open(asked, &current, connection, head, counters));
                 opened.or_else(|failure| websocket::refuse(voice, head, failure))
@@ -171,13 +172,13 @@ pub async fn exchange(
         }
     };
     if let Err(failure) = &answered {
-        cx.counters.note(failure);
+        current.counters.note(failure);
     }
     let mut reply =
         answered.unwrap_or_else(|failure| reply::refuse(voice, accept(&head), &failure));
     if let Some(rule) = &voice.policy.compression {
         compress::apply(rule, &head, &mut reply, || {
-            cx.counters.compressor(live.limits.compressors_max)
+            current.counters.compressor(live.limits.compressors_max)
         });
     }
     if let Some(rules) = &voice.policy.response_headers {
@@ -279,7 +280,9 @@ async fn transcode(
     head: &Parts,
     body: ClientBody,
 ) -> Result<Response<ReplyBody>, Failure> {
-    let Current { live, upstreams } = current;
+    let Current {
+        live, upstreams, ..
+    } = current;
     let policy = &*route.policy;
     let form = Form::choose(plan, policy, &head.headers);
     if let Form::Stream(shape) = form

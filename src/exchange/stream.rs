@@ -257,6 +257,8 @@ pub struct MessageStream {
     job: Option<(Bytes, Printer)>,
     out: Vec<u8>,
     first: Option<Bytes>,
+    /// Why nobody wants more of the call.
+    last_word: Option<Failure>,
     phase: Phase,
 }
 
@@ -272,6 +274,7 @@ impl MessageStream {
             job: None,
             out: Vec::new(),
             first: None,
+            last_word: None,
             phase: Phase::Open,
         }
     }
@@ -354,7 +357,7 @@ impl MessageStream {
     /// Makes the next message the one to print. `false` at the end of the stream.
     fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Failure>> {
         let Some(messages) = &mut self.messages else {
-            return Poll::Ready(Ok(false));
+            return Poll::Ready(self.last_word.take().map_or(Ok(false), Err));
         };
         match messages.poll_next(cx) {
             Poll::Ready(Ok(Some(wire))) => {
@@ -403,6 +406,12 @@ impl MessageStream {
         Poll::Ready(Ok(self.take()))
     }
 
+    /// Cancels the call. The document at hand is still written, and the failure after it.
+    pub(super) fn give_up(&mut self, failure: Failure) {
+        self.messages = None;
+        self.last_word = Some(failure);
+    }
+
     fn fail(&mut self, failure: &Failure) {
         reply::log(failure, Some(&self.rule.route));
         let codec = Some(&*self.rule.codec);
@@ -434,6 +443,7 @@ pub struct RawStream {
     waits: Waits,
     messages: Messages,
     first: Option<Bytes>,
+    last_word: Option<Failure>,
     broken: BreakOff,
     over: bool,
 }
@@ -446,6 +456,7 @@ impl RawStream {
             waits,
             messages,
             first: None,
+            last_word: None,
             over: false,
         }
     }
@@ -482,8 +493,16 @@ impl RawStream {
         }
     }
 
+    /// Ends it with this failure.
+    pub(super) fn give_up(&mut self, failure: Failure) {
+        self.last_word = Some(failure);
+    }
+
     /// The next piece that isn't empty.
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Failure>> {
+        if let Some(failure) = self.last_word.take() {
+            return Poll::Ready(Err(failure));
+        }
         loop {
             let wire = match self.messages.poll_next(cx) {
                 Poll::Ready(wire) => wire?,

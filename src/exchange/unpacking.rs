@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use http_body::Body;
+use tokio::time::Instant;
 
 use crate::client_body::{ClientBody, too_large};
 use crate::failure::{Failure, Limit};
@@ -21,9 +22,67 @@ use super::decompress::{Packed, broken};
 /// What a decoder asks of its source at once; most of what it takes in comes through here.
 const INPUT_BYTES: usize = 8 * 1024;
 
+/// A client's body as it comes, for one reader after the other.
+#[derive(Clone)]
+pub(super) struct Coming(Rc<RefCell<Sending>>);
+
+struct Sending {
+    body: ClientBody,
+    heard: Instant,
+    /// Its end has been read, or it failed.
+    over: bool,
+}
+
+impl Coming {
+    pub(super) fn new(body: ClientBody) -> Self {
+        Self(Rc::new(RefCell::new(Sending {
+            body,
+            heard: Instant::now(),
+            over: false,
+        })))
+    }
+
+    /// When something last came.
+    pub(super) fn heard(&self) -> Instant {
+        self.0.borrow().heard
+    }
+
+    /// Whether the client has said all that it can.
+    pub(super) fn is_over(&self) -> bool {
+        self.0.borrow().over
+    }
+
+    fn poll_data(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>> {
+        let mut sending = self.0.borrow_mut();
+        loop {
+            if sending.over {
+                return Poll::Ready(None);
+            }
+            let frame = ready!(Pin::new(&mut sending.body).poll_frame(cx)).transpose();
+            sending.heard = Instant::now();
+            sending.over = !matches!(frame, Ok(Some(_)));
+            return Poll::Ready(match frame {
+                Err(failure) => Some(Err(failure)),
+                Ok(None) => None,
+                Ok(Some(frame)) => match frame.into_data() {
+                    Ok(data) => Some(Ok(data)),
+                    Err(_) => continue,
+                },
+            });
+        }
+    }
+
+    /// Reads the rest for nobody, at the pace that bodies have to keep, until it is over.
+    pub(super) fn poll_discard(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.borrow_mut().body.hurry();
+        while let Some(Ok(_)) = ready!(self.poll_data(cx)) {}
+        Poll::Ready(())
+    }
+}
+
 /// A client's body out of its coding, piece by piece.
 pub(super) struct Pieces {
-    body: ClientBody,
+    body: Coming,
     unpacking: Option<Box<Unpacking>>,
     /// A slice was unpacked: others have their turn before the next.
     resting: bool,
@@ -32,7 +91,7 @@ pub(super) struct Pieces {
 impl Pieces {
     /// # Errors
     /// The decoder can't be made.
-    pub(super) fn new(body: ClientBody, packed: Packed) -> Result<Self, Failure> {
+    pub(super) fn new(body: Coming, packed: Packed) -> Result<Self, Failure> {
         let unpacking = match packed {
             Packed::No => None,
             packed => Some(Box::new(Unpacking::new(packed).map_err(broken)?)),
@@ -69,14 +128,9 @@ impl Pieces {
                     Err(failure) => return Poll::Ready(Some(Err(failure))),
                 }
             }
-            let frame = ready!(Pin::new(&mut self.body).poll_frame(cx)).transpose();
-            let data = match frame {
+            let data = match ready!(self.body.poll_data(cx)).transpose() {
+                Ok(data) => data,
                 Err(failure) => return Poll::Ready(Some(Err(failure))),
-                Ok(None) => None,
-                Ok(Some(frame)) => match frame.into_data() {
-                    Ok(data) => Some(data),
-                    Err(_) => continue,
-                },
             };
             match (&mut self.unpacking, data) {
                 (Some(unpacking), Some(data)) => unpacking.push(data),

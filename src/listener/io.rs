@@ -23,6 +23,8 @@ pub(super) struct ClientIo<S> {
     /// HTTP/2 alone.
     flood: Option<Flood>,
     pulse: Rc<Pulse>,
+    /// The client has said that nothing more comes.
+    ended: bool,
 }
 
 impl<S> ClientIo<S> {
@@ -39,7 +41,16 @@ impl<S> ClientIo<S> {
             rest: 0..read,
             flood,
             pulse,
+            ended: false,
         }
+    }
+
+    pub(super) fn pulse(&self) -> &Rc<Pulse> {
+        &self.pulse
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
     }
 
     fn written(&self, done: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -69,6 +80,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for ClientIo<S> {
         let before = buf.filled().len();
         let read = std::task::ready!(Pin::new(&mut this.stream).poll_read(cx, buf));
         let came = buf.filled().get(before..).unwrap_or_default();
+        this.ended |= came.is_empty() && buf.remaining() > 0;
         match &mut this.flood {
             None if came.is_empty() => {}
             None => this.pulse.on_read(),

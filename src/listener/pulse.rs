@@ -73,8 +73,12 @@ impl Pulse {
         })
     }
 
-    /// Bytes came on an HTTP/1.1 connection.
+    /// Bytes came on an HTTP/1.1 connection. A client that sends its request is not stalled: it may
+    /// read when it is done.
     pub(super) fn on_read(&self) {
+        if self.stalled_since.get().is_some() {
+            self.stalled_since.set(Some(Instant::now()));
+        }
         if matches!(self.phase.get(), Phase::Idle(_)) {
             self.phase.set(Phase::Head(Instant::now()));
         }
@@ -277,6 +281,22 @@ mod tests {
             pulse.verdict(after(since, 30), &timeouts()),
             Verdict::WaitUntil(_)
         ));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_goes_on_sending_may_read_later() {
+        let pulse = Pulse::new(Instant::now());
+        let _busy = pulse.begin();
+        pulse.on_write_blocked();
+        tokio::time::advance(Duration::from_secs(29)).await;
+        pulse.on_read();
+        let last = Instant::now();
+        let t = timeouts();
+        assert!(matches!(
+            pulse.verdict(after(last, 29), &t),
+            Verdict::WaitUntil(_)
+        ));
+        assert_eq!(pulse.verdict(after(last, 30), &t), Verdict::Stalled);
     }
 
     #[tokio::test(start_paused = true)]

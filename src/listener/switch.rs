@@ -16,7 +16,9 @@ use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
+
+use crate::limits::{CLOSE_GRACE, LINGER_MAX};
 
 use super::Service;
 use super::connection::{Requests, Served};
@@ -83,6 +85,7 @@ enum State<S: Service> {
         _in_flight: InFlight,
     },
     Closing(ClientIo<TcpStream>),
+    Lingering(Box<Linger>),
     Over,
 }
 
@@ -108,8 +111,11 @@ impl<S: Service> Served for Http1<S> {
     fn finish(self: Pin<&mut Self>, cut_at: Instant) {
         let this = self.get_mut();
         this.ending.0.set(Some(cut_at));
-        if let State::Serving(connection) = &mut this.state {
-            Pin::new(&mut **connection).graceful_shutdown();
+        match &mut this.state {
+            State::Serving(connection) => Pin::new(&mut **connection).graceful_shutdown(),
+            // Nobody waits for the client then.
+            State::Lingering(_) => this.state = State::Over,
+            State::Tunnel { .. } | State::Closing(_) | State::Over => {}
         }
     }
 }
@@ -129,7 +135,16 @@ impl<S: Service> Future for Http1<S> {
                 }
                 State::Closing(io) => {
                     // As far as it goes: the connection ends in any case.
-                    let _closed = ready!(Pin::new(io).poll_shutdown(cx));
+                    let closed = ready!(Pin::new(&mut *io).poll_shutdown(cx));
+                    let done = closed.is_err() || io.has_ended() || this.ending.0.get().is_some();
+                    this.state = match std::mem::replace(&mut this.state, State::Over) {
+                        State::Closing(io) if !done => State::Lingering(Box::new(Linger::new(io))),
+                        _ => return Poll::Ready(Ok(())),
+                    };
+                    continue;
+                }
+                State::Lingering(linger) => {
+                    ready!(linger.poll(cx));
                     this.state = State::Over;
                     return Poll::Ready(Ok(()));
                 }
@@ -153,6 +168,44 @@ impl<S: Service> Future for Http1<S> {
                     None => State::Closing(io),
                 };
             }
+        }
+    }
+}
+
+/// A connection whose last reply has been sent, until the client has seen that. Closed with bytes of
+/// the client unread it would be reset, and the client's kernel would throw the reply away
+/// (RFC 9112 §9.6).
+struct Linger {
+    io: ClientIo<TcpStream>,
+    idle: Pin<Box<Sleep>>,
+    until: Instant,
+    _in_flight: InFlight,
+}
+
+impl Linger {
+    fn new(io: ClientIo<TcpStream>) -> Self {
+        let now = Instant::now();
+        Self {
+            idle: Box::pin(tokio::time::sleep_until(now + CLOSE_GRACE)),
+            until: now + LINGER_MAX,
+            _in_flight: io.pulse().begin(),
+            io,
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut scrap = [0; 4096];
+        loop {
+            if self.idle.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            let mut buf = ReadBuf::new(&mut scrap);
+            let read = ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf));
+            if read.is_err() || buf.filled().is_empty() {
+                return Poll::Ready(());
+            }
+            let next = (Instant::now() + CLOSE_GRACE).min(self.until);
+            self.idle.as_mut().reset(next);
         }
     }
 }

@@ -25,10 +25,12 @@ struct Leashed {
 }
 
 impl Leash {
-    /// The body goes to this connection.
+    /// The body goes to this connection. An earlier sending of it is over.
     pub(super) fn goes_to(&self, spawner: &Spawner) {
         self.0.spawner.replace(Some(spawner.clone()));
-        self.0.task.replace(None);
+        if let Some(task) = self.0.task.take() {
+            task.abort();
+        }
     }
 
     /// The body is polled: unless it is sent at once, a task for it comes next.

@@ -121,6 +121,13 @@ pub static LIMITS: Section = Section {
             "Replies that one worker compresses at once; more go out as they are.",
         )
         .default("256"),
+        key(
+            "kept_replies",
+            BODY,
+            "What is kept of the replies to an HTTP/1.1 client that streams requests and doesn't read. \
+             When nothing has moved for half of timeouts.write_idle, its call ends.",
+        )
+        .default("1MiB"),
     ]],
     exactly_one: &[],
 };
