@@ -12,7 +12,7 @@ use support::grpc::{Answer, framed, trailers};
 use support::upstream::Upstream;
 use support::websocket::{Heard, KEY, Socket, ask, handshake, masked};
 use support::{protos, soon};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const WATCH: &str = "/v1/games/1/scores:watch";
 
@@ -838,6 +838,24 @@ async fn a_slow_service_slows_the_client() {
     assert_eq!(socket.closed().await.0, 1000);
 }
 
+/// A client that goes away while the service takes nothing of what it has sent: nobody reads the end of
+/// its connection then.
+#[tokio::test]
+async fn a_client_that_leaves_behind_its_messages_is_missed() {
+    let mut upstream = Upstream::start().await;
+    let gateway = Gateway::builder(upstream.address)
+        .set("timeouts", json!({ "ping_interval": "100ms" }))
+        .start();
+    let mut socket = Socket::open(gateway.address, "/v1/rooms/den/chat", &[]).await;
+    let call = upstream.next().await;
+    let said = json!({ "text": "x".repeat(60_000) });
+    for _ in 0..8 {
+        socket.json(&said).await;
+    }
+    drop(socket);
+    assert_eq!(soon("a reset", call.cancelled()).await, h2::Reason::CANCEL);
+}
+
 /// A service that ends the call while the client still talks is heard, and what is under way is let go.
 #[tokio::test]
 async fn an_answer_that_ends_early_ends_the_talk() {
@@ -849,4 +867,57 @@ async fn an_answer_that_ends_early_ends_the_talk() {
     let answer = Answer::begin(&mut call);
     answer.end("7");
     assert_eq!(socket.closed().await.0, 4007);
+}
+
+/// Frames may come with the handshake: what follows its head is the socket's.
+#[tokio::test]
+async fn frames_may_come_behind_the_head_at_once() {
+    let (_service, gateway) = demo();
+    let mut bytes = handshake("/gamehub.v1.Catalogue/GetGame", &[]).into_bytes();
+    bytes.extend(masked(0x81, br#"{"gameId":"1"}"#));
+    let mut client = Http1::connect(gateway.address).await;
+    client.send(bytes).await;
+    let head = client.head().await.expect("a head");
+    let mut socket = support::websocket::behind(client, head);
+    assert_eq!(socket.next_json().await["title"], "Tidal");
+    assert_eq!(socket.closed().await.0, 1000);
+}
+
+/// Whatever comes, the connection ends, and the gateway serves on.
+#[tokio::test]
+async fn rubbish_ends_the_connection_and_nothing_else() {
+    let (_service, gateway) = demo();
+    let mut frames = Vec::new();
+    frames.extend(masked(0x81, br#"{"player":"ada","text":"hello"}"#));
+    frames.extend(masked(0x89, b"ping"));
+    frames.extend(masked(0x01, br#"{"player":"ada","#));
+    frames.extend(masked(0x8a, b""));
+    frames.extend(masked(0x80, br#""text":"again"}"#));
+    frames.extend(masked(0x81, b""));
+    let mut seed = 7_u64;
+    let mut random = || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        usize::try_from(seed >> 33).expect("31 bits")
+    };
+    for round in 0..150 {
+        let mut bytes = frames.clone();
+        for _ in 0..=random() % 3 {
+            let at = random() % bytes.len();
+            match random() % 3 {
+                0 => bytes[at] ^= 1 << (random() % 8),
+                1 => bytes.truncate(at.max(1)),
+                _ => bytes.insert(at, u8::try_from(random() % 256).expect("a byte")),
+            }
+        }
+        let path = format!("/v1/rooms/rubbish-{}/chat", round % 50);
+        let mut client = Http1::connect(gateway.address).await;
+        client.send(handshake(&path, &[])).await;
+        client.send(&bytes).await;
+        // The client's end, so that a frame that is never whole ends too.
+        client.stream.shutdown().await.expect("the end");
+        let told = client.closed().await;
+        assert!(told.starts_with(b"HTTP/1.1 101 "), "{bytes:x?}");
+    }
+    let mut socket = Socket::open(gateway.address, "/v1/games/1", &[]).await;
+    assert_eq!(socket.next_json().await["title"], "Tidal");
 }

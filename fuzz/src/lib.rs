@@ -9,6 +9,7 @@ pub mod json_out;
 pub mod multipart;
 pub mod route_lookup;
 pub mod template;
+pub mod websocket;
 mod wide;
 
 /// A target's check.
@@ -23,4 +24,5 @@ pub const TARGETS: &[(&str, Check)] = &[
     ("multipart", multipart::check),
     ("route_lookup", route_lookup::check),
     ("template", template::check),
+    ("websocket", websocket::check),
 ];

@@ -182,6 +182,44 @@ mod tests {
         }
     }
 
+    #[derive(Clone, PartialEq, prost::Message)]
+    struct Seen {
+        #[prost(string, tag = "1")]
+        room: String,
+        #[prost(string, tag = "2")]
+        text: String,
+    }
+
+    proptest::proptest! {
+        /// Whoever reads the whole sees what was appended, whatever it was appended to.
+        #[test]
+        fn what_is_appended_to_a_closed_message_counts(
+            pieces in proptest::collection::vec(
+                proptest::prop_oneof![
+                    proptest::collection::vec(proptest::num::u8::ANY, 0..4),
+                    proptest::sample::select(vec![
+                        b"\x0a\x03pit".to_vec(),
+                        b"\x12\x06".to_vec(),
+                        b"\x1b".to_vec(),
+                        b"\x1c".to_vec(),
+                        b"\x09\0\0\0\0".to_vec(),
+                        b"\x18\x80".to_vec(),
+                    ]),
+                ],
+                0..6,
+            )
+        ) {
+            use prost::Message as _;
+            let mut wire = pieces.concat();
+            if is_closed(&wire) {
+                put_bytes(1, b"den", &mut wire);
+                if let Ok(seen) = Seen::decode(wire.as_slice()) {
+                    proptest::prop_assert_eq!(seen.room, "den");
+                }
+            }
+        }
+    }
+
     #[test]
     fn records_are_read_and_broken_ones_end_the_walk() {
         let mut wire = Vec::new();

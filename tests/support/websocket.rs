@@ -58,6 +58,11 @@ pub async fn ask(address: SocketAddr, handshake: &str) -> Result<Socket, Reply> 
     if head.status != 101 {
         return Err(soon("a body", client.body_of(head)).await);
     }
+    Ok(behind(client, head))
+}
+
+/// The socket that a connection is behind this head.
+pub fn behind(client: Http1, head: Reply) -> Socket {
     assert_eq!(head.header("upgrade"), Some("websocket"));
     assert_eq!(head.header("sec-websocket-accept"), Some(ACCEPT));
     let (stream, ahead) = client.into_parts();
@@ -65,12 +70,12 @@ pub async fn ask(address: SocketAddr, handshake: &str) -> Result<Socket, Reply> 
     let stream = join(std::io::Cursor::new(ahead).chain(read), write);
     let mut socket = fastwebsockets::WebSocket::after_handshake(stream, Role::Client);
     socket.set_auto_pong(false); // or pings would not be seen
-    Ok(Socket {
+    Socket {
         socket,
         head,
         frames: 0,
         pings: 0,
-    })
+    }
 }
 
 impl Socket {

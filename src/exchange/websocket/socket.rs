@@ -6,7 +6,6 @@
 use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -98,7 +97,7 @@ impl Socket {
             client,
             last: Instant::now(),
             blocked: None,
-            unended: Rc::default(),
+            unended: Cell::new(0),
         };
         let stream = WebSocketStream::from_raw_socket(heard, Role::Server, Some(config)).await;
         Self {
@@ -211,45 +210,45 @@ impl Socket {
         sent.map_err(|_| Broken::Left)
     }
 
-    /// Says why, and waits a little for the client's part: what it doesn't read is lost when the
-    /// connection is closed under it.
+    /// Says why, behind all that is written, and waits a little for the client's part: what it hasn't
+    /// read is lost when the connection is closed under it.
     pub(super) async fn close(mut self, close: Close) {
         let frame = CloseFrame {
             code: close.code.into(),
             reason: Utf8Bytes::from(close.reason),
         };
-        let told = async {
-            if self.send(Message::Close(Some(frame))).is_err() {
-                return;
-            }
-            if std::future::poll_fn(|cx| self.poll_flush(cx))
-                .await
-                .is_err()
-            {
-                return;
-            }
-            while let Some(Ok(message)) =
-                std::future::poll_fn(|cx| Pin::new(&mut self.stream).poll_next(cx)).await
-            {
-                if message.is_close() {
-                    return;
-                }
-            }
-            // Its frames can't be read any more, but they must be taken for the close to arrive.
-            let client = &mut self.stream.get_mut().client;
-            if client.shutdown().await.is_ok() {
-                let mut rest = vec![0; WEBSOCKET_READ_BYTES];
-                while client.read(&mut rest).await.is_ok_and(|read| read > 0) {}
-            }
-        };
+        if self.send(Message::Close(Some(frame))).is_err() || !self.flush().await {
+            return;
+        }
         // As far as it goes: the connection ends in any case.
-        let _in_time = tokio::time::timeout(CLOSE_GRACE, told).await;
+        let _in_time = tokio::time::timeout(CLOSE_GRACE, self.end()).await;
     }
 
     /// Answers the client's close.
     pub(super) async fn part(mut self) {
-        let flushed = std::future::poll_fn(|cx| self.poll_flush(cx));
-        let _in_time = tokio::time::timeout(CLOSE_GRACE, flushed).await;
+        self.flush().await;
+    }
+
+    /// Takes as long as the client takes bytes: one that takes none is the listener's to cut off.
+    async fn flush(&mut self) -> bool {
+        std::future::poll_fn(|cx| self.poll_flush(cx)).await.is_ok()
+    }
+
+    /// Reads up to the client's close, or its end.
+    async fn end(&mut self) {
+        while let Some(Ok(message)) =
+            std::future::poll_fn(|cx| Pin::new(&mut self.stream).poll_next(cx)).await
+        {
+            if message.is_close() {
+                return;
+            }
+        }
+        // Its frames can't be read any more, but they must be taken for the close to arrive.
+        let client = &mut self.stream.get_mut().client;
+        if client.shutdown().await.is_ok() {
+            let mut rest = vec![0; WEBSOCKET_READ_BYTES];
+            while client.read(&mut rest).await.is_ok_and(|read| read > 0) {}
+        }
     }
 }
 
@@ -289,7 +288,7 @@ struct Heard {
     /// When the client last took no more bytes.
     blocked: Option<Instant>,
     /// Bytes since a message ended.
-    unended: Rc<Cell<usize>>,
+    unended: Cell<usize>,
 }
 
 impl AsyncRead for Heard {
