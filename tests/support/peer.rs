@@ -3,9 +3,12 @@
 
 #![allow(dead_code, reason = "each test uses a part")]
 
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use serde_json::Value;
 
 /// A server in another language. It ends with the handle: its standard input is closed, then it is
 /// stopped and waited for.
@@ -13,11 +16,21 @@ use std::process::{Child, Command, Stdio};
 pub struct Peer {
     process: Child,
     port: u16,
+    stdout: BufReader<ChildStdout>,
 }
 
 impl Peer {
     /// The grpcio server of `tests/peers/python`.
     pub fn python() -> Self {
+        Self::script("server.py", &[])
+    }
+
+    /// A grpcio client and service, for one theme of `calls.py`.
+    pub fn calls(theme: &str) -> Self {
+        Self::script("calls.py", &[theme])
+    }
+
+    fn script(name: &str, arguments: &[&str]) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let python = root.join(".peers/python/bin/python");
         assert!(
@@ -25,23 +38,36 @@ impl Peer {
             "there is no {}: run tests/peers/setup first",
             python.display()
         );
-        Self::start(&python, &[root.join("tests/peers/python/server.py")])
+        let script = root.join("tests/peers/python").join(name);
+        Self::start(Command::new(python).arg(script).args(arguments))
     }
 
-    fn start(program: &Path, arguments: &[PathBuf]) -> Self {
-        let mut process = Command::new(program)
-            .args(arguments)
+    fn start(command: &mut Command) -> Self {
+        let mut process = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .expect("the peer starts");
         let mut line = String::new();
         let stdout = process.stdout.take().expect("it is piped");
-        let read = BufReader::new(stdout).read_line(&mut line);
-        read.expect("the peer says its port");
+        let mut stdout = BufReader::new(stdout);
+        stdout.read_line(&mut line).expect("the peer says its port");
         let port = line.trim().parse();
         let port = port.unwrap_or_else(|_| panic!("the peer ended without a port: {line:?}"));
-        Self { process, port }
+        Self {
+            process,
+            port,
+            stdout,
+        }
+    }
+
+    /// What it has to say about the gateway at `address`.
+    pub fn report_on(mut self, address: SocketAddr) -> Value {
+        let stdin = self.process.stdin.as_mut().expect("it is piped");
+        writeln!(stdin, "{address}").expect("the peer reads");
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).expect("the peer reports");
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
     }
 
     /// Where it listens on 127.0.0.1.

@@ -124,8 +124,9 @@ impl Session {
         let (questions, outbound) = mpsc::channel(1);
         // There is room for one and the receiver is alive.
         let _ = questions.send(asked.request("")).await;
-        let mut client =
-            tonic::client::Grpc::new(channel).max_decoding_message_size(budget.bytes_max);
+        let mut client = tonic::client::Grpc::new(channel)
+            .accept_compressed(tonic::codec::CompressionEncoding::Gzip)
+            .max_decoding_message_size(budget.bytes_max);
         let call = async {
             let ready = client.ready().await;
             ready.map_err(|e| ReflectionProblem::Connect(causes(&e)))?;
