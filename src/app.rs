@@ -120,6 +120,12 @@ impl Running {
         &self.live
     }
 
+    /// What the workers know of the upstreams together.
+    #[must_use]
+    pub fn fleet(&self) -> &Arc<Fleet> {
+        &self.fleet
+    }
+
     /// Open client connections.
     #[must_use]
     pub fn connections(&self) -> usize {

@@ -85,6 +85,26 @@ impl Signals {
     }
 }
 
+/// The signal by which operators ask a process to read its files again.
+#[derive(Debug)]
+pub struct Hangups(tokio::signal::unix::Signal);
+
+impl Hangups {
+    /// Takes SIGHUP over, from now on.
+    ///
+    /// # Errors
+    /// The handler can't be installed.
+    pub fn install() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        signal(SignalKind::hangup()).map(Self)
+    }
+
+    /// Waits for the next one.
+    pub async fn next(&mut self) {
+        self.0.recv().await;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -291,6 +291,10 @@ pub const DESCRIPTOR_SET_BYTES_MAX: u64 = 128 * 1024 * 1024;
 pub const BUILDER_NICENESS: i32 = 10;
 /// Builds that wait for the builder thread; more mean that nobody looks at the results.
 pub const BUILDS_WAITING_MAX: usize = 8;
+/// Files that change are read once it has been quiet for so long.
+pub const WATCH_QUIET: Duration = Duration::from_millis(100);
+/// Or after so long anyway.
+pub const WATCH_QUIET_MAX: Duration = Duration::from_secs(2);
 /// How long the start waits for reflection before it serves the rest.
 pub const REFLECTION_AT_START_MAX: Duration = Duration::from_secs(5);
 /// First wait before an upstream without an answer is asked for its descriptors again; doubled each

@@ -2,10 +2,12 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::config::diagnostic::Report;
 use crate::config::model::Config;
 use crate::config::{self, Loaded, Survey};
+use crate::control::reload::Origin;
 use crate::control::sources::{self, Built, Reflection};
 
 /// The command was called wrongly.
@@ -52,6 +54,22 @@ impl ConfigArgs {
         }
         let path = self.path()?;
         Ok(config::load(&path, &environment)?)
+    }
+
+    /// Where a running gateway reads its config again.
+    ///
+    /// # Errors
+    /// As [`Self::path`].
+    pub fn origin(&self) -> Result<Origin, Usage> {
+        if self.upstream.is_some() {
+            return Ok(Origin::Fixed);
+        }
+        let path = self.path()?;
+        let file = path.clone();
+        Ok(Origin::File {
+            path,
+            load: Arc::new(move || config::load(&file, &environment)),
+        })
     }
 
     /// The file that is read.

@@ -6,17 +6,17 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use tokio::sync::Notify;
+
 use super::{ConfigArgs, Outcome};
 use crate::app::{App, Running};
 use crate::config::Loaded;
 use crate::config::diagnostic::{Format, Report};
 use crate::config::model::Config;
-use crate::control::arrival::{self, Arrival};
 use crate::control::builder::Builder;
-use crate::control::reflection::Budget;
+use crate::control::reload::{self, Answers, Origin, Reloader};
 use crate::control::sources::{self, Built};
-use crate::drain::Signals;
-use crate::limits::REFLECTION_AT_START_MAX;
+use crate::drain::{Hangups, Signals};
 use crate::live::{Live, Target};
 
 /// What to serve.
@@ -27,6 +27,9 @@ Examples:
   transom run -c gateway.toml
   transom run --upstream localhost:50051     no file: reflection says what there is
   transom run --upstream localhost:50051 --listen 0.0.0.0:8080
+
+Changes to the config file, .proto folders and descriptor sets are taken up while it serves, and what
+reflection tells as well; SIGHUP reads all again.
 
 SIGTERM or Ctrl-C lets requests under way finish; a second one ends at once.
 TRANSOM_LOG sets what is logged to stderr (error, warn, info, debug; default info).")]
@@ -46,6 +49,7 @@ const INTERRUPTED: u8 = 130;
 
 pub fn run(args: Args) -> Outcome {
     let Loaded { config, warnings } = args.config.load(args.listen)?;
+    let origin = args.config.origin()?;
     log_to_stderr();
     tell(&warnings);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -53,11 +57,18 @@ pub fn run(args: Args) -> Outcome {
         .build()?;
     runtime.block_on(async {
         let mut signals = Signals::install()?;
+        let asked = Arc::new(Notify::new());
         let running = tokio::select! {
-            running = start(Arc::new(config)) => running?,
+            running = start(config, origin, Arc::clone(&asked)) => running?,
             _ = signals.next() => return Ok(ExitCode::SUCCESS),
         };
-        let signal = signals.next().await;
+        let mut hangups = Hangups::install()?;
+        let signal = loop {
+            tokio::select! {
+                signal = signals.next() => break signal,
+                () = hangups.next() => asked.notify_one(),
+            }
+        };
         tracing::info!(signal, connections = running.connections(), "draining");
         tokio::select! {
             () = running.shutdown() => Ok(ExitCode::SUCCESS),
@@ -66,27 +77,25 @@ pub fn run(args: Args) -> Outcome {
     })
 }
 
-/// Serves what can be served now; the routes of upstreams that don't answer yet follow.
-async fn start(config: Arc<Config>) -> anyhow::Result<Running> {
-    let budget = Budget::default();
-    let at_start = Budget {
-        whole: budget.whole.min(REFLECTION_AT_START_MAX),
-        ..budget
-    };
-    let (have, silent) = sources::reflect(&config, &at_start).await;
-    let silent = arrival::as_warnings(silent);
+/// Serves what can be served now; the routes of upstreams that don't answer yet follow, and so does
+/// whatever changes. `asked` begins a reload.
+async fn start(config: Config, origin: Origin, asked: Arc<Notify>) -> anyhow::Result<Running> {
+    let config = Arc::new(config);
+    let (have, silent) = sources::reflect(&config, &reload::at_start()).await;
+    let silent = reload::as_warnings(silent);
     tell(&silent);
     let builder = Builder::start()?;
-    let (of, with) = (Arc::clone(&config), have.clone());
+    let mut answers = Answers::default();
+    answers.add(&config, have);
+    let seen = reload::Seen::of(&origin, &config);
+    let (of, with) = (Arc::clone(&config), answers.of(&config));
     let built = builder.run(move || sources::build(&of, &with)).await??;
     tell(&built.warnings());
     let Built { live, unread, .. } = built;
     let summary = summary(&live, unread.is_empty());
     let running = App::start(&config, live)?;
     super::print(&format!("{}{summary}", listening(running.addresses())))?;
-    if !unread.is_empty()
-        && let Some(control) = running.control()
-    {
+    if !unread.is_empty() {
         let names: Vec<_> = unread
             .iter()
             .filter_map(|id| config.upstreams.get(id.0 as usize))
@@ -96,15 +105,22 @@ async fn start(config: Arc<Config>) -> anyhow::Result<Running> {
             upstreams = names.join(", "),
             "no descriptors yet: asking again until they come"
         );
-        let arrival = Arrival {
+    }
+    if let Some(control) = running.control() {
+        let reloader = Reloader {
+            origin,
             config,
-            have,
+            answers,
             missing: unread,
             told: silent,
             builder,
             live: Arc::clone(running.live()),
+            fleet: Arc::clone(running.fleet()),
+            asked,
+            status: tokio::sync::watch::Sender::default(),
+            seen,
         };
-        control.spawn(arrival.run());
+        control.spawn(reloader.run());
     }
     Ok(running)
 }

@@ -262,6 +262,7 @@ impl Config {
             }],
             defaults: policy,
             limits: crate::limits::Limits::default(),
+            reload: model::Reload::default(),
             timeouts: crate::limits::Timeouts::default(),
             workers: None,
             trusted_proxies: Vec::new(),

@@ -37,10 +37,42 @@ pub struct Config {
     pub defaults: Arc<Policy>,
     pub limits: Limits,
     pub timeouts: Timeouts,
+    pub reload: Reload,
     /// Worker threads; `None` is one for each core that the process may use.
     pub workers: Option<NonZeroUsize>,
     /// Peers whose `X-Forwarded-*` and `Forwarded` headers are believed.
     pub trusted_proxies: Vec<ipnet::IpNet>,
+}
+
+/// When config and descriptors are read again while requests are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reload {
+    /// When files change.
+    pub watch: bool,
+    /// How often they are looked at without being told.
+    pub poll: Duration,
+    /// How often reflection is asked again; zero is never.
+    pub reflection: Duration,
+    pub breaking: Breaking,
+}
+
+/// What becomes of a change that breaks callers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Breaking {
+    Warn,
+    Apply,
+    Refuse,
+}
+
+impl Default for Reload {
+    fn default() -> Self {
+        Self {
+            watch: true,
+            poll: Duration::from_secs(10),
+            reflection: Duration::from_secs(30),
+            breaking: Breaking::Warn,
+        }
+    }
 }
 
 /// Index into [`Config::upstreams`].

@@ -1,11 +1,13 @@
 //! One generation: the route table and all that its routes need. Built whole, then published.
 
 mod build;
+mod changes;
 mod clashes;
 mod mount;
 mod rpcs;
 mod sockets;
 
+pub use changes::Changes;
 pub use clashes::clashes;
 pub use mount::any_service;
 pub use rpcs::Rpcs;

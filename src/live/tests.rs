@@ -75,6 +75,16 @@ pub(crate) fn live_with(routes: &str, rules: &[SelectorRule]) -> Result<Live, Ve
     Live::build(&loaded.config, schema(PROTO), rules)
 }
 
+/// A generation of other protos.
+pub(crate) fn live_of(proto: &str, routes: &str) -> Live {
+    let text = format!("{CONFIG}{routes}");
+    let loaded = config::parse("transom.yaml", &text, Syntax::Yaml, Path::new(""), &|_| {
+        None
+    })
+    .unwrap_or_else(|r| panic!("{r:?}"));
+    Live::build(&loaded.config, schema(proto), &[]).unwrap_or_else(|e| panic!("{e:?}"))
+}
+
 pub(crate) fn live(routes: &str) -> Live {
     live_with(routes, &[]).unwrap_or_else(|e| panic!("{e:?}"))
 }

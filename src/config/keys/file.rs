@@ -1,6 +1,11 @@
 //! Keys of the file itself, its listeners, descriptors and upstreams.
 
-use super::{DEFAULTS, LIMITS, ROUTE, Section, Shape, TIMEOUTS, UPSTREAM, key};
+use std::time::Duration;
+
+use super::{
+    DEFAULTS, DURATION_MAX, DURATION_OR_ZERO, LIMITS, ROUTE, Section, Shape, TIMEOUTS, UPSTREAM,
+    key,
+};
 
 /// The whole file.
 pub static FILE: Section = Section {
@@ -45,6 +50,11 @@ pub static FILE: Section = Section {
             "How long each stage may take.",
         ),
         key(
+            "reload",
+            Shape::Section(&RELOAD),
+            "When config and descriptors are read again while requests are served.",
+        ),
+        key(
             "workers",
             Shape::Integer { min: 1, max: 1024 },
             "Worker threads. Default: one for each core that the process may use.",
@@ -54,6 +64,43 @@ pub static FILE: Section = Section {
             Shape::List(&Shape::Network),
             "Peers (addresses or networks) whose X-Forwarded-* and Forwarded headers are believed.",
         ),
+    ]],
+    exactly_one: &[],
+};
+
+pub static RELOAD: Section = Section {
+    name: "reload",
+    about: "When config and descriptors are read again. SIGHUP always does.",
+    groups: &[&[
+        key(
+            "watch",
+            Shape::Bool,
+            "When the config file, .proto folders, descriptor sets or rules files change.",
+        )
+        .default("true"),
+        key(
+            "poll",
+            Shape::Duration {
+                min: Duration::from_millis(100),
+                max: DURATION_MAX,
+            },
+            "How often they are looked at where the system doesn't tell of changes (network file \
+             systems).",
+        )
+        .default("10s"),
+        key(
+            "reflection",
+            DURATION_OR_ZERO,
+            "How often upstreams are asked for their descriptors again; `0s` is only at the start.",
+        )
+        .default("30s"),
+        key(
+            "policy",
+            Shape::Choice(&["warn", "apply", "refuse_breaking"]),
+            "Changes that break callers (a rule or field that is gone, another type): taken up and \
+             reported, taken up, or refused.",
+        )
+        .default("warn"),
     ]],
     exactly_one: &[],
 };

@@ -18,7 +18,8 @@ use std::sync::Arc;
 use super::diagnostic::{Diagnostic, Related, Report, Severity};
 use super::keys::FILE;
 use super::model::{
-    Config, DescriptorSource, Listener, Place, Policy, Upstream, UpstreamId, UpstreamProtocol,
+    Breaking, Config, DescriptorSource, Listener, Place, Policy, Reload, Upstream, UpstreamId,
+    UpstreamProtocol,
 };
 use super::raw::{Field, Reader, Section, did_you_mean};
 use super::scalar;
@@ -74,6 +75,7 @@ fn file(reader: &Reader<'_>, root: &Node, folder: &Path) -> Option<Config> {
         defaults: Arc::new(defaults),
         limits,
         timeouts: timeouts(&file),
+        reload: reload(&file),
         workers: count(&file, "workers").and_then(NonZeroUsize::new),
         trusted_proxies: file
             .items("trusted_proxies")
@@ -309,6 +311,28 @@ fn timeouts(file: &Section<'_, '_>) -> Timeouts {
         ping_timeout: wait("ping_timeout", standard.ping_timeout),
         max_age: wait("max_age", standard.max_age),
         drain: wait("drain", standard.drain),
+    }
+}
+
+fn reload(file: &Section<'_, '_>) -> Reload {
+    let standard = Reload::default();
+    let Some(section) = file.section("reload") else {
+        return standard;
+    };
+    let wait = |name, default| {
+        let field = section.field(name);
+        field.and_then(|f| f.duration()).unwrap_or(default)
+    };
+    let watch = section.field("watch").and_then(|f| f.bool());
+    Reload {
+        watch: watch.unwrap_or(standard.watch),
+        poll: wait("poll", standard.poll),
+        reflection: wait("reflection", standard.reflection),
+        breaking: match section.field("policy").and_then(|f| f.choice()) {
+            Some("apply") => Breaking::Apply,
+            Some("refuse_breaking") => Breaking::Refuse,
+            Some(_) | None => standard.breaking,
+        },
     }
 }
 
