@@ -70,12 +70,9 @@ fn special(word: u64) -> u64 {
 /// The first quote, backslash or control character from `pos` on, or the end.
 #[inline]
 pub(super) fn plain_end(text: &[u8], mut pos: usize) -> usize {
-    // Long plain runs: 32 bytes at a time, in a form that compiles to vector compares.
+    // Most strings end within a few words; long plain runs are for the wide loop.
     let mut words = 0;
-    while let Some(chunk) = text.get(pos..pos + 8) {
-        let Ok(bytes) = <[u8; 8]>::try_from(chunk) else {
-            break;
-        };
+    while let Some(&bytes) = text.get(pos..).and_then(|rest| rest.first_chunk::<8>()) {
         let found = special(u64::from_le_bytes(bytes));
         if found != 0 {
             return pos + (found.trailing_zeros() / 8) as usize;
@@ -95,33 +92,60 @@ pub(super) fn plain_end(text: &[u8], mut pos: usize) -> usize {
     pos
 }
 
+/// Whether a string may hold all of these as they are. Without a way out on the way, so that it
+/// compiles to vector instructions.
+#[inline]
+fn are_plain<const N: usize>(bytes: &[u8; N]) -> bool {
+    bytes.iter().fold(0, |found, &b| {
+        found | u8::from(b < 0x20) | u8::from(b == b'"') | u8::from(b == b'\\')
+    }) == 0
+}
+
+/// The same for ASCII alone.
+#[inline]
+fn are_plain_ascii<const N: usize>(bytes: &[u8; N]) -> bool {
+    bytes.iter().fold(0, |found, &b| {
+        found | u8::from(b < 0x20) | u8::from(b == b'"') | u8::from(b == b'\\') | b >> 7
+    }) == 0
+}
+
 /// Whether text is ASCII that a JSON string holds as it is.
 #[inline]
 pub(super) fn is_plain_ascii(text: &[u8]) -> bool {
-    let mut chunks = text.chunks_exact(8);
-    for chunk in &mut chunks {
-        let word = <[u8; 8]>::try_from(chunk).map_or(0, u64::from_le_bytes);
+    let (wide, rest) = text.as_chunks::<64>();
+    let (half, rest) = rest.as_chunks::<32>();
+    if !wide.iter().all(are_plain_ascii) || !half.iter().all(are_plain_ascii) {
+        return false;
+    }
+    let (words, rest) = rest.as_chunks::<8>();
+    for word in words {
+        let word = u64::from_le_bytes(*word);
         if special(word) | (word & HIGHS) != 0 {
             return false;
         }
     }
-    let plain = |b: &u8| *b >= 0x20 && *b != b'"' && *b != b'\\' && b.is_ascii();
-    chunks.remainder().iter().all(plain)
+    match (rest.is_empty(), text.last_chunk::<8>()) {
+        (true, _) => true,
+        // The last word again, with some bytes that were looked at before.
+        (false, Some(word)) => {
+            let word = u64::from_le_bytes(*word);
+            special(word) | (word & HIGHS) == 0
+        }
+        (false, None) => {
+            let plain = |b: &u8| *b >= 0x20 && *b != b'"' && *b != b'\\' && b.is_ascii();
+            rest.iter().all(plain)
+        }
+    }
 }
 
 fn wide_plain_end(text: &[u8], pos: usize) -> usize {
-    let rest = text.get(pos..).unwrap_or(&[]);
-    let mut at = pos;
-    for chunk in rest.chunks_exact(32) {
-        let hit = chunk.iter().fold(0u8, |acc, &b| {
-            acc | u8::from(b < 0x20) | u8::from(b == b'"') | u8::from(b == b'\\')
-        });
-        if hit != 0 {
-            break;
-        }
-        at += 32;
-    }
-    at
+    let (wide, rest) = text.get(pos..).unwrap_or(&[]).as_chunks::<64>();
+    let plain = wide.iter().take_while(|bytes| are_plain(bytes)).count();
+    let half = match rest.first_chunk::<32>() {
+        Some(bytes) if plain == wide.len() && are_plain(bytes) => 32,
+        _ => 0,
+    };
+    pos + plain * 64 + half
 }
 
 /// The end of the number at `pos` by JSON's grammar, or `None` if there is none. What follows is not
@@ -236,12 +260,30 @@ mod tests {
     #[test]
     fn a_string_ends_where_the_naive_scan_says() {
         let specials = [b'"', b'\\', 0x1f, 0x00, b'\n'];
-        for len in 0..100 {
+        for len in 0..200 {
             for at in 0..=len {
                 for special in specials {
                     let mut text = vec![0xc3u8; len];
                     text.insert(at, special);
                     assert_eq!(plain_end(&text, 0), at, "{len} {at} {special}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn text_is_plain_where_each_byte_is() {
+        for len in 0..100 {
+            let mut text = vec![b' '; len];
+            assert!(is_plain_ascii(&text), "{len}");
+            for at in 0..len {
+                for bad in [b'"', b'\\', 0x1f, 0x00, 0x80, 0xff] {
+                    text[at] = bad;
+                    assert!(!is_plain_ascii(&text), "{len} {at} {bad}");
+                }
+                for good in [b' ', b'!', b'#', b'[', b']', 0x7f] {
+                    text[at] = good;
+                    assert!(is_plain_ascii(&text), "{len} {at} {good}");
                 }
             }
         }

@@ -2,6 +2,7 @@
 //! of [`JsonOptions`]. No tree of values either way; work is done in slices with resumable state.
 
 mod decimal;
+mod enums;
 mod json_in;
 mod json_out;
 mod lexer;

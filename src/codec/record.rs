@@ -4,7 +4,7 @@
 //! on what is a field and what is unknown: a record of the wrong wire type is unknown, as in every
 //! protobuf parser.
 
-use super::tables::{FieldTable, MessageTable, Shape};
+use super::tables::MessageTable;
 use super::wire;
 use crate::schema::Kind;
 
@@ -78,6 +78,42 @@ pub(super) fn next(
     pos: &mut usize,
     end: usize,
 ) -> Option<Record> {
+    let tag = *wire.get(*pos)?;
+    // Most numbers are low, and most records are of a field.
+    let Some(index) = table.by_tag(tag) else {
+        return next_of_any_tag(table, wire, pos, end);
+    };
+    *pos += 1;
+    let content = content(wire, pos, end, tag & 7)?;
+    (*pos <= end).then_some(Record {
+        field: Some(index),
+        content,
+    })
+}
+
+/// The content of a field's record, which begins at `pos`.
+#[inline]
+fn content(wire: &[u8], pos: &mut usize, end: usize, kind: u8) -> Option<Content> {
+    Some(match kind {
+        wire::VARINT => Content::Varint(wire::varint(wire, pos)?),
+        wire::LEN => {
+            let len = wire::length(wire, pos, end)?;
+            let start = *pos;
+            *pos += len;
+            Content::Bytes { start, end: *pos }
+        }
+        wire::FIXED32 => Content::Fixed32(wire::fixed32(wire, pos)?),
+        wire::FIXED64 => Content::Fixed64(wire::fixed64(wire, pos)?),
+        _ => Content::Group { start: *pos },
+    })
+}
+
+fn next_of_any_tag(
+    table: &MessageTable,
+    wire: &[u8],
+    pos: &mut usize,
+    end: usize,
+) -> Option<Record> {
     let (number, kind) = wire::tag(wire, pos)?;
     if kind == wire::END_GROUP {
         return (*pos <= end).then_some(Record {
@@ -91,7 +127,7 @@ pub(super) fn next(
     let field = table.by_number(number);
     let known = field
         .and_then(|at| table.fields.get(at as usize))
-        .is_some_and(|f| accepts(f, kind));
+        .is_some_and(|f| f.accepts(kind));
     if !known {
         wire::skip(wire, pos, end, number, kind)?;
         return Some(Record {
@@ -99,31 +135,8 @@ pub(super) fn next(
             content: Content::Skipped,
         });
     }
-    let content = match kind {
-        wire::VARINT => Content::Varint(wire::varint(wire, pos)?),
-        wire::FIXED32 => Content::Fixed32(wire::fixed32(wire, pos)?),
-        wire::FIXED64 => Content::Fixed64(wire::fixed64(wire, pos)?),
-        wire::LEN => {
-            let len = wire::length(wire, pos, end)?;
-            let start = *pos;
-            *pos += len;
-            Content::Bytes { start, end: *pos }
-        }
-        _ => Content::Group { start: *pos },
-    };
+    let content = content(wire, pos, end, kind)?;
     (*pos <= end).then_some(Record { field, content })
-}
-
-/// Whether a record of this wire type is one of the field: packed and unpacked are both read.
-#[inline]
-fn accepts(field: &FieldTable, kind: u8) -> bool {
-    match field.shape {
-        Shape::Map(_) => kind == wire::LEN,
-        Shape::Singular => kind == field.wire_type,
-        Shape::Repeated | Shape::Packed => {
-            kind == field.wire_type || (kind == wire::LEN && field.packable)
-        }
-    }
 }
 
 /// `group 1 { type_id = 2; message = 3 }` of a MessageSet, in either order.

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 
 use super::JsonOptions;
+use super::enums::{EnumTable, enum_table};
 use super::wire;
 use crate::schema::{
-    Cardinality, Enum, EnumId, Field, FieldRef, Kind, Message, MessageId, Presence, Schema,
-    WellKnown,
+    Cardinality, EnumId, Field, FieldRef, Kind, Message, MessageId, Presence, Schema, WellKnown,
 };
 
 type Names<V> = HashMap<Box<[u8]>, V, FixedState>;
@@ -39,6 +39,8 @@ pub(super) struct MessageTable {
     names: Names<u32>,
     /// Index + 1 by number, for the low numbers.
     dense: Box<[u32]>,
+    /// Index + 1 by a tag of one byte, where the field takes records of that wire type.
+    by_tag: [u8; 128],
 }
 
 /// What a message looks like in JSON.
@@ -94,8 +96,8 @@ pub(super) struct FieldTable {
     pub json_name: Box<[u8]>,
     /// `"gameId":` as clients mostly write it.
     pub quoted_name: Box<[u8]>,
-    /// `"gameId":` as printed.
-    pub key: Box<[u8]>,
+    /// `,"gameId":` as printed after another member; [`FieldTable::key`] is without the comma.
+    pub comma_key: Box<[u8]>,
     /// Printed when the field is absent; empty: not printed then.
     pub absent: Box<[u8]>,
     /// How one zero value is printed.
@@ -138,22 +140,6 @@ impl Tag {
             out.extend_from_slice(self.bytes.get(..self.len as usize).unwrap_or(&[]));
         }
     }
-}
-
-#[derive(Debug)]
-pub(super) struct EnumTable {
-    pub full_name: Box<str>,
-    pub closed: bool,
-    /// Number of the value declared first: the default.
-    pub first: i32,
-    /// `google.protobuf.NullValue`.
-    pub null: bool,
-    names: Names<i32>,
-    /// Names in lower case, when the options ask for it.
-    lower: Option<Names<i32>>,
-    /// Printed form by number: `"PUZZLE"`, `null`, or digits.
-    low: Box<[Option<Box<[u8]>>]>,
-    high: HashMap<i32, Box<[u8]>, FixedState>,
 }
 
 impl Tables {
@@ -213,6 +199,13 @@ impl MessageTable {
         self.names.get(key).copied()
     }
 
+    /// The field that a tag of one byte begins a record of.
+    #[inline]
+    pub(super) fn by_tag(&self, tag: u8) -> Option<u32> {
+        let at = *self.by_tag.get(usize::from(tag))?;
+        u32::from(at).checked_sub(1)
+    }
+
     #[inline]
     pub(super) fn by_number(&self, number: u32) -> Option<u32> {
         if let Some(&at) = self.dense.get(number as usize) {
@@ -226,25 +219,39 @@ impl MessageTable {
     }
 }
 
-impl EnumTable {
-    /// The number of a name, or `None` for an unknown one.
-    pub(super) fn number(&self, name: &[u8]) -> Option<i32> {
-        if let Some(&n) = self.names.get(name) {
-            return Some(n);
-        }
-        let lower = self.lower.as_ref()?;
-        lower.get(&*name.to_ascii_lowercase()).copied()
+impl FieldTable {
+    /// `"gameId":` as printed.
+    #[inline]
+    pub(super) fn key(&self) -> &[u8] {
+        self.comma_key.get(1..).unwrap_or(&[])
     }
 
-    /// The printed form of a number, `None` when no value has it. A null is `null` whatever its number.
+    /// Whether a record of this wire type is one of the field: packed and unpacked are both read.
     #[inline]
-    pub(super) fn literal(&self, number: i32) -> Option<&[u8]> {
-        let number = if self.null { self.first } else { number };
-        if let Some(slot) = usize::try_from(number).ok().and_then(|n| self.low.get(n)) {
-            return slot.as_deref();
+    pub(super) fn accepts(&self, kind: u8) -> bool {
+        match self.shape {
+            Shape::Map(_) => kind == wire::LEN,
+            Shape::Singular => kind == self.wire_type,
+            Shape::Repeated | Shape::Packed => {
+                kind == self.wire_type || (kind == wire::LEN && self.packable)
+            }
         }
-        self.high.get(&number).map(|l| &**l)
     }
+}
+
+/// See [`MessageTable::by_tag`]. Items of a MessageSet have to be told from fields first.
+fn by_tag(message: &Message, fields: &[FieldTable]) -> [u8; 128] {
+    let mut tags = [0; 128];
+    for (tag, slot) in (0u8..).zip(tags.iter_mut()) {
+        let of = |f: &FieldTable| f.number == u32::from(tag >> 3) && f.accepts(tag & 7);
+        if !message.message_set
+            && let Some(at) = fields.iter().position(of)
+        {
+            // No more than fifteen numbers fit such a tag, and the fields ascend.
+            *slot = u8::try_from(at + 1).unwrap_or(0);
+        }
+    }
+    tags
 }
 
 fn is_64_bit(kind: Kind) -> bool {
@@ -305,6 +312,7 @@ impl Source<'_> {
             has_absent: fields.iter().any(|f| !f.absent.is_empty()),
             names,
             dense: dense.into(),
+            by_tag: by_tag(message, &fields),
             fields,
         }
     }
@@ -328,9 +336,10 @@ impl Source<'_> {
         } else {
             &field.json_name
         };
-        let mut key = Vec::with_capacity(name.len() + 4);
-        super::scalar::put_json_string(&mut key, name.as_bytes());
-        key.extend_from_slice(if self.options.pretty { b": " } else { b":" });
+        let mut comma_key = Vec::with_capacity(name.len() + 5);
+        comma_key.push(b',');
+        super::scalar::put_json_string(&mut comma_key, name.as_bytes());
+        comma_key.extend_from_slice(if self.options.pretty { b": " } else { b":" });
         let mut quoted_name = Vec::with_capacity(field.json_name.len() + 3);
         super::scalar::put_json_string(&mut quoted_name, field.json_name.as_bytes());
         quoted_name.push(b':');
@@ -353,7 +362,7 @@ impl Source<'_> {
             packed_tag: Tag::new(field.number, wire::LEN),
             json_name: field.json_name.as_bytes().into(),
             quoted_name: quoted_name.into(),
-            key: key.into(),
+            comma_key: comma_key.into(),
             absent: self.absent(field, shape, implicit).into(),
             zero: self.zero(field.kind).into(),
             wire_type: element_type,
@@ -465,100 +474,4 @@ fn form(message: &Message) -> Form {
 
 fn is_singular(field: &Field) -> bool {
     matches!(field.cardinality, Cardinality::Singular(_))
-}
-
-fn enum_table(source: &Enum, options: &JsonOptions) -> EnumTable {
-    let null = &*source.full_name == "google.protobuf.NullValue";
-    let prefix = options
-        .strip_enum_prefix
-        .then(|| screaming_snake(simple_name(&source.full_name)) + "_");
-    let stripped = |name: &str| -> Option<Box<str>> {
-        let rest = name.strip_prefix(prefix.as_deref()?)?;
-        let ok = rest.starts_with(|c: char| c.is_ascii_alphabetic());
-        ok.then(|| rest.into())
-    };
-    let mut names: Names<i32> = Names::default();
-    for value in &source.values {
-        names.insert(value.name.as_bytes().into(), value.number);
-    }
-    for value in &source.values {
-        if let Some(short) = stripped(&value.name) {
-            names.entry(short.as_bytes().into()).or_insert(value.number);
-        }
-    }
-    let lower = options.case_insensitive_enums.then(|| {
-        let mut lower: Names<i32> = Names::default();
-        for value in &source.values {
-            for name in [Some(value.name.clone()), stripped(&value.name)] {
-                let Some(name) = name else { continue };
-                lower
-                    .entry(name.to_ascii_lowercase().into_bytes().into())
-                    .or_insert(value.number);
-            }
-        }
-        lower
-    });
-    let mut low: Vec<Option<Box<[u8]>>> = Vec::new();
-    let mut high: HashMap<i32, Box<[u8]>, FixedState> = HashMap::default();
-    for value in &source.values {
-        // A short name that another value owns is not used.
-        let short = stripped(&value.name)
-            .filter(|s| names.get(s.as_bytes()) == Some(&value.number))
-            .unwrap_or_else(|| value.name.clone());
-        let text = literal(&short, value.number, null, options);
-        match usize::try_from(value.number) {
-            Ok(n) if n < 1024 => {
-                if low.len() <= n {
-                    low.resize(n + 1, None);
-                }
-                // With aliases the first of equal numbers is the one to print.
-                if let Some(slot @ None) = low.get_mut(n) {
-                    *slot = Some(text);
-                }
-            }
-            _ => {
-                high.entry(value.number).or_insert(text);
-            }
-        }
-    }
-    EnumTable {
-        full_name: (&*source.full_name).into(),
-        closed: source.closed,
-        first: source.values.first().map_or(0, |v| v.number),
-        null,
-        names,
-        lower,
-        low: low.into(),
-        high,
-    }
-}
-
-fn literal(name: &str, number: i32, null: bool, options: &JsonOptions) -> Box<[u8]> {
-    let mut out = Vec::with_capacity(name.len() + 2);
-    if null {
-        out.extend_from_slice(b"null");
-    } else if options.enums_as_numbers {
-        out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-    } else {
-        super::scalar::put_json_string(&mut out, name.as_bytes());
-    }
-    out.into()
-}
-
-fn simple_name(full: &str) -> &str {
-    full.rsplit('.').next().unwrap_or(full)
-}
-
-/// `GameGenre` → `GAME_GENRE`.
-fn screaming_snake(name: &str) -> String {
-    let mut out = String::with_capacity(name.len() + 4);
-    let mut previous = '_';
-    for c in name.chars() {
-        if c.is_ascii_uppercase() && (previous.is_ascii_lowercase() || previous.is_ascii_digit()) {
-            out.push('_');
-        }
-        out.push(c.to_ascii_uppercase());
-        previous = c;
-    }
-    out
 }

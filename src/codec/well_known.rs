@@ -11,6 +11,8 @@ const TIMESTAMP_SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_4
 const DURATION_SECONDS_MAX: i64 = 315_576_000_000;
 const SECOND_NANOS: i32 = 1_000_000_000;
 const DAY_SECONDS: i64 = 86_400;
+/// 1970-01-01, in days after the first of March of the year 0.
+const EPOCH_DAYS: i64 = 719_468;
 
 /// The two fields of a Timestamp or a Duration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,6 +45,20 @@ impl Instant {
             }
         }
         Some(at)
+    }
+
+    /// The same for fields in order and nothing else; `None` if there is more to it.
+    pub(super) fn read_plain(message: &[u8]) -> Option<Self> {
+        let (mut at, mut pos) = (Self::default(), 0);
+        if message.first() == Some(&0x08) {
+            pos = 1;
+            at.seconds = wire::varint(message, &mut pos)? as i64;
+        }
+        if message.get(pos) == Some(&0x10) {
+            pos += 1;
+            at.nanos = wire::varint(message, &mut pos)? as i32;
+        }
+        (pos == message.len()).then_some(at)
     }
 }
 
@@ -141,15 +157,17 @@ pub(super) fn timestamp_in_range(at: Instant) -> bool {
     TIMESTAMP_SECONDS.contains(&at.seconds) && (0..SECOND_NANOS).contains(&at.nanos)
 }
 
-/// Appends `2024-02-29T12:00:00.500Z`, without quotes.
+/// Appends `2024-02-29T12:00:00.500Z`, without quotes. What is out of range is the nearest that isn't.
 pub(super) fn put_timestamp(out: &mut Vec<u8>, at: Instant) {
-    let days = at.seconds.div_euclid(DAY_SECONDS);
-    let second = at.seconds.rem_euclid(DAY_SECONDS);
-    let (year, month, day) = civil_from_days(days);
+    // From the first of March of the year 0 on, so that nothing is negative.
+    let (first, last) = (TIMESTAMP_SECONDS.start(), TIMESTAMP_SECONDS.end());
+    let seconds = at.seconds.clamp(*first, *last) + EPOCH_DAYS * DAY_SECONDS;
+    let (year, month, day) = civil_of_days((seconds / DAY_SECONDS) as u32);
+    let second = (seconds % DAY_SECONDS) as u32;
     let mut text = *b"0000-00-00T00:00:00";
-    let mut two = |at: usize, value: i64| {
+    let mut two = |at: usize, value: u32| {
         if let Some([tens, ones]) = text.get_mut(at..at + 2) {
-            *tens = b'0' + (value / 10 % 10) as u8;
+            *tens = b'0' + (value / 10) as u8;
             *ones = b'0' + (value % 10) as u8;
         }
     };
@@ -245,13 +263,12 @@ fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     let year = if month > 2 { year } else { year - 1 };
     let before_month = (153 * shifted + 2) / 5;
     let leaps = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
-    year * 365 + leaps + before_month + day - 1 - 719_468
+    year * 365 + leaps + before_month + day - 1 - EPOCH_DAYS
 }
 
-fn civil_from_days(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let of_era = days.rem_euclid(146_097);
+/// Year, month and day, so many days after the first of March of the year 0.
+fn civil_of_days(days: u32) -> (u32, u32, u32) {
+    let (era, of_era) = (days / 146_097, days % 146_097);
     let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
     let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * of_year + 2) / 153;
@@ -261,7 +278,7 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
     } else {
         shifted - 9
     };
-    let year = era * 400 + year_of_era + i64::from(month <= 2);
+    let year = era * 400 + year_of_era + u32::from(month <= 2);
     (year, month, day)
 }
 
@@ -383,7 +400,8 @@ mod tests {
     #[test]
     fn every_day_of_four_centuries_is_its_own_date() {
         for day in -100_000..200_000 {
-            let (y, m, d) = civil_from_days(day);
+            let (y, m, d) = civil_of_days((day + EPOCH_DAYS) as u32);
+            let (y, m, d) = (y.into(), m.into(), d.into());
             assert!((1..=days_in_month(y, m)).contains(&d));
             assert_eq!(days_from_civil(y, m, d), day);
         }

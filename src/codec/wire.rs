@@ -26,7 +26,26 @@ pub(super) fn varint(wire: &[u8], pos: &mut usize) -> Option<u64> {
     varint_long(wire, pos)
 }
 
+/// Up to eight bytes are read as one word, and the high bits taken out of it by halves.
 fn varint_long(wire: &[u8], pos: &mut usize) -> Option<u64> {
+    const HIGHS: u64 = u64::from_ne_bytes([0x80; 8]);
+    let Some(&bytes) = wire.get(*pos..).and_then(|rest| rest.first_chunk::<8>()) else {
+        return varint_by_bytes(wire, pos);
+    };
+    let word = u64::from_le_bytes(bytes);
+    let ends = !word & HIGHS;
+    if ends == 0 {
+        return varint_by_bytes(wire, pos);
+    }
+    // All bits up to the high one of the last byte, which is not set.
+    let word = word & (ends ^ (ends - 1)) & !HIGHS;
+    let pairs = word & 0x007f_007f_007f_007f | (word & 0x7f00_7f00_7f00_7f00) >> 1;
+    let quads = pairs & 0x0000_3fff_0000_3fff | (pairs & 0x3fff_0000_3fff_0000) >> 2;
+    *pos += (ends.trailing_zeros() / 8) as usize + 1;
+    Some(quads & 0x0fff_ffff | (quads & 0x0fff_ffff_0000_0000) >> 4)
+}
+
+fn varint_by_bytes(wire: &[u8], pos: &mut usize) -> Option<u64> {
     let mut value = 0u64;
     for shift in 0..10u32 {
         let byte = *wire.get(*pos + shift as usize)?;
@@ -250,7 +269,24 @@ mod tests {
                 put_varint(&mut out, value);
                 assert_eq!(out.len(), varint_len(value));
                 assert_eq!(varint(&out, &mut 0), Some(value));
+                // With more behind it, and in more bytes than it needs.
+                let len = out.len();
+                for more in [0x00, 0x7f, 0x80, 0xff] {
+                    let text = [&out[..], &[more; 12]].concat();
+                    let mut pos = 0;
+                    assert_eq!(varint(&text, &mut pos), Some(value));
+                    assert_eq!(pos, len);
+                }
+                if let Some(last) = out.last_mut().filter(|_| len < 9) {
+                    *last |= 0x80;
+                    out.extend_from_slice(&[0x80, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
+                    let mut pos = 0;
+                    assert_eq!(varint(&out, &mut pos), Some(value));
+                    assert_eq!(pos, len + 2);
+                }
             }
         }
+        assert_eq!(varint(&[0x80; 20], &mut 0), None);
+        assert_eq!(varint(&[0xff; 3], &mut 0), None);
     }
 }

@@ -16,6 +16,9 @@ pub(super) const TYPE: u32 = u32::MAX - 1;
 /// own, the other implementations don't.
 const EMPTY: u32 = u32::MAX - 2;
 
+/// The stack beneath an element of a list of the document's message: what is less deep comes once.
+const REPEATED_DEPTH: usize = 3;
+
 impl Encoder {
     /// Goes through an object's members: `{`, then key, colon and value by turns. Comes back when
     /// another frame is on top, the object is closed or the slice is used up.
@@ -35,14 +38,14 @@ impl Encoder {
                     }
                 },
                 Stage::Key => {
-                    if self.peek(cx).is_some() && self.guessed_key(cx, table)? {
+                    if self.peek(cx).is_some() && self.guessed_key(cx, table, id)? {
                         continue;
                     }
                     let Some(key) = self.key(cx)? else {
                         return Ok(Flow::Starved);
                     };
                     self.top.key = key;
-                    self.top.field = self.lookup(cx, table, any)?;
+                    self.top.field = self.lookup(cx, table, id, any)?;
                     self.pos = key.end + 1;
                     self.top.stage = Stage::Colon;
                 }
@@ -81,11 +84,11 @@ impl Encoder {
         }
     }
 
-    /// Takes key and colon if they are those of the field after the last one: clients send fields in
-    /// order, and mostly without a space here.
+    /// Takes key and colon if they are those of the field that came here in the object before, or else of
+    /// the one after the last: clients send fields in order, and mostly without a space here.
     #[inline]
-    fn guessed_key(&mut self, cx: &Cx<'_>, table: &MessageTable) -> Result<bool> {
-        let guess = self.next_guess();
+    fn guessed_key(&mut self, cx: &Cx<'_>, table: &MessageTable, id: MessageId) -> Result<bool> {
+        let guess = self.next_guess(id);
         let Some(field) = table.fields.get(guess as usize) else {
             return Ok(false);
         };
@@ -109,10 +112,19 @@ impl Encoder {
     }
 
     #[inline]
-    fn next_guess(&self) -> u32 {
+    fn next_guess(&self, id: MessageId) -> u32 {
+        let after = self.field_before();
+        let learned = self.order.next(id, after);
+        learned.unwrap_or_else(|| after.wrapping_add(1))
+    }
+
+    /// The last field of the message on top; [`UNKNOWN`], which is one less than the first, at its
+    /// beginning.
+    #[inline]
+    fn field_before(&self) -> u32 {
         match self.top.index {
-            0 => 0,
-            _ => self.top.field.wrapping_add(1),
+            0 => UNKNOWN,
+            _ => self.top.field,
         }
     }
 
@@ -164,9 +176,15 @@ impl Encoder {
 
     /// The field that the key on top names, marked as seen.
     #[inline]
-    fn lookup(&mut self, cx: &Cx<'_>, table: &MessageTable, any: bool) -> Result<u32> {
+    fn lookup(
+        &mut self,
+        cx: &Cx<'_>,
+        table: &MessageTable,
+        id: MessageId,
+        any: bool,
+    ) -> Result<u32> {
         let key = self.top.key;
-        let guess = self.next_guess();
+        let guess = self.next_guess(id);
         let found = if key.escaped {
             let mut scratch = Vec::new();
             let text = self.text(cx.json, key, &mut scratch)?;
@@ -187,6 +205,9 @@ impl Encoder {
         };
         if self.mark(bit) {
             return Err(self.value_error("given twice"));
+        }
+        if at != guess && self.stack.len() >= REPEATED_DEPTH {
+            self.order.learn(id, self.field_before(), at);
         }
         Ok(at)
     }

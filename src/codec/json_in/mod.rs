@@ -11,16 +11,20 @@ mod bulk;
 mod frame;
 mod keys;
 mod message;
+mod order;
 mod paths;
 mod skip;
+mod strings;
 pub(super) mod value;
 
 use self::bulk::Bulk;
 use self::frame::{Frame, FrameKind, Stage};
 use self::keys::Keys;
+use self::order::Order;
 use self::paths::Paths;
+use self::strings::{Str, StringScan};
 use self::value::Put;
-use super::lexer::{self, Scan};
+use super::lexer;
 use super::tables::{FieldTable, Tables};
 use super::wire::{self, LengthSlot};
 use super::{Codec, CodecLimits, EncodeError, EncodeErrorKind, Progress, Target};
@@ -30,8 +34,6 @@ use crate::schema::{FieldRef, MessageId};
 const UTF8_WINDOW_BYTES: usize = 64 * 1024;
 /// Strings up to this long are copied at once, longer ones in pieces of this size.
 const PIECE_BYTES: usize = 48 * 1024;
-/// Strings up to this long are scanned anew rather than remembered.
-const NEAR_BYTES: usize = 256;
 /// Moved bytes, beyond four times the output, after which length prefixes are padded instead.
 const MOVED_BYTES_FREE: usize = 64 * 1024;
 
@@ -61,6 +63,7 @@ pub struct Encoder {
     spare_keys: Option<Box<Keys>>,
     bulk: Option<Bulk>,
     paths: Option<Box<Paths>>,
+    order: Order,
     moved: usize,
     /// Bytes looked at twice because `@type` did not come first.
     rescanned: usize,
@@ -81,33 +84,6 @@ enum Slot {
     Length(LengthSlot),
     /// A group's end tag, or the end of a MessageSet item.
     EndGroup(u32),
-}
-
-/// How far the string that starts at `start` has been scanned.
-#[derive(Clone, Copy, Debug, Default)]
-struct StringScan {
-    start: usize,
-    at: usize,
-    escaped: bool,
-    done: bool,
-}
-
-/// A scanned string: what stands between its quotes.
-#[derive(Clone, Copy, Debug, Default)]
-struct Str {
-    start: usize,
-    end: usize,
-    escaped: bool,
-}
-
-impl Str {
-    fn raw(self, json: &[u8]) -> &[u8] {
-        json.get(self.start..self.end).unwrap_or(&[])
-    }
-
-    fn len(self) -> usize {
-        self.end - self.start
-    }
 }
 
 /// What a step of the machine came to.
@@ -198,6 +174,7 @@ impl Encoder {
             spare_keys: None,
             bulk: None,
             paths: None,
+            order: Order::default(),
             moved: 0,
             rescanned: 0,
         })
@@ -353,102 +330,6 @@ impl Encoder {
         } else {
             Err(self.syntax("the document ends too soon"))
         }
-    }
-
-    /// Scans the string at `self.pos`, which is its opening quote; `None` when the slice ended in
-    /// it. Asking again for a scanned string costs nothing. `self.pos` does not move.
-    #[inline]
-    fn string(&mut self, cx: &Cx<'_>) -> Result<Option<Str>> {
-        let start = self.pos + 1;
-        if self.scan.start != start {
-            // Most strings are short, plain and right here.
-            let valid = cx.json.get(..self.valid_to).unwrap_or(cx.json);
-            let near = valid.get(..start + NEAR_BYTES).unwrap_or(valid);
-            let end = lexer::plain_end(near, start);
-            if near.get(end) == Some(&b'"') {
-                return Ok(Some(Str {
-                    start,
-                    end,
-                    escaped: false,
-                }));
-            }
-            self.scan = StringScan {
-                start,
-                at: start,
-                escaped: false,
-                done: false,
-            };
-        }
-        while !self.scan.done {
-            let (scan, at) =
-                lexer::scan_string(cx.json, self.scan.at, self.valid_to, &mut self.scan.escaped);
-            self.scan.at = at;
-            match scan {
-                Scan::Quote => self.scan.done = true,
-                Scan::Control => {
-                    self.pos = at;
-                    return Err(self.syntax("control characters in strings must be escaped"));
-                }
-                Scan::Limit if self.invalid => {
-                    self.pos = self.valid_to;
-                    return Err(self.syntax("the text is not valid UTF-8"));
-                }
-                Scan::Limit if self.valid_to >= cx.json.len() => {
-                    self.pos = cx.json.len();
-                    return Err(self.syntax("the document ends inside a string"));
-                }
-                Scan::Limit if at >= self.stop && at - start > 64 => {
-                    // What was scanned counts as work, so that the next slice is one too.
-                    self.stop = at;
-                    return Ok(None);
-                }
-                Scan::Limit => self.extend_valid(cx.json, at.saturating_add(1)),
-            }
-        }
-        Ok(Some(Str {
-            start,
-            end: self.scan.at,
-            escaped: self.scan.escaped,
-        }))
-    }
-
-    /// Validates UTF-8 up to `to` at least, in whole windows.
-    fn extend_valid(&mut self, json: &[u8], to: usize) {
-        while self.valid_to < to.min(json.len()) && !self.invalid {
-            let end = (self.valid_to + UTF8_WINDOW_BYTES).min(json.len());
-            let window = json.get(self.valid_to..end).unwrap_or(&[]);
-            if simdutf8::basic::from_utf8(window).is_ok() {
-                self.valid_to = end;
-                continue;
-            }
-            match simdutf8::compat::from_utf8(window) {
-                Ok(_) => self.valid_to = end,
-                Err(e) => {
-                    self.valid_to += e.valid_up_to();
-                    // A character cut by the window's end is not an error yet.
-                    self.invalid = e.error_len().is_some() || end == json.len();
-                }
-            }
-        }
-    }
-
-    /// The unescaped text of a string: in place if it has no escapes, else in `scratch`.
-    fn text<'t>(&mut self, json: &'t [u8], s: Str, scratch: &'t mut Vec<u8>) -> Result<&'t [u8]> {
-        if !s.escaped {
-            return Ok(s.raw(json));
-        }
-        scratch.clear();
-        if let Err(at) = lexer::unescape(s.raw(json), 0, usize::MAX, scratch) {
-            return Err(self.bad_escape(s, at));
-        }
-        Ok(scratch)
-    }
-
-    #[cold]
-    fn bad_escape(&mut self, s: Str, at: usize) -> EncodeError {
-        self.pos = s.start + at;
-        self.top.stage = Stage::Value;
-        self.syntax("bad escape sequence (or half a surrogate pair)")
     }
 
     #[inline]

@@ -132,6 +132,12 @@ impl Encoder {
         if s.len() > QUOTED_BYTES_MAX {
             return Err(self.not_number(s.raw(cx.json), field, NumberError::Malformed));
         }
+        if let Some((number, end)) = decimal::short_number(cx.json, s.start)
+            && end == s.end
+            && put_short_number(&mut self.wire, number, field, put)
+        {
+            return Ok(());
+        }
         let mut scratch = Vec::new();
         let text = self.text(cx.json, s, &mut scratch)?;
         if put_not_finite(&mut self.wire, text, field, put) {

@@ -75,18 +75,16 @@ impl Direct<'_, '_> {
                 Some(())
             }
             Form::Timestamp => {
-                let at = Instant::read_wire(self.bytes(range))?;
+                let at = Instant::read_plain(self.bytes(range))?;
                 well_known::timestamp_in_range(at).then_some(())?;
-                self.in_order(table, range)?;
                 self.out.push(b'"');
                 well_known::put_timestamp(self.out, at);
                 self.out.push(b'"');
                 Some(())
             }
             Form::Duration => {
-                let at = Instant::read_wire(self.bytes(range))?;
+                let at = Instant::read_plain(self.bytes(range))?;
                 well_known::duration_in_range(at).then_some(())?;
-                self.in_order(table, range)?;
                 self.out.push(b'"');
                 well_known::put_duration(self.out, at);
                 self.out.push(b'"');
@@ -108,19 +106,6 @@ impl Direct<'_, '_> {
             Form::FieldMask => self.mask(table, range),
             Form::Any => None,
         }
-    }
-
-    /// Whether a small message has its fields once each and ascending.
-    fn in_order(&self, table: &MessageTable, range: Range) -> Option<()> {
-        let (mut pos, mut last) = (range.0, 0);
-        while pos < range.1 {
-            let record = record::next(table, self.cx.wire, &mut pos, range.1)?;
-            match record.field {
-                Some(index) if index >= last => last = index + 1,
-                _ => return None,
-            }
-        }
-        Some(())
     }
 
     fn object(&mut self, table: &MessageTable, range: Range, level: usize) -> Option<()> {
@@ -158,11 +143,7 @@ impl Direct<'_, '_> {
                 self.defaults(table, due, index, &mut first);
                 due = index + 1;
             }
-            if !first {
-                self.out.push(b',');
-            }
-            first = false;
-            self.out.extend_from_slice(&field.key);
+            self.key(field, &mut first);
             match field.shape {
                 Shape::Singular => self.value(field, record.content, level)?,
                 Shape::Map(entry) => {
@@ -185,17 +166,21 @@ impl Direct<'_, '_> {
         Some(())
     }
 
+    #[inline]
+    fn key(&mut self, field: &FieldTable, first: &mut bool) {
+        self.out.extend_from_slice(match std::mem::take(first) {
+            true => field.key(),
+            false => &field.comma_key,
+        });
+    }
+
     fn defaults(&mut self, table: &MessageTable, from: u32, until: u32, first: &mut bool) {
         let fields = table.fields.get(from as usize..until as usize);
         for field in fields.unwrap_or(&[]) {
             if field.absent.is_empty() {
                 continue;
             }
-            if !*first {
-                self.out.push(b',');
-            }
-            *first = false;
-            self.out.extend_from_slice(&field.key);
+            self.key(field, first);
             self.out.extend_from_slice(&field.absent);
         }
     }

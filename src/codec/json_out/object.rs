@@ -176,7 +176,7 @@ impl Print {
             frame.first = true;
         }
         self.separate(first, out);
-        out.extend_from_slice(&field.key);
+        out.extend_from_slice(field.key());
         match field.shape {
             Shape::Singular => {}
             Shape::Map(_) => self.open(b'{', out),
@@ -232,7 +232,7 @@ impl Print {
             if let Some(field) = field.filter(|f| chosen && !f.absent.is_empty()) {
                 let first = std::mem::replace(&mut frame.first, false);
                 self.separate(first, out);
-                out.extend_from_slice(&field.key);
+                out.extend_from_slice(field.key());
                 out.extend_from_slice(&field.absent);
                 if out.len() >= stop {
                     return false;

@@ -520,3 +520,37 @@ fn an_any_of_an_empty_with_or_without_its_value() {
         ],
     );
 }
+
+/// Elements alike in an order that is not the schema's, and one that is like none of them.
+#[test]
+fn members_in_any_order() {
+    let orders = [
+        r#"{"size":1,"name":"a"}"#,
+        r#"{"size":2,"name":"b"}"#,
+        r#"{"name":"c","size":3}"#,
+        r#"{"name":"d"}"#,
+        r#"{"size" : 5 , "name" : "e"}"#,
+        r#"{"\u0073ize":6,"name":"f"}"#,
+        "{}",
+        r#"{"size":8,"name":"h"}"#,
+    ];
+    let json = format!(r#"{{"rLeaf":[{}]}}"#, orders.join(","));
+    let wire = encode(&plain(), wide3(), json.as_bytes()).unwrap();
+    let expected = r#"{"rLeaf":[{"name":"a","size":1},{"name":"b","size":2},{"name":"c","size":3},{"name":"d"},{"name":"e","size":5},{"name":"f","size":6},{},{"name":"h","size":8}]}"#;
+    let normal = encode(&plain(), wide3(), expected.as_bytes()).unwrap();
+    assert_eq!(print(&plain(), wide3(), &wire).unwrap(), expected);
+    assert_eq!(wire.len(), normal.len());
+    refuses(
+        wide3(),
+        &[
+            (
+                r#"{"rLeaf":[{"size":1,"name":"a"},{"size":2,"name":"b","size":3}]}"#,
+                "rLeaf[1].size: given twice",
+            ),
+            (
+                r#"{"rLeaf":[{"size":1,"name":"a"},{"size":2,"nam":"b"}]}"#,
+                "rLeaf[1].nam: no such field in wide.v3.Leaf; did you mean \"name\"?",
+            ),
+        ],
+    );
+}
