@@ -9,7 +9,7 @@ use transom::codec::{Codec, CodecLimits, JsonOptions, Target};
 use transom::failure::Blame;
 use transom::limits::VIOLATIONS_MAX;
 use transom::schema::{HttpPattern, HttpRule, SchemaBuilder, compile};
-use transom::transcode::{MethodPlan, QueryPolicy, UnknownQuery};
+use transom::transcode::{Compat, MethodPlan, QueryPolicy, UnknownQuery};
 
 const PROTO: &str = r#"syntax = "proto3";
 package f;
@@ -81,7 +81,7 @@ fn plans() -> &'static [MethodPlan] {
                 response_body: "".into(),
                 additional_bindings: Vec::new(),
             };
-            let built = MethodPlan::build(Arc::clone(&codec), method, &rule);
+            let built = MethodPlan::build(Arc::clone(&codec), method, &rule, Compat::None);
             built.expect("the rule is right").0
         };
         RULES.iter().map(plan).collect()

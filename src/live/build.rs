@@ -112,7 +112,7 @@ fn plan(
     codecs: &mut Codecs<'_>,
 ) -> Result<(MethodPlan, PathTemplate), Vec<BuildError>> {
     let codec = codecs.of(&mount.route.policy.json);
-    let built = MethodPlan::build(codec, mount.method, &mount.rule);
+    let built = MethodPlan::build(codec, mount.method, &mount.rule, mount.route.policy.compat);
     let fills = mount.route.policy.fill_update_mask;
     let built = built.map(|(mut plan, template)| {
         plan.filled_mask = plan.filled_mask.filter(|_| fills);

@@ -63,7 +63,7 @@ impl Rpcs {
     ) -> Result<(), Vec<BuildError>> {
         let rule = rule(method);
         let codec = codecs.of(&route.policy.json);
-        let planned = MethodPlan::build(codec, method, &rule);
+        let planned = MethodPlan::build(codec, method, &rule, route.policy.compat);
         let (plan, _) = planned.map_err(|faults| {
             let error = |fault: crate::transcode::PlanError| BuildError {
                 place: Arc::clone(&route.place),

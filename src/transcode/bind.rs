@@ -315,7 +315,14 @@ impl<'b> Binder<'b> {
         if self.has_body {
             self.clear(&binding.fields);
         }
-        if let Err(error) = self.append(&binding.fields, None, &text) {
+        let appended = match binding.list {
+            false => self.append(&binding.fields, None, &text),
+            true => {
+                let mut values = text.split(',');
+                values.try_for_each(|value| self.append(&binding.fields, None, value))
+            }
+        };
+        if let Err(error) = appended {
             self.violation(&binding.name, describe(&error));
         }
     }

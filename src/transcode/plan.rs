@@ -13,6 +13,7 @@ use crate::schema::{
     WellKnown,
 };
 
+use super::compat::Compat;
 use super::form::FormFields;
 use super::query::QueryFields;
 use super::update::filled_mask;
@@ -59,6 +60,8 @@ pub struct PathBinding {
     pub name: Box<str>,
     pub fields: Box<[FieldRef]>,
     pub multi: bool,
+    /// The text is a list, with commas: the last field is repeated. grpc-gateway's way.
+    pub list: bool,
 }
 
 /// What the HTTP body stands for.
@@ -142,9 +145,10 @@ impl MethodPlan {
         codec: Arc<Codec>,
         method: MethodRef<'_>,
         rule: &HttpRule,
+        compat: Compat,
     ) -> Result<(Self, PathTemplate), Vec<PlanError>> {
         let schema = Arc::clone(codec.schema());
-        let mut job = Resolver::new(&schema, method, rule);
+        let mut job = Resolver::new(&schema, method, rule, compat);
         let template = job.template();
         let variables = template.as_ref().map(|t| job.variables(t));
         let body = job.body();
@@ -209,12 +213,14 @@ struct Resolver<'a> {
     method: MethodRef<'a>,
     rule: &'a HttpRule,
     rule_text: Box<str>,
+    compat: Compat,
     errors: Vec<PlanError>,
 }
 
 impl<'a> Resolver<'a> {
-    fn new(schema: &'a Schema, method: MethodRef<'a>, rule: &'a HttpRule) -> Self {
+    fn new(schema: &'a Schema, method: MethodRef<'a>, rule: &'a HttpRule, compat: Compat) -> Self {
         Self {
+            compat,
             schema,
             method,
             rule,
@@ -277,6 +283,7 @@ impl<'a> Resolver<'a> {
             match self.field_path(&variable.field_path) {
                 Ok(fields) => bindings.push(PathBinding {
                     name: variable.field_path.clone(),
+                    list: fields.last().is_some_and(|at| self.is_list(*at)),
                     fields,
                     multi: variable.multi,
                 }),
@@ -292,6 +299,11 @@ impl<'a> Resolver<'a> {
         bindings
     }
 
+    fn is_list(&self, at: FieldRef) -> bool {
+        let field = self.schema.field(at);
+        field.is_some_and(|f| matches!(f.cardinality, Cardinality::Repeated { .. }))
+    }
+
     /// The chain of fields that a path variable names; its end takes a text.
     fn field_path(&self, path: &str) -> Result<Box<[FieldRef]>, (String, Option<String>)> {
         let mut message = self.method.method.input;
@@ -301,6 +313,9 @@ impl<'a> Resolver<'a> {
             let (at, field) = self.named(message, name)?;
             chain.push(at);
             match (field.cardinality, field.kind, names.peek()) {
+                // Only grpc-gateway reads it as several.
+                (Cardinality::Repeated { .. }, kind, None)
+                    if self.compat.is_grpc_gateway() && !matches!(kind, Kind::Message(_)) => {}
                 (Cardinality::Repeated { .. }, ..) => {
                     return Err((
                         format!("field {name:?} is repeated, and a path holds one value"),
@@ -441,6 +456,15 @@ impl<'a> Resolver<'a> {
                     }
                 };
                 self.fault(RulePart::Variable(binding.name.clone()), message, None);
+            }
+            if binding.list && body == BodyRule::Whole {
+                let message = "a list of the path would be added to the one of the body";
+                let help = "name the field that is the body, or leave `body` out";
+                self.fault(
+                    RulePart::Variable(binding.name.clone()),
+                    message,
+                    Some(help.into()),
+                );
             }
             let whole = |f: FieldRef| relation(self.schema, &[f], &binding.fields);
             match body.field().map(whole) {

@@ -32,7 +32,13 @@ pub fn builder(table: &Table, upstream: SocketAddr) -> Builder {
             "upstream": "games",
         }));
     }
-    for (key, value) in [("defaults", &table.defaults), ("limits", &table.limits)] {
+    for route in &table.routes {
+        builder = builder.route(route.clone());
+    }
+    let mut defaults = table.defaults.clone();
+    // A case is one call: a service that can't answer is asked once.
+    defaults["retry"] = "off".into();
+    for (key, value) in [("defaults", &defaults), ("limits", &table.limits)] {
         if *value != Value::Null {
             builder = builder.set(key, value.clone());
         }

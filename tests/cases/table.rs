@@ -17,6 +17,9 @@ pub struct Table {
     /// The config's `limits`.
     #[serde(default)]
     pub limits: Value,
+    /// Routes of the config beside those that all tables have.
+    #[serde(default)]
+    pub routes: Vec<Value>,
     pub cases: Vec<Case>,
 }
 

@@ -88,10 +88,14 @@ pub(crate) fn rule(text: &str, body: &str, response_body: &str) -> HttpRule {
 }
 
 pub(crate) fn build(method: &str, rule: &HttpRule) -> Result<MethodPlan, Vec<PlanError>> {
+    build_for(Compat::None, method, rule)
+}
+
+fn build_for(compat: Compat, method: &str, rule: &HttpRule) -> Result<MethodPlan, Vec<PlanError>> {
     let schema = schema_of(PROTO);
     let codec = Arc::new(Codec::build(Arc::clone(&schema), JsonOptions::default()));
     let method = schema.find_method("t.S", method).unwrap();
-    MethodPlan::build(codec, method, rule).map(|(plan, _)| plan)
+    MethodPlan::build(codec, method, rule, compat).map(|(plan, _)| plan)
 }
 
 pub(crate) fn plan(text: &str, body: &str) -> MethodPlan {
@@ -334,4 +338,25 @@ fn a_broken_template_or_method_is_told_with_its_rule() {
 fn a_path_below_the_body_field_is_fine() {
     let plan = plan("PATCH /v1/{inner.id}", "inner");
     assert!(matches!(plan.body, BodyRule::Field(_)));
+}
+
+#[test]
+fn grpc_gateway_reads_lists_from_the_path() {
+    let gateway = |path: &str, body: &str| {
+        build_for(Compat::GrpcGateway, "M", &rule(path, body, ""))
+            .map(|plan| plan.path.iter().map(|b| b.list).collect::<Vec<_>>())
+            .map_err(|faults| faults.into_iter().map(|f| f.message).collect::<Vec<_>>())
+    };
+    assert_eq!(gateway("GET /{tags}/{game_id}", ""), Ok(vec![true, false]));
+    assert_eq!(gateway("POST /{colors}", "inner"), Ok(vec![true]));
+    for (path, body, fault) in [
+        ("GET /{list}", "", "is repeated"),
+        ("GET /{times}", "", "is repeated"),
+        ("GET /{list.id}", "", "is repeated"),
+        ("GET /{labels}", "", "is a map"),
+        ("POST /{tags}", "*", "would be added to the one of the body"),
+    ] {
+        let faults = gateway(path, body).unwrap_err();
+        assert!(faults[0].contains(fault), "{path}: {faults:?}");
+    }
 }
