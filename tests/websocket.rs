@@ -588,16 +588,16 @@ async fn a_client_without_a_sign_of_life_is_given_up() {
 async fn silence_and_slowness_have_limits() {
     let mut upstream = Upstream::start().await;
     let idle = Gateway::builder(upstream.address)
-        .set("defaults", json!({ "stream_idle": "100ms" }))
+        .set("defaults", json!({ "stream_idle": "1s" }))
         .start();
     let quick = Gateway::builder(upstream.address)
-        .set("defaults", json!({ "timeout": "100ms" }))
+        .set("defaults", json!({ "timeout": "1s" }))
         .start();
     let brief = Gateway::builder(upstream.address)
-        .set("defaults", json!({ "stream_max": "100ms" }))
+        .set("defaults", json!({ "stream_max": "1s" }))
         .start();
     let slow = Gateway::builder(upstream.address)
-        .set("timeouts", json!({ "body_idle": "100ms" }))
+        .set("timeouts", json!({ "body_idle": "1s" }))
         .start();
     let chat = "/v1/rooms/den/chat";
     for (gateway, path, said, begins, says) in [
