@@ -71,6 +71,8 @@ pub struct Limits {
     pub control_frames_max: usize,
     /// Replies that one worker compresses at once: each takes up to 2 MiB. More go out as they are.
     pub compressors_max: usize,
+    /// Calls that one worker keeps open for clients that watch the gateway's health.
+    pub health_watches_max: usize,
     /// What is kept of the replies to an HTTP/1.1 client that sends requests and doesn't read. Sockets
     /// hold some megabytes beside it.
     pub kept_replies_bytes_max: ByteLimit,
@@ -94,6 +96,7 @@ impl Default for Limits {
             body_rate_min: ByteLimit(NonZeroUsize::MIN.saturating_add(99)),
             control_frames_max: 1000,
             compressors_max: 256,
+            health_watches_max: 1000,
             kept_replies_bytes_max: ByteLimit::kib(1024),
         }
     }

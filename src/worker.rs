@@ -102,6 +102,7 @@ async fn run(parts: Parts) {
         () = drained.reached(Stage::Draining) => {}
         () = follow(&gateway, &parts.live, &mut changes) => {}
     }
+    gateway.exchange.drain();
     for task in accepting {
         task.await.ok();
     }

@@ -30,6 +30,10 @@ pub struct Counters {
     pub uncompressed: Cell<u64>,
     /// `limits.kept_replies`: calls that ended because their client sent and didn't read.
     pub unread: Cell<u64>,
+    /// Watches of health open now.
+    pub watches: Cell<usize>,
+    /// `limits.health_watches`: those that were refused.
+    pub watches_refused: Cell<u64>,
     /// Compressors in use now.
     pub compressors: Cell<usize>,
 }

@@ -19,6 +19,7 @@ mod headers;
 mod kept;
 mod messages;
 mod overriding;
+mod own;
 mod proxy;
 mod pump;
 mod reply;
@@ -45,6 +46,7 @@ use std::sync::Arc;
 use http::request::Parts;
 use http::{Method, Request, Response};
 use smallvec::SmallVec;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::client_body::ClientBody;
@@ -82,6 +84,13 @@ pub struct Current {
 pub struct Exchange {
     current: RefCell<Rc<Current>>,
     ids: Ids,
+    notices: watch::Sender<Notice>,
+}
+
+/// What those who watch the gateway are woken for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Notice {
+    draining: bool,
 }
 
 impl Exchange {
@@ -90,6 +99,7 @@ impl Exchange {
         Self {
             current: RefCell::new(Rc::new(current)),
             ids: Ids::new(),
+            notices: watch::Sender::default(),
         }
     }
 
@@ -108,6 +118,12 @@ impl Exchange {
     /// Later requests see `next`; those under way keep theirs.
     pub fn replace(&self, next: Current) {
         self.current.replace(Rc::new(next));
+        self.notices.send_modify(|_| {});
+    }
+
+    /// The gateway stops: tells those who watch it.
+    pub fn drain(&self) {
+        self.notices.send_modify(|notice| notice.draining = true);
     }
 }
 
@@ -153,7 +169,7 @@ pub async fn exchange(
         Ok(Box::pin(async {
             let changed = headers::changed(voice.policy, &head);
             let head = changed.as_deref().unwrap_or(&head);
-            call.answer(&current, &connection, head, body).await
+            call.answer(&cx, &current, &connection, head, body).await
         })
         .await)
     } else {

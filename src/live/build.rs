@@ -51,6 +51,10 @@ pub(super) fn build(
             (Table::default(), Vec::new())
         }
     };
+    let own = super::own::mount(config, &rpcs).unwrap_or_else(|faults| {
+        errors.extend(faults);
+        Rpcs::default()
+    });
     if !errors.is_empty() {
         return Err(errors);
     }
@@ -58,6 +62,7 @@ pub(super) fn build(
         table,
         routes: entries.into_iter().map(Entry::into_route).collect(),
         rpcs,
+        own,
         schema: Arc::clone(&schema),
         codec,
         notes,
@@ -90,7 +95,7 @@ pub(super) struct Codecs<'s> {
 }
 
 impl<'s> Codecs<'s> {
-    fn new(schema: &'s Arc<Schema>) -> Self {
+    pub(super) fn new(schema: &'s Arc<Schema>) -> Self {
         Self {
             schema,
             built: HashMap::new(),
@@ -259,6 +264,7 @@ impl<'a> Entry<'a> {
             rule,
             hosts: self.config.hosts.clone().into(),
             upstream: self.config.upstream(),
+            own: None,
             policy: Arc::clone(&self.config.policy),
             place: self.place,
         }

@@ -4,12 +4,14 @@ mod build;
 mod changes;
 mod clashes;
 mod mount;
+mod own;
 mod rpcs;
 mod sockets;
 
 pub use changes::Changes;
 pub use clashes::clashes;
 pub use mount::any_service;
+pub use own::Own;
 pub use rpcs::Rpcs;
 pub use sockets::{Ambiguous, SocketRoute};
 
@@ -36,6 +38,8 @@ pub struct Live {
     pub routes: Vec<Route>,
     /// Methods by their own names.
     pub rpcs: Rpcs,
+    /// Methods of the gateway's own services, which `rpcs` doesn't have.
+    pub own: Rpcs,
     pub schema: Arc<Schema>,
     /// With the JSON options of `defaults`: for error bodies where no route has been found.
     pub codec: Arc<Codec>,
@@ -72,6 +76,8 @@ pub struct Route {
     pub hosts: Box<[HostPattern]>,
     /// Of [`Target::Rpc`] and [`Target::Proxy`].
     pub upstream: Option<UpstreamId>,
+    /// For a method that the gateway answers itself.
+    pub own: Option<Own>,
     pub policy: Arc<Policy>,
     /// Where it is written.
     pub place: Place,
@@ -191,6 +197,12 @@ impl Live {
         rules: &[SelectorRule],
     ) -> Result<Self, Vec<BuildError>> {
         build::build(config, schema, rules)
+    }
+
+    /// Whether all that is to be served waits for descriptors.
+    #[must_use]
+    pub fn is_awaiting_all(&self) -> bool {
+        !self.awaited.is_empty() && self.routes.is_empty() && self.rpcs.routes().is_empty()
     }
 
     #[must_use]

@@ -119,15 +119,15 @@ impl<'a> Mounts<'a> {
 
     /// The services that the globs match, each once, in the schema's order.
     fn expand(&mut self, schema: &'a Schema, globs: &[Glob]) -> Vec<&'a Service> {
-        let services = || schema.services().iter().filter(|s| !is_built_in(s));
         for glob in globs {
             if !any_service(schema, &glob.pattern) {
                 let message = format!("no service matches {:?}", glob.pattern);
                 self.error(&glob.place, message, suggest_glob(schema, &glob.pattern));
             }
         }
-        let wanted = |s: &&Service| globs.iter().any(|g| matches_glob(&g.pattern, &s.full_name));
-        services().filter(wanted).collect()
+        let services = schema.services().iter();
+        let wanted = |s: &&Service| globs.iter().any(|g| is_meant(s, &g.pattern));
+        services.filter(wanted).collect()
     }
 
     fn service(
@@ -298,8 +298,17 @@ fn find<'s>(
 
 /// Whether a glob matches some service.
 pub fn any_service(schema: &Schema, pattern: &str) -> bool {
-    let mut services = schema.services().iter().filter(|s| !is_built_in(s));
-    services.any(|s| matches_glob(pattern, &s.full_name))
+    schema.services().iter().any(|s| is_meant(s, pattern))
+}
+
+/// Whether a glob means this service. The gateway has health and reflection of its own: an upstream's
+/// are meant only by a glob that says `grpc.`.
+fn is_meant(service: &Service, glob: &str) -> bool {
+    const OWN: [&str; 2] = ["grpc.health.", "grpc.reflection."];
+    let own = OWN.iter().any(|p| service.full_name.starts_with(p));
+    !is_built_in(service)
+        && (!own || glob.starts_with("grpc."))
+        && matches_glob(glob, &service.full_name)
 }
 
 /// `*` stands for any run of characters, dots included, as in the selectors of Google's service

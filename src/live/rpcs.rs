@@ -1,6 +1,6 @@
 //! `/pkg.Service/Method` for every method of every mounted service: one lookup by the whole path.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -29,15 +29,7 @@ impl Rpcs {
     pub fn find(&self, host: &str, path: &str) -> Option<&Route> {
         let mounted = self.paths.get(path)?;
         let routes = mounted.iter().filter_map(|i| self.routes.get(*i as usize));
-        let fitting = routes.filter_map(|route| {
-            let fits = route.hosts.iter().filter_map(|h| h.fit(host)).max();
-            let fit = if route.hosts.is_empty() {
-                Some(0)
-            } else {
-                fits
-            };
-            Some((fit?, route))
-        });
+        let fitting = routes.filter_map(|route| Some((route.fit(host)?, route)));
         fitting.max_by_key(|(fit, _)| *fit).map(|(_, route)| route)
     }
 
@@ -72,27 +64,54 @@ impl Rpcs {
             };
             faults.into_iter().map(error).collect::<Vec<_>>()
         })?;
-        let path = plan.grpc_path.as_str();
-        let mounted = self.paths.entry(path.into()).or_default();
-        let others = mounted.iter().filter_map(|i| self.routes.get(*i as usize));
+        let path = plan.grpc_path.clone();
+        let path = path.as_str();
+        let mounted = self.paths.get(path).into_iter().flatten();
+        let others = mounted.filter_map(|i| self.routes.get(*i as usize));
         for other in others {
             let shared = route.hosts.iter().find(|h| other.hosts.contains(h));
             if shared.is_some() || route.hosts.is_empty() && other.hosts.is_empty() {
                 return Err(vec![mounted_twice(route, method, other)]);
             }
         }
-        mounted.push(u32::try_from(self.routes.len()).unwrap_or(u32::MAX));
-        self.services
-            .insert(format!("/{}/", method.service.full_name).into());
-        self.routes.push(Route {
-            rule: Arc::clone(&plan.rule),
-            target: Target::Rpc(Arc::new(plan)),
-            hosts: route.hosts.clone().into(),
-            upstream: route.upstream(),
-            policy: Arc::clone(&route.policy),
-            place: Arc::clone(&route.place),
-        });
+        self.insert(
+            &method.service.full_name,
+            path,
+            Route {
+                rule: Arc::clone(&plan.rule),
+                target: Target::Rpc(Arc::new(plan)),
+                hosts: route.hosts.clone().into(),
+                upstream: route.upstream(),
+                own: None,
+                policy: Arc::clone(&route.policy),
+                place: Arc::clone(&route.place),
+            },
+        );
         Ok(())
+    }
+
+    pub(super) fn insert(&mut self, service: &str, path: &str, route: Route) {
+        let index = u32::try_from(self.routes.len()).unwrap_or(u32::MAX);
+        self.paths.entry(path.into()).or_default().push(index);
+        self.services.insert(format!("/{service}/").into());
+        self.routes.push(route);
+    }
+
+    /// The full names of the services that are mounted for a host, sorted.
+    #[must_use]
+    pub fn services(&self, host: &str) -> BTreeSet<&str> {
+        let routes = self.routes.iter().filter(|r| r.fit(host).is_some());
+        routes.filter_map(Route::service).collect()
+    }
+
+    /// Whether the service, by its full name, is mounted for a host.
+    #[must_use]
+    pub fn has_service(&self, host: &str, service: &str) -> bool {
+        let of_it = |r: &&Route| r.service() == Some(service);
+        self.routes
+            .iter()
+            .filter(of_it)
+            .any(|r| r.fit(host).is_some())
     }
 }
 
@@ -107,6 +126,25 @@ pub(super) fn rule(method: MethodRef<'_>) -> HttpRule {
         body: "*".into(),
         response_body: "".into(),
         additional_bindings: Vec::new(),
+    }
+}
+
+impl Route {
+    /// How well its hosts fit a request's, if they do.
+    fn fit(&self, host: &str) -> Option<usize> {
+        match self.hosts.is_empty() {
+            true => Some(0),
+            false => self.hosts.iter().filter_map(|h| h.fit(host)).max(),
+        }
+    }
+
+    /// The full name of the service that its method is of.
+    fn service(&self) -> Option<&str> {
+        let Target::Rpc(plan) = &self.target else {
+            return None;
+        };
+        let path = plan.grpc_path.path().strip_prefix('/')?;
+        path.split_once('/').map(|(service, _)| service)
     }
 }
 

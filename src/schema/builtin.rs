@@ -5,10 +5,12 @@
 //! published ones. Stubs declare the options' names only: [`compile`](super::compile) drops what is
 //! written in those options, so any use of them is accepted and none is interpreted.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use super::compile;
 use super::error::SchemaError;
+use super::sources::SchemaBuilder;
+use super::types::Schema;
 
 macro_rules! texts {
     ($($path:literal),* $(,)?) => {
@@ -104,6 +106,13 @@ const POOL: &[&str] = &[
     "google/rpc/status.proto",
 ];
 
+/// What [`gateway_services`] is made of.
+const GATEWAY: &[&str] = &[
+    "grpc/health/v1/health.proto",
+    "grpc/reflection/v1/reflection.proto",
+    "grpc/reflection/v1alpha/reflection.proto",
+];
+
 /// Options of these packages are dropped while our stub stands in for the file that declares them.
 pub(crate) const STUBS: &[(&str, &str)] = &[
     (
@@ -176,4 +185,20 @@ pub(crate) fn pool_set() -> Result<&'static [u8], &'static Vec<SchemaError>> {
     static SET: LazyLock<Result<Vec<u8>, Vec<SchemaError>>> =
         LazyLock::new(|| compile::compile_named(POOL.iter().chain(PROTOBUF).copied()));
     SET.as_deref()
+}
+
+/// Services that a gateway itself has: `grpc.health.v1` and `grpc.reflection`.
+///
+/// # Errors
+/// Never, as long as the tests pass.
+pub fn gateway_services() -> Result<Arc<Schema>, Vec<SchemaError>> {
+    static SCHEMA: LazyLock<Result<Arc<Schema>, Vec<SchemaError>>> = LazyLock::new(|| {
+        let set = compile::compile_named(GATEWAY.iter().copied())?;
+        let mut builder = SchemaBuilder::new();
+        builder
+            .add_set("built in", &set)
+            .map_err(|error| vec![error])?;
+        builder.build().map(Arc::new)
+    });
+    SCHEMA.clone()
 }

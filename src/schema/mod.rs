@@ -20,6 +20,7 @@ mod types;
 mod well_known;
 mod wire;
 
+pub use builtin::gateway_services;
 pub use compile::{TEXT_BYTES_MAX, TEXT_FILES_MAX, compile, compile_good};
 pub use error::{Place, SchemaError};
 pub use sources::{SET_BYTES_MAX, SchemaBuilder};

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use futures_util::future::Either;
+use futures_util::stream::LocalBoxStream;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -52,8 +54,16 @@ impl Lease {
     }
 }
 
-/// Body of an upstream's answer. Dropping it before its end resets the stream (`CANCEL`).
-pub struct AnswerBody {
+/// Body of an answer. Dropping it before its end resets the upstream's stream (`CANCEL`).
+pub struct AnswerBody(Source);
+
+enum Source {
+    Upstream(Received),
+    Local(LocalBoxStream<'static, Result<Frame<Bytes>, Failure>>),
+}
+
+/// What an upstream sends.
+struct Received {
     inner: Incoming,
     upstream: Arc<str>,
     /// Ends a streaming request with its answer.
@@ -72,30 +82,69 @@ impl AnswerBody {
         lease: Lease,
         trial: Option<Trial>,
     ) -> Self {
-        Self {
+        Self(Source::Upstream(Received {
             inner,
             upstream,
             requests: None,
             trial,
             place: None,
             _lease: lease,
-        }
+        }))
+    }
+
+    /// The answer to a call that the gateway answers itself. The frames end with trailers, as those of
+    /// an upstream do, or with a failure.
+    #[must_use]
+    pub fn local(frames: LocalBoxStream<'static, Result<Frame<Bytes>, Failure>>) -> Self {
+        Self(Source::Local(frames))
     }
 
     /// The answer to a request that may still be going on.
     pub(super) fn ends_with_it(&mut self, requests: Option<Handle>) {
-        self.requests = requests;
+        if let Source::Upstream(received) = &mut self.0 {
+            received.requests = requests;
+        }
     }
 
+    /// The call counts as under way until this ends.
+    pub(super) fn holds(&mut self, place: Place) {
+        if let Source::Upstream(received) = &mut self.0 {
+            received.place = Some(place);
+        }
+    }
+}
+
+impl Received {
     fn tried(&mut self, judge: impl FnOnce(&mut Trial)) {
         if let Some(trial) = &mut self.trial {
             judge(trial);
         }
     }
 
-    /// The call counts as under way until this ends.
-    pub(super) fn holds(&mut self, place: Place) {
-        self.place = Some(place);
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        if (frame.is_none() || self.inner.is_end_stream())
+            && let Some(requests) = self.requests.take()
+        {
+            requests.answered();
+        }
+        let frame = match frame {
+            Some(Ok(frame)) => self.bounded(frame),
+            Some(Err(error)) => Err(cut_off(&self.upstream, error)),
+            None => {
+                self.tried(|trial| trial.end(Outcome::Good));
+                return Poll::Ready(None);
+            }
+        };
+        match &frame {
+            Ok(frame) => {
+                if let Some(trailers) = frame.trailers_ref() {
+                    self.tried(|trial| trial.trailers(trailers));
+                }
+            }
+            Err(_) => self.tried(Trial::failed),
+        }
+        Poll::Ready(Some(frame))
     }
 
     fn bounded(&self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, Failure> {
@@ -123,8 +172,12 @@ pub(super) fn too_large(upstream: &str) -> Failure {
 
 impl fmt::Debug for AnswerBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let upstream = match &self.0 {
+            Source::Upstream(received) => Some(&received.upstream),
+            Source::Local(_) => None,
+        };
         f.debug_struct("AnswerBody")
-            .field("upstream", &self.upstream)
+            .field("upstream", &upstream)
             .finish_non_exhaustive()
     }
 }
@@ -137,37 +190,24 @@ impl Body for AnswerBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.inner).poll_frame(cx));
-        if (frame.is_none() || self.inner.is_end_stream())
-            && let Some(requests) = self.requests.take()
-        {
-            requests.answered();
+        match &mut self.0 {
+            Source::Upstream(received) => received.poll_frame(cx),
+            Source::Local(frames) => frames.poll_next_unpin(cx),
         }
-        let frame = match frame {
-            Some(Ok(frame)) => self.bounded(frame),
-            Some(Err(error)) => Err(cut_off(&self.upstream, error)),
-            None => {
-                self.tried(|trial| trial.end(Outcome::Good));
-                return Poll::Ready(None);
-            }
-        };
-        match &frame {
-            Ok(frame) => {
-                if let Some(trailers) = frame.trailers_ref() {
-                    self.tried(|trial| trial.trailers(trailers));
-                }
-            }
-            Err(_) => self.tried(Trial::failed),
-        }
-        Poll::Ready(Some(frame))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        match &self.0 {
+            Source::Upstream(received) => received.inner.is_end_stream(),
+            Source::Local(_) => false,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        match &self.0 {
+            Source::Upstream(received) => received.inner.size_hint(),
+            Source::Local(_) => SizeHint::default(),
+        }
     }
 }
 

@@ -122,6 +122,15 @@ pub static LIMITS: Section = Section {
         )
         .default("256"),
         key(
+            "health_watches",
+            Shape::Integer {
+                min: 1,
+                max: 1_000_000,
+            },
+            "Calls of grpc.health.v1.Health/Watch that one worker keeps open; more are refused.",
+        )
+        .default("1000"),
+        key(
             "kept_replies",
             BODY,
             "What is kept of the replies to an HTTP/1.1 client that streams requests and doesn't read. \

@@ -287,6 +287,7 @@ fn limits(file: &Section<'_, '_>) -> Limits {
         body_rate_min: bytes("body_rate", standard.body_rate_min),
         control_frames_max: number("control_frames", standard.control_frames_max),
         compressors_max: number("compressors", standard.compressors_max),
+        health_watches_max: number("health_watches", standard.health_watches_max),
         kept_replies_bytes_max: bytes("kept_replies", standard.kept_replies_bytes_max),
     }
 }

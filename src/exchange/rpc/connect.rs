@@ -9,31 +9,24 @@ use std::pin::pin;
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
-use tokio::time::Instant;
 
 use crate::client_body::ClientBody;
 use crate::codec::Target;
-use crate::config::model::Policy;
 use crate::failure::{Blame, Failure, GrpcCode};
-use crate::limits::Limits;
-use crate::live::Route;
 use crate::protocol::connect::{self, Query, end_stream, put_error, put_metadata};
 use crate::protocol::dialect::MessageFormat;
 use crate::schema::StreamKind;
-use crate::transcode::MethodPlan;
 use crate::transcode::coding::{Coding, CodingError};
 use crate::upstream::UpstreamBody;
 
-use super::super::aim::Aim;
 use super::super::body::ReplyBody;
-use super::super::call::{Asked, CodingOf};
-use super::super::deadline::{Deadline, no_body_in_time};
+use super::super::call::CodingOf;
+use super::super::deadline::no_body_in_time;
 use super::super::messages::Messages;
 use super::super::pump;
 use super::super::reply::{Voice, inner, log};
-use super::super::{Connection, Current};
+use super::calling::Calling;
 use super::waits;
 
 const ACCEPT_ENCODING: HeaderName = http::header::ACCEPT_ENCODING;
@@ -42,44 +35,7 @@ const ACCEPT_CODING: HeaderName = HeaderName::from_static("connect-accept-encodi
 /// What requests may be compressed with.
 const CODINGS: HeaderValue = HeaderValue::from_static("gzip");
 
-/// One call and what it is made with.
-#[derive(Clone, Copy)]
-pub(super) struct Calling<'a> {
-    pub current: &'a Current,
-    pub connection: &'a Connection,
-    pub route: &'a Route,
-    pub plan: &'a MethodPlan,
-    pub head: &'a Parts,
-}
-
-impl<'a> Calling<'a> {
-    fn policy(&self) -> &'a Policy {
-        &self.route.policy
-    }
-
-    fn limits(&self) -> &'a Limits {
-        &self.current.live.limits
-    }
-
-    fn deadline(&self) -> Result<Deadline, Failure> {
-        let client = connect::timeout(&self.head.headers)?;
-        Ok(Deadline::of(Instant::now(), client, self.policy()))
-    }
-
-    fn asked<'d>(&self, deadline: &'d Deadline) -> Asked<'d>
-    where
-        'a: 'd,
-    {
-        Asked {
-            plan: self.plan,
-            policy: self.policy(),
-            trusted: &self.current.live.trusted_proxies,
-            connection: self.connection,
-            head: self.head,
-            deadline,
-        }
-    }
-
+impl Calling<'_> {
     /// A unary call.
     pub(super) async fn unary(
         self,
@@ -90,7 +46,7 @@ impl<'a> Calling<'a> {
         if self.plan.stream != StreamKind::Unary {
             return Err(not_served("this method's messages are streams"));
         }
-        let deadline = self.deadline()?;
+        let deadline = self.deadline(connect::timeout(&self.head.headers)?);
         let reading = pin!(async {
             let (format, message) = self.message(format, body).await?;
             Ok((format, self.encoded(format, message).await?))
@@ -103,9 +59,8 @@ impl<'a> Calling<'a> {
         let how = self.aim().how(Some(&deadline));
         let mut waits = waits(StreamKind::Unary, self.policy(), &deadline, None);
         let answer = pin!(async {
-            let upstreams = &self.current.upstreams;
-            let answer = upstreams.call(self.route.upstream, request, how);
-            let mut messages = Messages::open(answer.await?, self.policy().reply_bytes_max)?;
+            let answer = self.send(request, how).await?;
+            let mut messages = Messages::open(answer, self.policy().reply_bytes_max)?;
             let message = pump::only(&mut messages).await?;
             let mut reply = self.printed(format, message).await?;
             let [head, trailers] = messages.metadata();
@@ -114,17 +69,6 @@ impl<'a> Calling<'a> {
             Ok(reply)
         });
         waits.bound(answer).await
-    }
-
-    fn aim(&self) -> Aim<'_> {
-        Aim {
-            live: &self.current.live,
-            route: self.route,
-            plan: Some(self.plan),
-            captures: &[],
-            head: self.head,
-            connection: self.connection,
-        }
     }
 
     /// The request's message, expanded: of the body, or of the query of a GET.

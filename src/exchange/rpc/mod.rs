@@ -4,6 +4,7 @@
 //! (`FrameMeter`). A method with one request is read whole before it is sent, so that it may be sent
 //! again; a stream of requests goes up as it comes. Every failure is told in the client's protocol.
 
+mod calling;
 mod connect;
 mod down;
 mod refuse;
@@ -25,7 +26,7 @@ use crate::client_body::ClientBody;
 use crate::config::model::Policy;
 use crate::failure::{Blame, Failure, GrpcCode};
 use crate::limits::ByteLimit;
-use crate::live::{Live, Route, Target};
+use crate::live::{Below, Live, Route, Target};
 use crate::protocol::connect as connect_protocol;
 use crate::protocol::dialect::{Dialect, MessageFormat, WebBody};
 use crate::protocol::grpc_web::{TextDecoder, TextError};
@@ -37,22 +38,31 @@ use crate::transcode::meter::FrameMeter;
 use crate::transcode::status::check_head;
 use crate::upstream::UpstreamBody;
 
+use calling::Calling;
 use down::Ending;
 use refuse::refuse;
 
-use super::aim::Aim;
 use super::body::ReplyBody;
-use super::call::{Asked, CodingOf};
+use super::call::CodingOf;
 use super::deadline::{Deadline, no_body_in_time};
 use super::pump;
 use super::reply::Voice;
 use super::waits::{Activity, First, Waits};
-use super::{Connection, Current, forwarded, host_name, lookup, not_yet};
+use super::{Connection, Current, Exchange, forwarded, host_name, lookup, not_yet};
 
 /// The method that a path names.
 pub(super) fn route<'l>(live: &'l Live, head: &Parts) -> Option<&'l Route> {
     let host = host_name(forwarded::host(head).unwrap_or_default());
-    live.rpcs.find(host, head.uri.path())
+    let path = head.uri.path();
+    if let Some(route) = live.rpcs.find(host, path) {
+        return Some(route);
+    }
+    let own = live.own.find(host, path)?;
+    // A `prefix` may name an upstream's service too.
+    let proxied = lookup(live, head, &Method::POST).is_ok_and(|found| {
+        matches!(found.route.target, Target::Proxy { below, .. } if below != Below::Segments(0))
+    });
+    (!proxied).then_some(own)
 }
 
 /// A request that speaks a protocol for calls, and the method that it is for.
@@ -107,6 +117,7 @@ impl<'l> Call<'l> {
     /// upstream call.
     pub(super) async fn answer(
         self,
+        cx: &Rc<Exchange>,
         current: &Current,
         connection: &Connection,
         head: &Parts,
@@ -114,8 +125,19 @@ impl<'l> Call<'l> {
     ) -> Response<ReplyBody> {
         let voice = self.voice(&current.live);
         let Self { dialect, route } = self;
-        let answered = match route {
-            Some(route) => call(current, connection, route, dialect, head, body).await,
+        let answered = match route.map(|route| (route, &route.target)) {
+            Some((route, Target::Rpc(plan))) => {
+                let calling = Calling {
+                    cx,
+                    current,
+                    connection,
+                    route,
+                    plan,
+                    head,
+                };
+                call(calling, dialect, body).await
+            }
+            Some(_) => Err(unknown_method(head.uri.path())),
             None => Err(unknown(&current.live, head.uri.path())),
         };
         answered.unwrap_or_else(|failure| refuse(dialect, voice, head, &failure))
@@ -140,23 +162,13 @@ fn unknown_method(path: &str) -> Failure {
 }
 
 async fn call(
-    current: &Current,
-    connection: &Connection,
-    route: &Route,
+    calling: Calling<'_>,
     dialect: Dialect,
-    head: &Parts,
     body: ClientBody,
 ) -> Result<Response<ReplyBody>, Failure> {
-    let Target::Rpc(plan) = &route.target else {
-        return Err(unknown_method(head.uri.path()));
-    };
-    let calling = connect::Calling {
-        current,
-        connection,
-        route,
-        plan,
-        head,
-    };
+    let Calling {
+        route, plan, head, ..
+    } = calling;
     match dialect {
         Dialect::ConnectUnary(format) => return Box::pin(calling.unary(format, body)).await,
         Dialect::ConnectStream(format) => return Box::pin(calling.stream(format, body)).await,
@@ -165,27 +177,13 @@ async fn call(
     let policy = &*route.policy;
     let deadline = Deadline::earliest(Instant::now(), &head.headers, policy)?;
     let (frames, up) = requests(plan, policy, &deadline, text(dialect), body).await?;
-    let asked = Asked {
-        plan,
-        policy,
-        trusted: &current.live.trusted_proxies,
-        connection,
-        head,
-        deadline: &deadline,
-    };
+    let asked = calling.asked(&deadline);
     let request = asked.rpc(grpc_type(dialect, head), CodingOf::Client, frames)?;
 
-    let aim = Aim {
-        live: &current.live,
-        route,
-        plan: Some(plan),
-        captures: &[],
-        head,
-        connection,
-    };
+    let aim = calling.aim();
     let how = aim.how(Some(&deadline).filter(|_| up.is_none()));
     let mut waits = waits(plan.stream, policy, &deadline, up.as_ref());
-    let answer = pin!(current.upstreams.call(route.upstream, request, how));
+    let answer = pin!(calling.send(request, how));
     let answer = waits.bound(answer).await;
     // What was wrong with the requests explains more than what the upstream made of it.
     let answer =
@@ -290,7 +288,7 @@ fn not_base64(error: TextError) -> Failure {
 }
 
 /// For frames that a client sent.
-fn of_client(error: FrameError) -> Failure {
+pub(super) fn of_client(error: FrameError) -> Failure {
     let message = format!("the request can't be read: {error}");
     let code = match error {
         FrameError::TooLarge { .. } | FrameError::Coding(CodingError::TooLarge { .. }) => {

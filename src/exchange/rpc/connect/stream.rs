@@ -29,9 +29,10 @@ use super::super::super::messages::Messages;
 use super::super::super::pump::{self, codec_limits, unprintable};
 use super::super::super::reply::{inner, log};
 use super::super::super::waits::Waits;
+use super::super::calling::Calling;
 use super::super::up::Watch;
 use super::super::{of_client, waits};
-use super::{ACCEPT_CODING, CODINGS, CONTENT_CODING, Calling, coding, not_served, stream_type};
+use super::{ACCEPT_CODING, CODINGS, CONTENT_CODING, coding, not_served, stream_type};
 
 impl Calling<'_> {
     /// A call whose requests, answers or both are streams.
@@ -46,7 +47,7 @@ impl Calling<'_> {
                 "this method is called with application/json or application/proto",
             ));
         }
-        let deadline = self.deadline()?;
+        let deadline = self.deadline(connect::timeout(&self.head.headers)?);
         let coding = coding(self.head.headers.get(CONTENT_CODING))?;
         let watch = Watch::new();
         let recoding = Recoding::new(self, format, coding, body, Rc::clone(&watch));
@@ -57,8 +58,7 @@ impl Calling<'_> {
 
         let mut waits = waits(self.plan.stream, self.policy(), &deadline, up.as_ref());
         let how = self.aim().how(Some(&deadline).filter(|_| up.is_none()));
-        let upstreams = &self.current.upstreams;
-        let answer = pin!(upstreams.call(self.route.upstream, request, how));
+        let answer = pin!(self.send(request, how));
         let answer = waits.bound(answer).await;
         let answer = answer.map_err(|f| up.as_ref().and_then(|u| u.failure()).unwrap_or(f))?;
         let messages = Messages::open(answer, self.policy().reply_bytes_max)?;
