@@ -70,8 +70,9 @@ pub(super) struct Record {
     pub content: Content,
 }
 
-/// Reads the record at `pos`, which lies before `end`; `None` if it is malformed.
-#[inline]
+/// Reads the record at `pos`, which lies before `end`; `None` if it is malformed. Inlined, a record
+/// needs no place in memory.
+#[inline(always)]
 pub(super) fn next(
     table: &MessageTable,
     wire: &[u8],
@@ -92,7 +93,7 @@ pub(super) fn next(
 }
 
 /// The content of a field's record, which begins at `pos`.
-#[inline]
+#[inline(always)]
 fn content(wire: &[u8], pos: &mut usize, end: usize, kind: u8) -> Option<Content> {
     Some(match kind {
         wire::VARINT => Content::Varint(wire::varint(wire, pos)?),
@@ -108,6 +109,7 @@ fn content(wire: &[u8], pos: &mut usize, end: usize, kind: u8) -> Option<Content
     })
 }
 
+#[inline(never)]
 fn next_of_any_tag(
     table: &MessageTable,
     wire: &[u8],

@@ -153,10 +153,16 @@ pub(super) fn varint_len(value: u64) -> usize {
 
 #[inline]
 pub(super) fn put_varint(out: &mut Vec<u8>, value: u64) {
-    let seven = |shift: u32| (value >> shift) as u8 & 0x7f;
     match value {
         0..0x80 => out.push(value as u8),
-        0x80..0x4000 => out.extend_from_slice(&[seven(0) | 0x80, seven(7)]),
+        _ => put_varint_of_more(out, value),
+    }
+}
+
+fn put_varint_of_more(out: &mut Vec<u8>, value: u64) {
+    let seven = |shift: u32| (value >> shift) as u8 & 0x7f;
+    match value {
+        0..0x4000 => out.extend_from_slice(&[seven(0) | 0x80, seven(7)]),
         0x4000..0x20_0000 => {
             out.extend_from_slice(&[seven(0) | 0x80, seven(7) | 0x80, seven(14)]);
         }
@@ -229,6 +235,13 @@ impl LengthSlot {
         let body = self.at + self.reserved;
         let len = out.len().saturating_sub(body);
         let need = varint_len(len as u64);
+        if need == 1
+            && self.reserved == 1
+            && let Some(byte) = out.get_mut(self.at)
+        {
+            *byte = len as u8;
+            return (0, 1);
+        }
         let mut width = need;
         let mut moved = 0;
         if need > self.reserved {

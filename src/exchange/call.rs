@@ -1,5 +1,7 @@
 //! The gRPC request for a call: path, metadata and deadline.
 
+use std::net::IpAddr;
+
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header};
 use tokio::time::Instant;
@@ -109,7 +111,7 @@ impl Asked<'_> {
     fn put_metadata(self, speaks: Speaks, headers: &mut HeaderMap) -> Result<(), Failure> {
         let peer = self.connection.peer.ip().to_canonical();
         let client = Client {
-            peer: &peer.to_string(),
+            peer: &address_text(peer),
             trust: match is_trusted(peer, self.trusted) {
                 true => Trust::Trusted,
                 false => Trust::Untrusted,
@@ -142,6 +144,21 @@ impl Asked<'_> {
     }
 }
 
+/// The address without a formatter: it is written for every call.
+fn address_text(peer: IpAddr) -> String {
+    let IpAddr::V4(peer) = peer else {
+        return peer.to_string();
+    };
+    let mut text = String::with_capacity("255.255.255.255".len());
+    for octet in peer.octets() {
+        if !text.is_empty() {
+            text.push('.');
+        }
+        text.push_str(itoa::Buffer::new().format(octet));
+    }
+    text
+}
+
 /// The deadline of the call, in place of one that the headers may have.
 pub(super) fn put_timeout(stream: StreamKind, deadline: &Deadline, headers: &mut HeaderMap) {
     let timeout = match stream {
@@ -156,5 +173,23 @@ pub(super) fn put_timeout(stream: StreamKind, deadline: &Deadline, headers: &mut
             headers.insert(GRPC_TIMEOUT, timeout);
         }
         None => _ = headers.remove(GRPC_TIMEOUT),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_written_as_the_standard_library_writes_it() {
+        for text in [
+            "0.0.0.0",
+            "127.0.0.1",
+            "255.249.100.99",
+            "::1",
+            "2001:db8::7",
+        ] {
+            assert_eq!(address_text(text.parse().unwrap()), text);
+        }
     }
 }

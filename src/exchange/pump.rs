@@ -113,7 +113,8 @@ async fn encode_json(
         return Ok(Vec::new());
     }
     let codec = &*plan.codec;
-    let wire = Vec::with_capacity(json.len().min(WORK_SLICE_BYTES));
+    // With room for what `framed` puts before it.
+    let wire = Vec::with_capacity(json.len().min(WORK_SLICE_BYTES) + PREFIX_BYTES);
     let mut job =
         Encoder::new(codec, target, codec_limits(limits), wire).map_err(|e| of_body(&e))?;
     if mask.is_some() {

@@ -1,11 +1,9 @@
 //! One id for a request on all its way: the client's own if it can be one, else a new one.
 
 use std::cell::Cell;
-use std::fmt::Write as _;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -41,20 +39,14 @@ impl Ids {
             .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
         let high = (millis << 16) | 0x7000 | (self.next() & 0x0fff);
         let low = (self.next() & 0x3fff_ffff_ffff_ffff) | 0x8000_0000_0000_0000;
-        let mut text = String::with_capacity(36);
-        let written = write!(
-            text,
-            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-            high >> 32,
-            (high >> 16) & 0xffff,
-            high & 0xffff,
-            low >> 48,
-            low & 0xffff_ffff_ffff,
-        );
-        written
-            .ok()
-            .and_then(|()| HeaderValue::from_maybe_shared(Bytes::from(text)).ok())
-            .unwrap_or(HeaderValue::from_static("unknown"))
+        let digits = high.to_be_bytes().into_iter().chain(low.to_be_bytes());
+        let mut text = [b'-'; 36];
+        for (at, byte) in DIGITS_AT.into_iter().zip(digits) {
+            if let Some([tens, ones]) = text.get_mut(at..at + 2) {
+                (*tens, *ones) = (hex(byte >> 4), hex(byte & 0x0f));
+            }
+        }
+        HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("unknown"))
     }
 
     /// SplitMix64.
@@ -64,6 +56,16 @@ impl Ids {
         let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
+    }
+}
+
+/// Where the two digits of each byte stand in a UUID's text.
+const DIGITS_AT: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+
+fn hex(nibble: u8) -> u8 {
+    match nibble {
+        0..10 => b'0' + nibble,
+        _ => b'a' + (nibble - 10),
     }
 }
 

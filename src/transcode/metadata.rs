@@ -380,21 +380,31 @@ fn decimal(digits: &[u8], digits_max: usize) -> Option<u64> {
 /// A `grpc-timeout` value: the finest unit in which the time fits 8 digits, rounded down, never zero.
 #[must_use]
 pub fn grpc_timeout(left: Duration) -> HeaderValue {
-    let units: [(u128, char); 6] = [
-        (1, 'n'),
-        (1_000, 'u'),
-        (1_000_000, 'm'),
-        (1_000_000_000, 'S'),
-        (60_000_000_000, 'M'),
-        (3_600_000_000_000, 'H'),
+    let units: [(u64, u8); 6] = [
+        (1, b'n'),
+        (1_000, b'u'),
+        (1_000_000, b'm'),
+        (1_000_000_000, b'S'),
+        (60_000_000_000, b'M'),
+        (3_600_000_000_000, b'H'),
     ];
-    let nanos = left.as_nanos().max(1);
-    let fits = units.iter().find(|(size, _)| nanos / size <= 99_999_999);
-    let text = match fits {
-        Some((size, unit)) => format!("{}{unit}", nanos / size),
-        None => "99999999H".to_owned(),
-    };
-    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("1n"))
+    // More than 64 bits of nanoseconds are half a millennium: as long as can be said.
+    let fits = u64::try_from(left.as_nanos().max(1))
+        .ok()
+        .and_then(|nanos| {
+            let (size, unit) = units.iter().find(|(size, _)| nanos / size <= 99_999_999)?;
+            Some((nanos / size, *unit))
+        });
+    let (count, unit) = fits.unwrap_or((99_999_999, b'H'));
+    let mut number = itoa::Buffer::new();
+    let number = number.format(count).as_bytes();
+    // Eight digits at most.
+    let mut text = [unit; 9];
+    for (to, from) in text.iter_mut().zip(number) {
+        *to = *from;
+    }
+    let text = text.get(..=number.len()).unwrap_or(b"1n");
+    HeaderValue::from_bytes(text).unwrap_or(HeaderValue::from_static("1n"))
 }
 
 /// Binary metadata as gRPC writes it.

@@ -1,7 +1,7 @@
 //! Long strings, written piece by piece.
 
 use super::frame::Stage;
-use super::{Cx, Encoder, Flow, Outcome, PIECE_BYTES, Result, Str};
+use super::{Cx, Encoder, Fault, Flow, Outcome, PIECE_BYTES, Result, Str};
 use crate::codec::lexer;
 use crate::codec::scalar;
 use crate::codec::wire;
@@ -19,7 +19,20 @@ pub(super) struct Bulk {
 
 impl Encoder {
     /// Writes the length and the text of `s`, then closes slots down to `slots_base`.
+    #[inline]
     pub(super) fn put_text(&mut self, cx: &Cx<'_>, s: Str, slots_base: usize) -> Result<Outcome> {
+        if s.escaped || s.len() > PIECE_BYTES {
+            return self.put_long_text(cx, s, slots_base);
+        }
+        self.reserve(s.len() + 16);
+        wire::put_varint(&mut self.wire, s.len() as u64);
+        self.wire.extend_from_slice(s.raw(cx.json));
+        self.close_slots(slots_base);
+        Ok(Outcome::Written)
+    }
+
+    /// The same for text that has escapes or is written in pieces.
+    fn put_long_text(&mut self, cx: &Cx<'_>, s: Str, slots_base: usize) -> Result<Outcome> {
         self.fits(cx, if s.escaped { s.len() / 6 } else { s.len() })?;
         self.reserve(s.len() + 16);
         if s.escaped {
@@ -36,12 +49,8 @@ impl Encoder {
             });
             return Ok(Outcome::Opened);
         }
-        if s.escaped {
-            if let Err(at) = lexer::unescape(s.raw(cx.json), 0, usize::MAX, &mut self.wire) {
-                return Err(self.bad_escape(s, at));
-            }
-        } else {
-            self.wire.extend_from_slice(s.raw(cx.json));
+        if let Err(at) = lexer::unescape(s.raw(cx.json), 0, usize::MAX, &mut self.wire) {
+            return Err(self.bad_escape(s, at));
         }
         self.close_slots(slots_base);
         Ok(Outcome::Written)
@@ -93,7 +102,7 @@ impl Encoder {
     }
 
     #[cold]
-    fn not_base64(&mut self, cx: &Cx<'_>, s: Str) -> crate::codec::EncodeError {
+    fn not_base64(&mut self, cx: &Cx<'_>, s: Str) -> Fault {
         self.pos = s.start - 1;
         self.top.stage = Stage::Value;
         let shown = scalar::shown(s.raw(cx.json));

@@ -1,7 +1,7 @@
 //! The machine's frames, and errors that name their path from them.
 
 use super::keys::Keys;
-use super::{Encoder, Str};
+use super::{Encoder, Fault, Str};
 use crate::codec::{EncodeError, EncodeErrorKind};
 use crate::schema::{FieldRef, MessageId};
 
@@ -75,32 +75,32 @@ impl Frame {
 impl Encoder {
     /// Not JSON.
     #[cold]
-    pub(super) fn syntax(&self, what: &str) -> EncodeError {
+    pub(super) fn syntax(&self, what: &str) -> Fault {
         self.error(EncodeErrorKind::Syntax, what.into())
     }
 
     /// JSON, but not of this message.
     #[cold]
-    pub(super) fn value_error(&self, what: impl Into<String>) -> EncodeError {
+    pub(super) fn value_error(&self, what: impl Into<String>) -> Fault {
         self.error(EncodeErrorKind::Value, what.into())
     }
 
     /// An index of the tables that is not in them: of another schema.
     #[cold]
-    pub(super) fn lost(&self) -> EncodeError {
+    pub(super) fn lost(&self) -> Fault {
         self.value_error("the document is not of this schema")
     }
 
     /// The error, at the value that is being read. Its path is filled in by [`Self::located`], which
     /// has the text that the names stand in.
     #[cold]
-    pub(super) fn error(&self, kind: EncodeErrorKind, what: String) -> EncodeError {
-        EncodeError {
+    pub(super) fn error(&self, kind: EncodeErrorKind, what: String) -> Fault {
+        Box::new(EncodeError {
             path: String::new(),
             what,
             offset: self.pos,
             kind,
-        }
+        })
     }
 
     /// Puts the path of the value at hand into the error.

@@ -2,10 +2,10 @@
 
 use super::frame::{FrameKind, Stage};
 use super::value::{Put, put_short_number};
-use super::{Cx, Encoder, Flow, Outcome, Result, Str};
+use super::{Cx, Encoder, Fault, Flow, Outcome, Result, Str};
 use crate::codec::tables::{FieldTable, MessageTable, NONE, Shape};
 use crate::codec::wire;
-use crate::codec::{EncodeError, decimal, scalar};
+use crate::codec::{decimal, scalar};
 use crate::schema::{FieldIndex, FieldRef, Kind, MessageId, nearest};
 
 /// A member that is no field, and is skipped.
@@ -26,6 +26,7 @@ impl Encoder {
         let table = cx.tables.message(id).ok_or_else(|| self.lost())?;
         let noting = self.notes_paths();
         loop {
+            self.guess_member(cx, table, id)?;
             match self.top.stage {
                 Stage::First | Stage::Next => match self.open_member(cx)? {
                     Member::Key => {}
@@ -38,7 +39,7 @@ impl Encoder {
                     }
                 },
                 Stage::Key => {
-                    if self.peek(cx).is_some() && self.guessed_key(cx, table, id)? {
+                    if self.peek(cx).is_some() && self.guessed_key(cx, table, id, self.pos)? {
                         continue;
                     }
                     let Some(key) = self.key(cx)? else {
@@ -84,30 +85,49 @@ impl Encoder {
         }
     }
 
+    /// Before a member: takes comma, key and colon at once, if nothing stands between them and they are
+    /// as [`Self::guessed_key`] has them.
+    #[inline]
+    fn guess_member(&mut self, cx: &Cx<'_>, table: &MessageTable, id: MessageId) -> Result<()> {
+        let key = match self.top.stage {
+            Stage::First => self.pos,
+            Stage::Next if cx.json.get(self.pos) == Some(&b',') => self.pos + 1,
+            _ => return Ok(()),
+        };
+        self.guessed_key(cx, table, id, key).map(drop)
+    }
+
     /// Takes key and colon if they are those of the field that came here in the object before, or else of
     /// the one after the last: clients send fields in order, and mostly without a space here.
     #[inline]
-    fn guessed_key(&mut self, cx: &Cx<'_>, table: &MessageTable, id: MessageId) -> Result<bool> {
+    fn guessed_key(
+        &mut self,
+        cx: &Cx<'_>,
+        table: &MessageTable,
+        id: MessageId,
+        start: usize,
+    ) -> Result<bool> {
         let guess = self.next_guess(id);
         let Some(field) = table.fields.get(guess as usize) else {
             return Ok(false);
         };
-        let rest = cx.json.get(self.pos..).unwrap_or(&[]);
+        let rest = cx.json.get(start..).unwrap_or(&[]);
         if !rest.starts_with(&field.quoted_name) {
             return Ok(false);
         }
-        let end = self.pos + field.quoted_name.len();
+        let end = start + field.quoted_name.len();
         self.top.key = Str {
-            start: self.pos + 1,
+            start: start + 1,
             end: end - 2,
             escaped: false,
         };
         self.top.field = guess;
+        self.top.stage = Stage::Value;
         if self.mark(guess as usize) {
+            self.pos = start;
             return Err(self.value_error("given twice"));
         }
         self.pos = end;
-        self.top.stage = Stage::Value;
         Ok(true)
     }
 
@@ -214,7 +234,7 @@ impl Encoder {
 
     /// The key on top names nothing; the nearest field may be meant.
     #[cold]
-    fn no_such_field(&mut self, cx: &Cx<'_>, table: &MessageTable) -> EncodeError {
+    fn no_such_field(&mut self, cx: &Cx<'_>, table: &MessageTable) -> Fault {
         let mut what = format!("no such field in {}", table.full_name);
         let mut scratch = Vec::new();
         let key = self.text(cx.json, self.top.key, &mut scratch);

@@ -37,7 +37,9 @@ const PIECE_BYTES: usize = 48 * 1024;
 /// Moved bytes, beyond four times the output, after which length prefixes are padded instead.
 const MOVED_BYTES_FREE: usize = 64 * 1024;
 
-type Result<T> = std::result::Result<T, EncodeError>;
+/// An error within: boxed, so that what is returned for each value fits registers.
+type Fault = Box<EncodeError>;
+type Result<T> = std::result::Result<T, Fault>;
 
 /// JSON → wire in slices.
 #[derive(Debug)]
@@ -139,11 +141,16 @@ impl Encoder {
         field: FieldRef,
         limits: CodecLimits,
         wire: Vec<u8>,
-    ) -> Result<Self> {
+    ) -> std::result::Result<Self, EncodeError> {
         Self::with_root(codec, Root::Element(field), limits, wire)
     }
 
-    fn with_root(codec: &Codec, root: Root, limits: CodecLimits, wire: Vec<u8>) -> Result<Self> {
+    fn with_root(
+        codec: &Codec,
+        root: Root,
+        limits: CodecLimits,
+        wire: Vec<u8>,
+    ) -> std::result::Result<Self, EncodeError> {
         let known = match root {
             Root::Message(id) => codec.tables.message(id).is_some(),
             Root::Field(at) | Root::Element(at) => codec.tables.field(at).is_some(),
@@ -206,7 +213,7 @@ impl Encoder {
         };
         self.stop = from.saturating_add(budget.max(1)).min(json.len());
         self.extend_valid(json, self.stop);
-        self.run(&cx).map_err(|e| self.located(json, e))
+        self.run(&cx).map_err(|e| self.located(json, *e))
     }
 
     /// All of the document at once, appended to `wire`, which is as it was if there is an error. The
@@ -216,7 +223,7 @@ impl Encoder {
         codec: &Codec,
         json: &[u8],
         wire: &mut Vec<u8>,
-    ) -> Result<()> {
+    ) -> std::result::Result<(), EncodeError> {
         self.base = wire.len();
         self.wire = std::mem::take(wire);
         let result = loop {
@@ -342,7 +349,7 @@ impl Encoder {
     }
 
     #[cold]
-    fn too_large(&self, _: &Cx<'_>) -> EncodeError {
+    fn too_large(&self, _: &Cx<'_>) -> Fault {
         let max = self.limits.encoded_bytes_max;
         self.error(
             EncodeErrorKind::TooLarge,
@@ -377,6 +384,13 @@ impl Encoder {
     /// Closes slots down to `base`; what the last one came to is the parent's next guess.
     #[inline]
     fn close_slots(&mut self, base: usize) -> u8 {
+        match self.slots.len() > base {
+            true => self.close_open_slots(base),
+            false => 1,
+        }
+    }
+
+    fn close_open_slots(&mut self, base: usize) -> u8 {
         let mut width = 1;
         while self.slots.len() > base {
             match self.slots.pop() {

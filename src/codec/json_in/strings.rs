@@ -1,8 +1,7 @@
 //! The strings of a document: found, checked to be UTF-8 ahead of the scan, and unescaped.
 
 use super::frame::Stage;
-use super::{Cx, Encoder, Result, UTF8_WINDOW_BYTES};
-use crate::codec::EncodeError;
+use super::{Cx, Encoder, Fault, Result, UTF8_WINDOW_BYTES};
 use crate::codec::lexer::{self, Scan};
 
 /// Strings up to this long are scanned anew rather than remembered.
@@ -131,7 +130,7 @@ impl Encoder {
     }
 
     #[cold]
-    pub(super) fn bad_escape(&mut self, s: Str, at: usize) -> EncodeError {
+    pub(super) fn bad_escape(&mut self, s: Str, at: usize) -> Fault {
         self.pos = s.start + at;
         self.top.stage = Stage::Value;
         self.syntax("bad escape sequence (or half a surrogate pair)")

@@ -1,11 +1,11 @@
 //! One value to one record: scalars, enums, and messages by their JSON form.
 
 use super::frame::FrameKind;
-use super::{Cx, Encoder, Outcome, Result, Str};
+use super::{Cx, Encoder, Fault, Outcome, Result, Str};
 use crate::codec::decimal::{self, Short};
 use crate::codec::scalar::{self, NumberError};
 use crate::codec::tables::{FieldTable, Form};
-use crate::codec::{EncodeError, lexer, well_known, wire};
+use crate::codec::{lexer, well_known, wire};
 use crate::schema::{EnumId, Kind, MessageId};
 
 /// How a value is recorded.
@@ -150,7 +150,7 @@ impl Encoder {
     }
 
     #[cold]
-    fn not_number(&self, text: &[u8], field: &FieldTable, why: NumberError) -> EncodeError {
+    fn not_number(&self, text: &[u8], field: &FieldTable, why: NumberError) -> Fault {
         let (name, shown) = (number_name(field.kind), scalar::shown(text));
         self.value_error(match why {
             NumberError::Malformed => format!("expected {name}, found {shown}"),
@@ -338,7 +338,7 @@ impl Encoder {
 
     /// The value at `self.pos` is of the wrong kind, or no value at all.
     #[cold]
-    pub(super) fn unexpected(&mut self, cx: &Cx<'_>, expected: &str) -> EncodeError {
+    pub(super) fn unexpected(&mut self, cx: &Cx<'_>, expected: &str) -> Fault {
         let rest = cx.json.get(self.pos..).unwrap_or(&[]);
         let found = match rest {
             [b'{', ..] => "an object".into(),

@@ -47,19 +47,22 @@ pub struct Printer {
     message: MessageId,
     limits: CodecLimits,
     stage: Stage,
-    /// Small enough for one pass, which was not tried yet.
-    untried: bool,
     /// The wire in the usual shape, when it wasn't.
     normal: Option<Vec<u8>>,
     /// The fields to print; all when there is none.
     selection: Option<Arc<Selection>>,
 }
 
+/// The long way's jobs are boxed: most messages are printed in one pass, and the printer is moved.
 #[derive(Debug)]
 enum Stage {
-    Validate(Validator),
-    Normalise(Normaliser),
-    Print(Print),
+    /// Small enough for one pass, which was not tried yet.
+    Direct,
+    /// Where the long way begins.
+    Check,
+    Validate(Box<Validator>),
+    Normalise(Box<Normaliser>),
+    Print(Box<Print>),
     Done,
 }
 
@@ -89,10 +92,12 @@ impl Printer {
             target,
             message,
             limits,
-            stage: Stage::Validate(Validator::new(codec, message, wire, limits)),
-            untried: matches!(target, Target::Message(_))
-                && wire.len() <= direct::BYTES_MAX
-                && !codec.options.pretty,
+            stage: match target {
+                Target::Message(_) if wire.len() <= direct::BYTES_MAX && !codec.options.pretty => {
+                    Stage::Direct
+                }
+                _ => Stage::Check,
+            },
             normal: None,
             selection: None,
         })
@@ -101,7 +106,9 @@ impl Printer {
     /// Prints only these fields. For a job that has not begun, and a selection of the same target.
     #[must_use]
     pub fn selecting(mut self, selection: Option<Arc<Selection>>) -> Self {
-        self.untried &= selection.is_none();
+        if selection.is_some() {
+            self.stage = Stage::Check;
+        }
         self.selection = selection;
         self
     }
@@ -124,22 +131,35 @@ impl Printer {
             tables: &codec.tables,
             wire: self.normal.as_deref().unwrap_or(wire),
         };
-        if std::mem::take(&mut self.untried)
-            && budget >= wire.len()
-            && direct::print(&cx, self.message, self.limits.depth_max, json)
-        {
-            self.stage = Stage::Done;
-            return Ok(Progress::Done);
+        if let Stage::Direct = self.stage {
+            if budget >= wire.len() && direct::print(&cx, self.message, self.limits.depth_max, json)
+            {
+                self.stage = Stage::Done;
+                return Ok(Progress::Done);
+            }
+            self.stage = Stage::Check;
+        }
+        if let Stage::Check = self.stage {
+            let job = Validator::new(codec, self.message, wire, self.limits);
+            self.stage = Stage::Validate(Box::new(job));
         }
         let next = match &mut self.stage {
+            Stage::Direct | Stage::Check => return Ok(Progress::More),
             Stage::Validate(job) => {
                 if !job.step(&cx, budget)? {
                     return Ok(Progress::More);
                 }
                 if job.ordered() || self.normal.is_some() {
-                    Stage::Print(Print::new(&cx, self.target, self.selection.clone()))
+                    Stage::Print(Box::new(Print::new(
+                        &cx,
+                        self.target,
+                        self.selection.clone(),
+                    )))
                 } else {
-                    Stage::Normalise(Normaliser::for_print(self.message, wire.len(), self.limits))
+                    {
+                        let job = Normaliser::for_print(self.message, wire.len(), self.limits);
+                        Stage::Normalise(Box::new(job))
+                    }
                 }
             }
             Stage::Normalise(job) => {
@@ -149,7 +169,7 @@ impl Printer {
                 let normal = job.take().ok_or_else(|| refused("malformed protobuf"))?;
                 let again = Validator::for_normal(codec, self.message, &normal, self.limits);
                 self.normal = Some(normal);
-                Stage::Validate(again)
+                Stage::Validate(Box::new(again))
             }
             Stage::Print(job) => {
                 if !job.step(&cx, budget, json) {
