@@ -150,6 +150,8 @@ pub enum Matcher {
         overrides: bool,
         /// Of the rule and of each additional binding, for errors.
         places: Vec<RulePlaces>,
+        /// The template of the replies' `Location`, and its place.
+        location: Option<(Box<str>, Place)>,
         /// Of the method's name.
         rpc_place: Place,
     },

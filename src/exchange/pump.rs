@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderMap};
+use http::header::{CONTENT_TYPE, HeaderMap, LOCATION};
 use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode};
 use http_body::Body;
@@ -289,11 +289,17 @@ pub(super) async fn decode(
 ) -> Result<Response<ReplyBody>, Failure> {
     let wire = only(&mut messages).await?;
     let content = Content::of(plan);
+    let location = plan.location.as_ref();
+    let location = location.and_then(|l| l.of(&plan.codec, &wire, codec_limits(limits)));
     let mut reply = match content {
         Content::Raw { .. } => raw(content, &wire)?,
         Content::Json(target) => print(&plan.codec, (target, selection), limits, wire).await?,
     };
     reply::succeed(&mut reply, policy, messages.metadata());
+    if let Some(location) = location {
+        // The service's own, where the route lets it through, says more.
+        reply.headers_mut().entry(LOCATION).or_insert(location);
+    }
     Ok(reply)
 }
 

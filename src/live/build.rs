@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::codec::{Codec, JsonOptions};
 use crate::config::model::{self, Config, Destination, Matcher, SelectorRule};
 use crate::route::{Builder, Conflict, ConflictKind, PathMatch, PathTemplate, RouteId, Table};
-use crate::schema::Schema;
-use crate::transcode::{MethodPlan, RulePart};
+use crate::schema::{Schema, StreamKind};
+use crate::transcode::{LocationTemplate, MethodPlan, RulePart};
 
 use super::mount::{Mount, Mounts, Origin};
 use super::rpcs::Rpcs;
@@ -124,7 +124,7 @@ fn plan(
         plan.take_forms(mount.route.policy.forms);
         (plan, template)
     });
-    built.map_err(|faults| {
+    let built = built.map_err(|faults| {
         let error = |fault: crate::transcode::PlanError| {
             let part = mount.places.and_then(|places| match fault.part {
                 RulePart::Body => places.body.as_ref(),
@@ -137,8 +137,42 @@ fn plan(
                 help: fault.help,
             }
         };
-        faults.into_iter().map(error).collect()
-    })
+        faults.into_iter().map(error).collect::<Vec<_>>()
+    });
+    let (mut plan, template) = built?;
+    plan.location = location(mount, &plan).map_err(|error| vec![error])?;
+    Ok((plan, template))
+}
+
+/// The `Location` that a config rule gives to its replies.
+fn location(
+    mount: &Mount<'_>,
+    plan: &MethodPlan,
+) -> Result<Option<Box<LocationTemplate>>, BuildError> {
+    let Matcher::Rpc {
+        location: Some((text, place)),
+        ..
+    } = &mount.route.matcher
+    else {
+        return Ok(None);
+    };
+    let built = match plan.stream {
+        StreamKind::Server | StreamKind::Bidi => {
+            let message = "a stream has no one reply to take it from";
+            Err((message.to_owned(), None))
+        }
+        StreamKind::Unary | StreamKind::Client => {
+            LocationTemplate::build(&plan.codec, plan.output, text)
+        }
+    };
+    match built {
+        Ok(location) => Ok(Some(Box::new(location))),
+        Err((message, help)) => Err(BuildError {
+            place: Arc::clone(place),
+            message: format!("location: {message}"),
+            help,
+        }),
+    }
 }
 
 /// A route to be, with what the table needs of it.

@@ -69,6 +69,7 @@ impl<'a> Mounts<'a> {
                     overrides,
                     places,
                     rpc_place,
+                    location: _,
                 } => {
                     let origin = Origin::Config {
                         overrides: *overrides,

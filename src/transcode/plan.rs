@@ -15,6 +15,7 @@ use crate::schema::{
 
 use super::compat::Compat;
 use super::form::FormFields;
+use super::location::LocationTemplate;
 use super::query::QueryFields;
 use super::update::filled_mask;
 use crate::schema::nearest;
@@ -47,6 +48,8 @@ pub struct MethodPlan {
     pub filled_mask: Option<FieldRef>,
     /// The fields that a form body may set, where one is taken.
     pub(super) form: Option<Box<FormFields>>,
+    /// The `Location` of replies.
+    pub location: Option<Box<LocationTemplate>>,
     /// Whether files of a `multipart/form-data` body may stand for the body or its fields.
     pub(super) files: bool,
     /// Compiled for this route's JSON options.
@@ -180,6 +183,7 @@ impl MethodPlan {
             query,
             filled_mask: filled_mask(&schema, method.method.input, rule, body),
             form: None,
+            location: None,
             files: false,
             codec,
         };

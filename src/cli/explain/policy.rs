@@ -1,6 +1,6 @@
 //! What a route does to requests and replies beside its target, a line each.
 
-use crate::config::model::{Cors, Files, HeaderPattern, HeaderRules};
+use crate::config::model::{Cors, Files, Forms, HeaderPattern, HeaderRules, Policy};
 use crate::live::{Route, Target};
 use crate::schema::StreamKind;
 use crate::transcode::{BodyRule, MethodPlan};
@@ -22,7 +22,8 @@ pub(super) fn lines(route: &Route) -> Vec<(&'static str, String)> {
             "respond",
             format!("{}, {} bytes", reply.status, reply.body.len()),
         )),
-        Target::Proxy { rewrite: None, .. } | Target::Rpc(_) => {}
+        Target::Rpc(plan) => transcoded(plan, &route.policy, &mut lines),
+        Target::Proxy { rewrite: None, .. } => {}
     }
     let policy = &route.policy;
     if policy.compat.is_grpc_gateway() {
@@ -44,6 +45,45 @@ pub(super) fn lines(route: &Route) -> Vec<(&'static str, String)> {
         }
     }
     lines
+}
+
+/// What a transcoded route takes beside JSON, and puts on its replies.
+fn transcoded(plan: &MethodPlan, policy: &Policy, lines: &mut Vec<(&'static str, String)>) {
+    match policy.forms {
+        Forms::Refuse => {}
+        Forms::AsQuery => lines.push(("form bodies", "bound like the query".to_owned())),
+        Forms::Bind => lines.push((
+            "form bodies",
+            "texts bound like the query; files of multipart/form-data as bytes or HttpBody fields"
+                .to_owned(),
+        )),
+    }
+    if policy.method_override {
+        lines.push((
+            "method override",
+            "a POST with X-HTTP-Method-Override: GET, PUT, PATCH or DELETE is taken for that"
+                .to_owned(),
+        ));
+    }
+    let statuses = &policy.statuses;
+    let named = statuses.from_metadata.as_ref();
+    let named = named.map(|name| format!("what the service says in {name}, else "));
+    let usual = statuses.of_success();
+    if named.is_some() || usual != http::StatusCode::OK {
+        let named = named.unwrap_or_default();
+        lines.push(("status", format!("{named}{}", usual.as_u16())));
+    }
+    if let Some(location) = &plan.location {
+        lines.push(("location", location.text().to_owned()));
+    }
+    if !policy.to_response.is_empty() {
+        let listed: Vec<_> = policy.to_response.iter().map(pattern_text).collect();
+        let rest = match policy.compat.is_grpc_gateway() {
+            true => "other metadata as Grpc-Metadata-*",
+            false => "other metadata of the service is dropped",
+        };
+        lines.push(("reply headers", format!("{}; {rest}", listed.join(", "))));
+    }
 }
 
 /// What the messages of a WebSocket are.
@@ -85,14 +125,18 @@ fn cors_line(cors: &Cors) -> String {
 fn rules_line(rules: &HeaderRules) -> String {
     let mut parts = Vec::new();
     for pattern in &rules.remove {
-        parts.push(match pattern {
-            HeaderPattern::Name(name) => format!("without {name}"),
-            HeaderPattern::Prefix(prefix) => format!("without {prefix}*"),
-        });
+        parts.push(format!("without {}", pattern_text(pattern)));
     }
     let set = rules.set.iter().map(|(name, _)| format!("{name} set"));
     let default = rules.default.iter();
     let default = default.map(|(name, _)| format!("{name} set unless there"));
     parts.extend(set.chain(default));
     parts.join(", ")
+}
+
+fn pattern_text(pattern: &HeaderPattern) -> String {
+    match pattern {
+        HeaderPattern::Name(name) => name.to_string(),
+        HeaderPattern::Prefix(prefix) => format!("{prefix}*"),
+    }
 }

@@ -289,3 +289,41 @@ fn a_web_socket_is_explained_as_one() {
     assert!(plain.contains("also: a WebSocket on this path"), "{plain}");
     assert!(!text("/v1/games/7").contains("WebSocket"));
 }
+
+#[test]
+fn what_a_route_takes_beside_json_and_puts_on_replies_is_told() {
+    let rule = "post: /v2/games, rpc: shop.v1.Games/CreateGame, body: game, upstream: games, \
+                form_bodies: true, method_override: true, location: \"/v2/games/{title}\", \
+                status: { OK: 201, from_metadata: x-http-code }, \
+                headers: { to_response: [x-cost, \"x-app-*\"] }";
+    let ask = |rule: &str| {
+        let question = Question {
+            headers: Vec::new(),
+            method: http::Method::POST,
+            url: "/v2/games".parse().unwrap(),
+            host: None,
+            body: Some(b"{}".to_vec()),
+        };
+        head(&explain(&live(&format!("  - {{ {rule} }}\n")), &question))
+    };
+    let told = ask(rule);
+    for line in [
+        "texts bound like the query; files of multipart/form-data",
+        "a POST with X-HTTP-Method-Override",
+        "what the service says in x-http-code, else 201",
+        "/v2/games/{title}",
+        "x-cost, x-app-*; other metadata of the service is dropped",
+    ] {
+        assert!(told.contains(line), "{line}: {told}");
+    }
+    let plain = "post: /v2/games, rpc: shop.v1.Games/CreateGame, body: game, upstream: games";
+    assert!(!ask(plain).contains("status"), "{}", ask(plain));
+    let theirs = ask(&format!(
+        "{plain}, compat: grpc-gateway, headers: {{ to_response: [x-cost] }}"
+    ));
+    assert!(theirs.contains("bound like the query"), "{theirs}");
+    assert!(
+        theirs.contains("other metadata as Grpc-Metadata-*"),
+        "{theirs}"
+    );
+}

@@ -91,6 +91,12 @@ pub static ROUTE: Section = Section {
             )
             .default("false"),
             key(
+                "location",
+                Shape::Template,
+                "The Location of replies, filled from their fields: `/v1/items/{id}`, or `/v1/{name=**}` \
+                 to keep slashes. Left out where a field is not set.",
+            ),
+            key(
                 "prefix",
                 Shape::UrlPath,
                 "Everything under this path, whatever the method.",

@@ -18,6 +18,7 @@ const RULE_KEYS: &[&str] = &[
     "response_body",
     "additional_bindings",
     "override",
+    "location",
 ];
 
 pub fn routes(
@@ -207,6 +208,10 @@ fn rpc(section: &Section<'_, '_>) -> Option<Matcher> {
     };
     let (service, method) = field.parse(scalar::rpc)?;
     let overrides = section.field("override").and_then(|f| f.bool());
+    let location = section.field("location").and_then(|field| {
+        let text = template(&field)?;
+        Some((text.into(), field.place()))
+    });
     let (rule, places) = rule?;
     Some(Matcher::Rpc {
         rule,
@@ -214,6 +219,7 @@ fn rpc(section: &Section<'_, '_>) -> Option<Matcher> {
         method: method.into(),
         overrides: overrides.unwrap_or(false),
         places,
+        location,
         rpc_place: field.place(),
     })
 }

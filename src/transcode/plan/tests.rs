@@ -360,3 +360,25 @@ fn grpc_gateway_reads_lists_from_the_path() {
         assert!(faults[0].contains(fault), "{path}: {faults:?}");
     }
 }
+
+#[test]
+fn what_a_location_can_not_be_taken_from() {
+    let schema = schema_of(PROTO);
+    let codec = Codec::build(Arc::clone(&schema), JsonOptions::default());
+    let output = schema.find_message("t.In").unwrap();
+    let build = |text| LocationTemplate::build(&codec, output, text);
+    assert!(build("/a/{game_id}/{inner.id=**}").is_ok());
+    for (text, fault) in [
+        ("a/{game_id}", "invalid path template"),
+        ("/a", "no field of the reply"),
+        ("/a/*/{game_id}", "a wildcard outside"),
+        ("/{game_idd}", "t.In has no field \"game_idd\""),
+        ("/{tags}", "holds more than one value"),
+        ("/{labels}", "holds more than one value"),
+        ("/{inner}", "is a message"),
+        ("/{game_id.x}", "is not a message, so it has no \"x\""),
+    ] {
+        let (message, _) = build(text).unwrap_err();
+        assert!(message.contains(fault), "{text}: {message}");
+    }
+}
