@@ -11,7 +11,7 @@ use http_body::Body;
 use crate::failure::Failure;
 use crate::limits::ByteLimit;
 use crate::transcode::coding::Coding;
-use crate::transcode::frame::Decoder;
+use crate::transcode::frame::{Decoder, Next};
 use crate::transcode::status::{check_head, is_trailers_only, outcome};
 use crate::upstream::AnswerBody;
 
@@ -77,9 +77,13 @@ impl Messages {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Bytes>, Failure>> {
         loop {
-            match self.decoder.next_message() {
-                Ok(Some(message)) => return Poll::Ready(Ok(Some(message))),
-                Ok(None) => {}
+            match self.decoder.next_step() {
+                Ok(Next::Message(message)) => return Poll::Ready(Ok(Some(message))),
+                Ok(Next::Resting) => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Ok(Next::Starved) => {}
                 Err(error) => return self.fail(error.of_upstream()),
             }
             let Some(body) = &mut self.body else {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::failure::{Failure, GrpcCode};
 use crate::limits::ByteLimit;
 
-use super::coding::{Coding, CodingError};
+use super::coding::{Coding, CodingError, Expansion};
 
 /// Flags and length.
 pub const PREFIX_BYTES: usize = 5;
@@ -98,6 +98,18 @@ pub struct Decoder {
     /// How compressed messages are, when that was agreed on, and whether this one is.
     coding: Option<Coding>,
     compressed: bool,
+    /// The message that is being expanded.
+    expansion: Option<Box<Expansion>>,
+}
+
+/// What there is of the next message.
+#[derive(Debug)]
+pub enum Next {
+    Message(Bytes),
+    /// Others have their turn before more of it is expanded.
+    Resting,
+    /// More bytes are needed.
+    Starved,
 }
 
 impl Decoder {
@@ -110,6 +122,7 @@ impl Decoder {
             pending: None,
             coding: None,
             compressed: false,
+            expansion: None,
         }
     }
 
@@ -138,22 +151,45 @@ impl Decoder {
     /// # Errors
     /// See [`FrameError`]. The stream can't be read on then.
     pub fn next_message(&mut self) -> Result<Option<Bytes>, FrameError> {
+        loop {
+            match self.next_step()? {
+                Next::Message(message) => return Ok(Some(message)),
+                Next::Starved => return Ok(None),
+                Next::Resting => {}
+            }
+        }
+    }
+
+    /// The same with a rest after each slice of a compressed message.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn next_step(&mut self) -> Result<Next, FrameError> {
+        if let Some(expansion) = &mut self.expansion {
+            if !expansion.step()? {
+                return Ok(Next::Resting);
+            }
+            let whole = self.expansion.take().map(|e| e.into_message());
+            return Ok(Next::Message(whole.unwrap_or_default()));
+        }
         let length = match self.pending {
             Some(length) => length,
             None => match self.take_prefix()? {
                 Some(length) => *self.pending.insert(length),
-                None => return Ok(None),
+                None => return Ok(Next::Starved),
             },
         };
         let Some(message) = self.take(length) else {
-            return Ok(None);
+            return Ok(Next::Starved);
         };
         self.pending = None;
         match self.coding.filter(|_| self.compressed) {
-            Some(coding) => Ok(Some(
-                coding.expand(&message, self.message_bytes_max)?.into(),
-            )),
-            None => Ok(Some(message)),
+            Some(coding) => {
+                let expansion = Expansion::new(coding, message, self.message_bytes_max);
+                self.expansion = Some(Box::new(expansion));
+                self.next_step()
+            }
+            None => Ok(Next::Message(message)),
         }
     }
 

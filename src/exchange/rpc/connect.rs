@@ -17,7 +17,7 @@ use crate::failure::{Blame, Failure, GrpcCode};
 use crate::protocol::connect::{self, Query, end_stream, put_error, put_metadata};
 use crate::protocol::dialect::MessageFormat;
 use crate::schema::StreamKind;
-use crate::transcode::coding::{Coding, CodingError};
+use crate::transcode::coding::{Coding, CodingError, Expansion};
 use crate::upstream::UpstreamBody;
 
 use super::super::body::ReplyBody;
@@ -81,7 +81,7 @@ impl Calling<'_> {
         if self.head.method != Method::GET {
             let coding = coding(self.head.headers.get(CONTENT_ENCODING))?;
             let message = pump::collect(body, max).await?;
-            return Ok((format, expanded(coding, message, max.bytes())?));
+            return Ok((format, expanded(coding, message, max.bytes()).await?));
         }
         if !self.plan.no_side_effects {
             let mut failure = Failure::client("this method is called with POST");
@@ -95,7 +95,7 @@ impl Calling<'_> {
             Some(Ok(name)) => coding(Some(&name))?,
             Some(Err(_)) => return Err(unknown_coding()),
         };
-        let message = expanded(coding, query.message.into(), max.bytes())?;
+        let message = expanded(coding, query.message.into(), max.bytes()).await?;
         Ok((query.format, message))
     }
 
@@ -143,15 +143,16 @@ fn unknown_coding() -> Failure {
     Failure::new(Blame::Client, GrpcCode::Unimplemented, message)
 }
 
-fn expanded(coding: Option<Coding>, message: Bytes, max: usize) -> Result<Bytes, Failure> {
-    match coding {
-        // An empty message is sent as it is.
-        Some(coding) if !message.is_empty() => coding
-            .expand(&message, max)
-            .map(Bytes::from)
-            .map_err(of_coding),
-        _ => Ok(message),
+async fn expanded(coding: Option<Coding>, message: Bytes, max: usize) -> Result<Bytes, Failure> {
+    // An empty message is sent as it is.
+    let Some(coding) = coding.filter(|_| !message.is_empty()) else {
+        return Ok(message);
+    };
+    let mut expansion = Expansion::new(coding, message, max);
+    while !expansion.step().map_err(of_coding)? {
+        tokio::task::yield_now().await;
     }
+    Ok(expansion.into_message())
 }
 
 fn of_coding(error: CodingError) -> Failure {

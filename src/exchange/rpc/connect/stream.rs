@@ -19,7 +19,7 @@ use crate::protocol::connect::{self, end_stream, put_metadata};
 use crate::protocol::dialect::MessageFormat;
 use crate::schema::{MessageId, StreamKind};
 use crate::transcode::coding::Coding;
-use crate::transcode::frame::{self, Decoder};
+use crate::transcode::frame::{self, Decoder, Next};
 use crate::upstream::{FrameSource, UpstreamBody};
 
 use super::super::super::body::ReplyBody;
@@ -159,7 +159,12 @@ impl Recoding {
                 let frame = pump::framed(done.unwrap_or_default(), self.message_bytes_max)?;
                 return Poll::Ready(Ok(Some(frame)));
             }
-            if let Some(message) = self.decoder.next_message().map_err(of_client)? {
+            let next = self.decoder.next_step().map_err(of_client)?;
+            if let Next::Resting = next {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            if let Next::Message(message) = next {
                 match &self.codec {
                     Some(codec) if !message.is_empty() => {
                         let job = pump::document(codec, Target::Message(self.of), self.limits)?;
