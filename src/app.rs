@@ -11,10 +11,11 @@ use tokio::sync::oneshot;
 
 use crate::config::model::Config;
 use crate::control::discovery::{self, Names};
-use crate::drain::{Drain, Stage};
+use crate::drain::{Drain, Drained, Stage};
 use crate::listener::{self, BindError, Bound, Gate};
 use crate::live::Live;
 use crate::snapshot::{Generation, Snapshot};
+use crate::telemetry::Reports;
 use crate::upstream::Fleet;
 use crate::worker;
 
@@ -42,6 +43,7 @@ pub struct Running {
     workers: Vec<thread::JoinHandle<()>>,
     control: Option<Control>,
     fleet: Arc<Fleet>,
+    reports: Arc<Reports>,
 }
 
 impl App {
@@ -66,11 +68,13 @@ impl App {
             workers: Vec::new(),
             control: Some(Control::start()?),
             fleet: Fleet::new(count),
+            reports: Arc::default(),
         };
         if let Some(control) = running.control() {
             let (fleet, live) = (Arc::clone(&running.fleet), Arc::clone(&running.live));
             control.spawn(discovery::run(fleet, live, Names::of_the_system()));
         }
+        let mut reports = Reports::default();
         for (index, sockets) in deal(bound, count).into_iter().enumerate() {
             running.workers.push(worker::spawn(worker::Parts {
                 index,
@@ -79,8 +83,10 @@ impl App {
                 gate: Arc::clone(&running.gate),
                 drained: running.drain.watch(),
                 fleet: Arc::clone(&running.fleet),
+                asking: reports.worker(),
             })?);
         }
+        running.reports = Arc::new(reports);
         Ok(running)
     }
 }
@@ -118,6 +124,18 @@ impl Running {
     #[must_use]
     pub fn live(&self) -> &Arc<Snapshot<Live>> {
         &self.live
+    }
+
+    /// Asks the workers for their numbers.
+    #[must_use]
+    pub fn reports(&self) -> &Arc<Reports> {
+        &self.reports
+    }
+
+    /// Tells of a drain.
+    #[must_use]
+    pub fn drained(&self) -> Drained {
+        self.drain.watch()
     }
 
     /// What the workers know of the upstreams together.

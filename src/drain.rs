@@ -50,6 +50,12 @@ impl Drain {
 pub struct Drained(watch::Receiver<Stage>);
 
 impl Drained {
+    /// How far it is now.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        *self.0.borrow()
+    }
+
     /// Resolves once `stage` is reached, or nobody is left who could say so.
     pub async fn reached(&mut self, stage: Stage) {
         self.0.wait_for(|now| *now >= stage).await.ok();

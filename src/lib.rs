@@ -45,6 +45,8 @@ pub mod live;
 pub mod rt;
 #[cfg(feature = "gateway")]
 pub mod snapshot;
+#[cfg(feature = "gateway")]
+pub mod telemetry;
 
 #[cfg(feature = "gateway")]
 pub mod listener;
@@ -54,6 +56,8 @@ pub mod upstream;
 #[cfg(feature = "gateway")]
 pub mod exchange;
 
+#[cfg(feature = "gateway")]
+pub mod admin;
 #[cfg(feature = "gateway")]
 pub mod control;
 #[cfg(feature = "gateway")]

@@ -234,6 +234,12 @@ pub const LOOKUP_AGAIN_MIN: Duration = Duration::from_millis(500);
 pub const LOOKUP_NUDGED_MIN: Duration = Duration::from_secs(1);
 /// One question to a name server.
 pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
+/// Connections to the admin address, and to that of probes; more wait.
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// A request's head there, and a connection without one.
+pub const ADMIN_HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long who asks for a reload waits for what comes of it.
+pub const RELOAD_ANSWER_MAX: Duration = Duration::from_secs(60);
 /// What a client is told to wait when an upstream has as many calls as it may have.
 pub const OVERLOAD_RETRY_AFTER_SECONDS: u32 = 1;
 /// Header or trailer list of an upstream's answer.

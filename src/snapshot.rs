@@ -31,6 +31,12 @@ impl<T> Snapshot<T> {
         self.value.load_full()
     }
 
+    /// How many have been published.
+    #[must_use]
+    pub fn generation(&self) -> Generation {
+        *self.changed.borrow()
+    }
+
     /// Swaps the value in and wakes every subscriber.
     pub fn publish(&self, value: Arc<T>) -> Generation {
         self.value.store(value);

@@ -24,6 +24,7 @@ use crate::listener::{self, Bounds, Connections, Counters, Ends, Gate, Listener}
 use crate::live::Live;
 use crate::rt::LocalExec;
 use crate::snapshot::{Generation, Snapshot};
+use crate::telemetry::{Asking, Count, Label, Series, WorkerReport};
 use crate::upstream::{Fleet, Upstreams};
 
 /// What a worker is started with.
@@ -36,6 +37,8 @@ pub struct Parts {
     pub drained: Drained,
     /// What all workers know of the upstreams.
     pub fleet: Arc<Fleet>,
+    /// Asks for the worker's numbers.
+    pub asking: Asking,
 }
 
 /// Starts a worker's thread. It ends when a drain is over, or has reached its limit.
@@ -97,6 +100,13 @@ async fn run(parts: Parts) {
             listener::accept(listener, async { drained.reached(Stage::Draining).await }).await;
         }));
     }
+    let told = Told {
+        gateway: gateway.clone(),
+        connections: Rc::clone(&connections),
+        counters,
+        exec: exec.clone(),
+    };
+    exec.spawn(told.answer(parts.asking));
     let mut drained = parts.drained;
     tokio::select! {
         () = drained.reached(Stage::Draining) => {}
@@ -137,12 +147,14 @@ struct Gateway {
 impl Gateway {
     fn new(live: Arc<Live>, fleet: &Arc<Fleet>, exec: &LocalExec) -> Self {
         let upstreams = Upstreams::new(fleet, &live.upstreams, &live.timeouts, exec);
+        let series = Series::new(labels(&live), None);
         Self {
             bounds: Rc::new(RefCell::new(bounds_of(&live))),
             exchange: Rc::new(Exchange::new(Current {
                 live,
                 upstreams,
                 counters: Rc::default(),
+                series,
             })),
         }
     }
@@ -151,11 +163,56 @@ impl Gateway {
         let before = self.exchange.current();
         let upstreams = before.upstreams.next(&live.upstreams, &live.timeouts);
         self.bounds.replace(bounds_of(&live));
+        let series = Series::new(labels(&live), Some(&before.series));
         self.exchange.replace(Current {
             live,
             upstreams,
             counters: Rc::clone(&before.counters),
+            series,
         });
+    }
+}
+
+/// What the series of a generation's routes are called.
+fn labels(live: &Live) -> impl Iterator<Item = Label> {
+    let rules = live.rules().map(Label::of);
+    std::iter::once(Label::nowhere()).chain(rules)
+}
+
+/// Where a worker's numbers are.
+struct Told {
+    gateway: Gateway,
+    connections: Rc<Connections>,
+    counters: Rc<Counters>,
+    exec: LocalExec,
+}
+
+impl Told {
+    /// Answers until nobody asks any more.
+    async fn answer(self, mut asking: Asking) {
+        while let Some(tell) = asking.recv().await {
+            // Who asked may have given up.
+            tell.send(self.report()).ok();
+        }
+    }
+
+    fn report(&self) -> WorkerReport {
+        let current = self.gateway.exchange.current();
+        let mut counts = self.counters.report();
+        counts.extend(current.counters.report());
+        counts.push(Count {
+            name: "panics",
+            about: "Tasks that panicked, which is a fault of transom.",
+            label: ("", ""),
+            value: self.exec.panics(),
+        });
+        WorkerReport {
+            connections: self.connections.len() as u64,
+            active: current.series.active(),
+            counts,
+            routes: current.series.report(),
+            upstreams: current.upstreams.report(),
+        }
     }
 }
 

@@ -45,7 +45,7 @@ fn check_of_a_wrong_config() {
     let (code, out, err) = told(&["check", "-c", WRONG]);
     assert_eq!((code, &*err), (1, ""), "{out}");
     assert!(
-        out.contains("did you mean `address`?") && out.ends_with("7 errors\n"),
+        out.contains("did you mean `address`?") && out.ends_with("6 errors\n"),
         "{out}"
     );
     assert!(!out.contains('\u{1b}'), "colours in a pipe: {out}");
@@ -63,7 +63,7 @@ fn check_for_programs() {
         let (code, out, _) = told(&["check", "-c", WRONG, "--format", format]);
         assert_eq!(code, 1);
         let all: serde_json::Value = serde_json::from_str(&out).expect("JSON");
-        assert_eq!(all.as_array().map(Vec::len), Some(7));
+        assert_eq!(all.as_array().map(Vec::len), Some(6));
     }
     let (code, out, _) = told(&[
         "check",
@@ -279,7 +279,7 @@ routes:
             (Some("warning"), Some(6), Some("there is no folder site")),
             (
                 Some("warning"),
-                Some(7),
+                Some(8),
                 Some("transom.yaml is not a folder")
             ),
         ]

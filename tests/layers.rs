@@ -26,6 +26,7 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
     ("upstream", 3, &[]),
     ("exchange", 4, &[]),
     ("control", 5, &[]),
+    ("admin", 5, &["control"]),
     ("demo", 5, &[]),
     ("app", 6, &["worker"]),
     ("worker", 6, &[]),

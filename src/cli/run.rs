@@ -9,6 +9,9 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use super::{ConfigArgs, Outcome};
+use anyhow::Context;
+
+use crate::admin::{self, Admin, Scope, Views};
 use crate::app::{App, Running};
 use crate::config::Loaded;
 use crate::config::diagnostic::{Format, Report};
@@ -58,7 +61,7 @@ pub fn run(args: Args) -> Outcome {
     runtime.block_on(async {
         let mut signals = Signals::install()?;
         let asked = Arc::new(Notify::new());
-        let running = tokio::select! {
+        let (running, _admin) = tokio::select! {
             running = start(config, origin, Arc::clone(&asked)) => running?,
             _ = signals.next() => return Ok(ExitCode::SUCCESS),
         };
@@ -79,7 +82,11 @@ pub fn run(args: Args) -> Outcome {
 
 /// Serves what can be served now; the routes of upstreams that don't answer yet follow, and so does
 /// whatever changes. `asked` begins a reload.
-async fn start(config: Config, origin: Origin, asked: Arc<Notify>) -> anyhow::Result<Running> {
+async fn start(
+    config: Config,
+    origin: Origin,
+    asked: Arc<Notify>,
+) -> anyhow::Result<(Running, Admin)> {
     let config = Arc::new(config);
     let (have, silent) = sources::reflect(&config, &reload::at_start()).await;
     let silent = reload::as_warnings(silent);
@@ -93,8 +100,30 @@ async fn start(config: Config, origin: Origin, asked: Arc<Notify>) -> anyhow::Re
     tell(&built.warnings());
     let Built { live, unread, .. } = built;
     let summary = summary(&live, unread.is_empty());
+    let mut sockets = Vec::new();
+    for (scope, address) in [(Scope::Admin, config.admin), (Scope::Probes, config.probes)] {
+        if let Some(address) = address {
+            let socket = admin::bind(address)
+                .with_context(|| format!("can't listen on {address} (`{scope}`)"))?;
+            sockets.push((scope, socket));
+        }
+    }
     let running = App::start(&config, live)?;
-    super::print(&format!("{}{summary}", listening(running.addresses())))?;
+    let status = tokio::sync::watch::Sender::default();
+    let views = Views {
+        live: Arc::clone(running.live()),
+        fleet: Arc::clone(running.fleet()),
+        reports: Arc::clone(running.reports()),
+        drained: running.drained(),
+        status: status.subscribe(),
+        asked: Arc::clone(&asked),
+    };
+    let admin = admin::start(sockets, views)?;
+    let mut told = listening(running.addresses());
+    for (scope, address) in admin.addresses() {
+        _ = writeln!(told, "{scope} on http://{address}");
+    }
+    super::print(&format!("{told}{summary}"))?;
     if !unread.is_empty() {
         let names: Vec<_> = unread
             .iter()
@@ -117,12 +146,12 @@ async fn start(config: Config, origin: Origin, asked: Arc<Notify>) -> anyhow::Re
             live: Arc::clone(running.live()),
             fleet: Arc::clone(running.fleet()),
             asked,
-            status: tokio::sync::watch::Sender::default(),
+            status,
             seen,
         };
         control.spawn(reloader.run());
     }
-    Ok(running)
+    Ok((running, admin))
 }
 
 fn tell(report: &Report) {

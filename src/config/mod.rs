@@ -262,6 +262,8 @@ impl Config {
             }],
             defaults: policy,
             limits: crate::limits::Limits::default(),
+            admin: None,
+            probes: None,
             reload: model::Reload::default(),
             timeouts: crate::limits::Timeouts::default(),
             workers: None,

@@ -37,6 +37,10 @@ pub struct Config {
     pub defaults: Arc<Policy>,
     pub limits: Limits,
     pub timeouts: Timeouts,
+    /// For operators.
+    pub admin: Option<SocketAddr>,
+    /// For the kubelet and Prometheus.
+    pub probes: Option<SocketAddr>,
     pub reload: Reload,
     /// Worker threads; `None` is one for each core that the process may use.
     pub workers: Option<NonZeroUsize>,

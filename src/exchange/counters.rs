@@ -6,7 +6,8 @@ use std::rc::Rc;
 use http::StatusCode;
 
 use crate::failure::{Failure, Limit};
-use crate::listener::count;
+use crate::listener::{count, limit_hit};
+use crate::telemetry::Count;
 
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -39,6 +40,23 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// All of them, for metrics.
+    #[must_use]
+    pub fn report(&self) -> Vec<Count> {
+        let hit = |limit, value: &Cell<u64>| limit_hit(limit, value.get());
+        vec![
+            hit("body", &self.too_large),
+            hit("unpacked", &self.bombs),
+            hit("origins", &self.origins_refused),
+            hit("socket_frames", &self.socket_floods),
+            hit("socket_ping", &self.sockets_dead),
+            hit("socket_message_idle", &self.slow_messages),
+            hit("sockets_drained", &self.sockets_ended),
+            hit("compressors", &self.uncompressed),
+            hit("kept_replies", &self.unread),
+        ]
+    }
+
     /// Counts a refused request by the limit that it met.
     pub(super) fn note(&self, failure: &Failure) {
         if failure.http_status() == StatusCode::PAYLOAD_TOO_LARGE {

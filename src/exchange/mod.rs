@@ -56,6 +56,7 @@ use crate::limits::DESCRIPTORS_RETRY_AFTER_SECONDS;
 use crate::live::{Live, Route, Target};
 use crate::route::{Lookup, RawPath};
 use crate::schema::StreamKind;
+use crate::telemetry::Series;
 use crate::transcode::MethodPlan;
 use crate::transcode::gateway_headers::takes_trailers;
 use crate::upstream::{UpstreamBody, Upstreams};
@@ -77,6 +78,8 @@ pub struct Current {
     pub upstreams: Rc<Upstreams>,
     /// Of the worker, whatever it serves.
     pub counters: Rc<Counters>,
+    /// Of its routes, numbered as in `live`.
+    pub series: Rc<Series>,
 }
 
 /// What a worker gives to every exchange.
@@ -143,6 +146,8 @@ pub async fn exchange(
     request: Request<ClientBody>,
 ) -> Response<ReplyBody> {
     let current = cx.current(); // one generation serves the whole request
+    let begun = Instant::now();
+    let active = current.series.begin();
     let (mut head, body) = request.into_parts();
     let id = cx.ids.of(head.headers.get(&X_REQUEST_ID));
     head.headers.insert(X_REQUEST_ID, id.clone());
@@ -204,6 +209,10 @@ pub async fn exchange(
         cors::mark(cors, &head, &mut reply);
     }
     let reply = reply::finish(reply, &head.method, id);
+    drop(active);
+    if let Some(cells) = current.series.of(voice.series) {
+        cells.observe(reply.status(), begun.elapsed());
+    }
     match takes_trailers(&head.headers) && head.method != Method::HEAD {
         true => gateway_reply::trail(reply),
         false => reply,

@@ -30,6 +30,8 @@ pub(super) struct Voice<'v> {
     pub codec: &'v Codec,
     /// The route's, for the log.
     pub rule: Option<&'v str>,
+    /// The number of the route's series of metrics.
+    pub series: usize,
 }
 
 impl<'v> Voice<'v> {
@@ -42,6 +44,7 @@ impl<'v> Voice<'v> {
             policy: &route.policy,
             codec,
             rule: Some(&route.rule),
+            series: route.series,
         }
     }
 
@@ -51,6 +54,7 @@ impl<'v> Voice<'v> {
             policy: &live.defaults,
             codec: &live.codec,
             rule: None,
+            series: 0,
         }
     }
 }

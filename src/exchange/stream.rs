@@ -480,6 +480,7 @@ impl RawStream {
             Ok(piece) => Poll::Ready(piece.map(Ok)),
             Err(failure) if self.rule.policy.compat.is_grpc_gateway() => {
                 let voice = Voice {
+                    series: 0,
                     policy: &self.rule.policy,
                     codec: &self.rule.codec,
                     rule: Some(&self.rule.route),

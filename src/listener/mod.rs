@@ -33,6 +33,7 @@ use tokio::sync::Notify;
 use crate::client_body::ClientBody;
 use crate::failure::Failure;
 use crate::limits::{Limits, Timeouts};
+use crate::telemetry::Count;
 
 use pulse::Pulse;
 
@@ -100,6 +101,59 @@ pub struct Counters {
     pub heads_too_large: Cell<u64>,
     /// `limits.control_frames`, and h2's own limits on what costs more than it brings.
     pub floods: Cell<u64>,
+}
+
+impl Counters {
+    /// All of them, for metrics.
+    #[must_use]
+    pub fn report(&self) -> Vec<Count> {
+        let hit = |limit, value: &Cell<u64>| limit_hit(limit, value.get());
+        let one = |name, about, value: &Cell<u64>| Count {
+            name,
+            about,
+            label: ("", ""),
+            value: value.get(),
+        };
+        vec![
+            one(
+                "connections_accepted",
+                "Client connections.",
+                &self.accepted,
+            ),
+            one(
+                "requests_refused",
+                "Requests that were refused by the strict check.",
+                &self.refused_requests,
+            ),
+            one(
+                "accept_pauses",
+                "Pauses of accepting for want of files.",
+                &self.accept_pauses,
+            ),
+            hit("headers_time", &self.slow_heads),
+            hit("keep_alive", &self.idle_closed),
+            hit("write_idle", &self.stalled),
+            hit("accept_rate", &self.accept_delays),
+            hit("body_idle", &self.slow_bodies),
+            hit("max_age", &self.aged),
+            hit("max_age_drain", &self.cut),
+            hit("connections", &self.refused_full),
+            hit("connections_per_ip", &self.refused_by_ip),
+            hit("framing", &self.unreadable),
+            hit("headers", &self.heads_too_large),
+            hit("control_frames", &self.floods),
+        ]
+    }
+}
+
+/// How often a limit was met.
+pub(crate) fn limit_hit(limit: &'static str, value: u64) -> Count {
+    Count {
+        name: "limits_hit",
+        about: "How often a limit was met.",
+        label: ("limit", limit),
+        value,
+    }
 }
 
 pub(crate) fn count(counter: &Cell<u64>) {

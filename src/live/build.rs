@@ -58,7 +58,7 @@ pub(super) fn build(
     if !errors.is_empty() {
         return Err(errors);
     }
-    Ok(Live {
+    let live = Live {
         table,
         routes: entries.into_iter().map(Entry::into_route).collect(),
         rpcs,
@@ -74,7 +74,8 @@ pub(super) fn build(
         timeouts: config.timeouts.clone(),
         trusted_proxies: config.trusted_proxies.clone(),
         manners: manners(config),
-    })
+    };
+    Ok(live.number())
 }
 
 fn manners(config: &Config) -> super::Manners {
@@ -301,6 +302,7 @@ impl<'a> Entry<'a> {
             own: None,
             policy: Arc::clone(&self.config.policy),
             place: self.place,
+            series: 0,
         }
     }
 }

@@ -81,6 +81,8 @@ pub struct Route {
     pub policy: Arc<Policy>,
     /// Where it is written.
     pub place: Place,
+    /// Of its series of metrics: see [`Live::rules`].
+    pub series: usize,
 }
 
 #[derive(Debug)]
@@ -203,6 +205,21 @@ impl Live {
     #[must_use]
     pub fn is_awaiting_all(&self) -> bool {
         !self.awaited.is_empty() && self.routes.is_empty() && self.rpcs.routes().is_empty()
+    }
+
+    /// Every rule, in the order of [`Route::series`]. Number 0 is of requests without a route.
+    pub fn rules(&self) -> impl Iterator<Item = &str> {
+        let routes = self.routes.iter().chain(self.rpcs.routes());
+        routes.chain(self.own.routes()).map(|route| &*route.rule)
+    }
+
+    /// Gives each route its number.
+    fn number(mut self) -> Self {
+        let routes = self.routes.iter_mut().chain(self.rpcs.routes_mut());
+        for (at, route) in routes.chain(self.own.routes_mut()).enumerate() {
+            route.series = at.saturating_add(1);
+        }
+        self
     }
 
     #[must_use]

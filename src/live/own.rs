@@ -70,6 +70,7 @@ pub(super) fn mount(config: &Config, mounted: &Rpcs) -> Result<Rpcs, Vec<BuildEr
                 own: Some(kind),
                 policy: policy(&config.defaults, kind),
                 place: "built in".into(),
+                series: 0,
             };
             own.insert(&service.full_name, path, route);
         }

@@ -46,6 +46,10 @@ impl Rpcs {
         &self.routes
     }
 
+    pub(super) fn routes_mut(&mut self) -> impl Iterator<Item = &mut Route> {
+        self.routes.iter_mut()
+    }
+
     /// Plans a method of a service that `route` mounts.
     pub(super) fn mount(
         &mut self,
@@ -85,6 +89,7 @@ impl Rpcs {
                 own: None,
                 policy: Arc::clone(&route.policy),
                 place: Arc::clone(&route.place),
+                series: 0,
             },
         );
         Ok(())

@@ -34,6 +34,7 @@ use crate::config::model::{Upstream, UpstreamId};
 use crate::failure::{Failure, GrpcCode};
 use crate::limits::Timeouts;
 use crate::rt::LocalExec;
+use crate::telemetry::UpstreamReport;
 
 use pool::Pool;
 
@@ -111,6 +112,25 @@ impl Upstreams {
                 "the route has no upstream",
             )),
         }
+    }
+
+    /// What this worker knows of all of them.
+    #[must_use]
+    pub fn report(&self) -> Vec<UpstreamReport> {
+        let report = |pool: &Rc<Pool>| {
+            let counted = pool.counted();
+            UpstreamReport {
+                name: pool.name().to_owned(),
+                in_flight: pool.in_flight() as u64,
+                calls: counted.calls,
+                retries: counted.retries,
+                over_budget: counted.over_budget,
+                resent: counted.resent,
+                refused: counted.refused,
+                ejections: counted.ejections,
+            }
+        };
+        self.pools.iter().map(report).collect()
     }
 
     /// What this worker has counted about `upstream`.

@@ -50,6 +50,16 @@ pub static FILE: Section = Section {
             "How long each stage may take.",
         ),
         key(
+            "admin",
+            Shape::Section(&ADMIN),
+            "An address for operators: probes, metrics, views, and the reload. Default: none.",
+        ),
+        key(
+            "probes",
+            Shape::Section(&PROBES),
+            "An address for the kubelet and Prometheus alone: /livez, /readyz and /metrics. Default: none.",
+        ),
+        key(
             "reload",
             Shape::Section(&RELOAD),
             "When config and descriptors are read again while requests are served.",
@@ -65,6 +75,30 @@ pub static FILE: Section = Section {
             "Peers (addresses or networks) whose X-Forwarded-* and Forwarded headers are believed.",
         ),
     ]],
+    exactly_one: &[],
+};
+
+pub static ADMIN: Section = Section {
+    name: "admin",
+    about: "An address for operators. Whoever reaches it may read the routes and begin a reload.",
+    groups: &[&[key(
+        "address",
+        Shape::Address,
+        "IP address and port, best of the loopback interface: `127.0.0.1:9901`.",
+    )
+    .required()]],
+    exactly_one: &[],
+};
+
+pub static PROBES: Section = Section {
+    name: "probes",
+    about: "An address for probes and Prometheus.",
+    groups: &[&[key(
+        "address",
+        Shape::Address,
+        "IP address and port: `0.0.0.0:9902`.",
+    )
+    .required()]],
     exactly_one: &[],
 };
 

@@ -11,6 +11,7 @@ mod upstream;
 pub use routes::rule;
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -75,6 +76,8 @@ fn file(reader: &Reader<'_>, root: &Node, folder: &Path) -> Option<Config> {
         defaults: Arc::new(defaults),
         limits,
         timeouts: timeouts(&file),
+        admin: address_of(&file, "admin"),
+        probes: address_of(&file, "probes"),
         reload: reload(&file),
         workers: count(&file, "workers").and_then(NonZeroUsize::new),
         trusted_proxies: file
@@ -313,6 +316,10 @@ fn timeouts(file: &Section<'_, '_>) -> Timeouts {
         max_age: wait("max_age", standard.max_age),
         drain: wait("drain", standard.drain),
     }
+}
+
+fn address_of(file: &Section<'_, '_>, name: &str) -> Option<SocketAddr> {
+    file.section(name)?.field("address")?.parse(scalar::address)
 }
 
 fn reload(file: &Section<'_, '_>) -> Reload {

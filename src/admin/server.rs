@@ -1,0 +1,211 @@
+//! Listening and answering: HTTP/1.1, few connections, short waits.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::limits::{ADMIN_CONNECTIONS_MAX, ADMIN_HEAD_TIMEOUT};
+
+use super::views::{Answer, Views};
+
+/// Who an address is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Probes and Prometheus: it tells what they need, and changes nothing.
+    Probes,
+    /// Operators.
+    Admin,
+}
+
+impl std::fmt::Display for Scope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Probes => "probes",
+            Self::Admin => "admin",
+        })
+    }
+}
+
+/// The thread that answers; dropping it ends that.
+#[derive(Debug)]
+pub struct Admin {
+    addresses: Vec<(Scope, SocketAddr)>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Admin {
+    /// What is listened on, with the ports that the kernel gave.
+    #[must_use]
+    pub fn addresses(&self) -> &[(Scope, SocketAddr)] {
+        &self.addresses
+    }
+}
+
+impl Drop for Admin {
+    fn drop(&mut self) {
+        self.stop.take();
+        if let Some(thread) = self.thread.take() {
+            thread.join().ok();
+        }
+    }
+}
+
+/// Takes an address.
+///
+/// # Errors
+/// It can't be had.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = TcpListener::bind(address)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// Answers on these sockets.
+///
+/// # Errors
+/// No thread or no runtime can be had.
+pub fn start(sockets: Vec<(Scope, TcpListener)>, views: Views) -> io::Result<Admin> {
+    let mut addresses = Vec::new();
+    for (scope, socket) in &sockets {
+        addresses.push((*scope, socket.local_addr()?));
+    }
+    let (stop, stopped) = oneshot::channel::<()>();
+    let thread = thread::Builder::new()
+        .name("admin".to_owned())
+        .spawn(move || {
+            let runtime = Builder::new_current_thread()
+                .enable_all()
+                .build_local(LocalOptions::default());
+            match runtime {
+                Ok(runtime) => {
+                    runtime.block_on(serve(sockets, Rc::new(views), stopped));
+                    runtime.shutdown_background();
+                }
+                Err(error) => tracing::error!(%error, "nobody answers on the admin address"),
+            }
+        })?;
+    Ok(Admin {
+        addresses,
+        stop: Some(stop),
+        thread: Some(thread),
+    })
+}
+
+async fn serve(
+    sockets: Vec<(Scope, TcpListener)>,
+    views: Rc<Views>,
+    stopped: oneshot::Receiver<()>,
+) {
+    for (scope, socket) in sockets {
+        match tokio::net::TcpListener::from_std(socket) {
+            Ok(socket) => _ = tokio::task::spawn_local(accept(scope, socket, Rc::clone(&views))),
+            Err(error) => tracing::error!(%error, "an admin socket can't be listened on"),
+        }
+    }
+    // An error is the end of the gateway too.
+    stopped.await.ok();
+}
+
+async fn accept(scope: Scope, socket: tokio::net::TcpListener, views: Rc<Views>) {
+    let places = Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return;
+        };
+        let stream = match socket.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::debug!(%error, "admin: accept");
+                tokio::time::sleep(crate::limits::ACCEPT_PAUSE_MAX).await;
+                continue;
+            }
+        };
+        let views = Rc::clone(&views);
+        tokio::task::spawn_local(async move {
+            let service = service_fn(|request| {
+                let views = Rc::clone(&views);
+                async move { Ok::<_, Infallible>(answer(scope, &views, request).await) }
+            });
+            let served = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(ADMIN_HEAD_TIMEOUT)
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+            if let Err(error) = served {
+                tracing::debug!(%error, "admin: connection");
+            }
+            drop(place);
+        });
+    }
+}
+
+async fn answer(scope: Scope, views: &Views, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    if scope == Scope::Admin && !is_from_here(&request) {
+        let why = "ask by address or as localhost: other names may be a web page's trick\n";
+        return reply(Answer::text(StatusCode::FORBIDDEN, why));
+    }
+    let wanted = match (scope, request.uri().path()) {
+        (Scope::Admin, "/reload") => Method::POST,
+        _ => Method::GET,
+    };
+    let path = request.uri().path();
+    let verbose = request
+        .uri()
+        .query()
+        .is_some_and(|q| q.starts_with("verbose"));
+    let Some(answer) = views.answer(scope, path, verbose, request.method() == wanted) else {
+        return reply(Answer::text(StatusCode::NOT_FOUND, Views::index(scope)));
+    };
+    if request.method() != wanted && !(wanted == Method::GET && request.method() == Method::HEAD) {
+        let mut refused = reply(Answer::text(StatusCode::METHOD_NOT_ALLOWED, "\n"));
+        if let Ok(allow) = HeaderValue::from_str(wanted.as_str()) {
+            refused.headers_mut().insert(ALLOW, allow);
+        }
+        return refused;
+    }
+    reply(answer.await)
+}
+
+/// A page that a browser shows may send requests here under a name that it made point here. Such a name
+/// is no address, and a page's own requests carry its origin.
+fn is_from_here(request: &Request<Incoming>) -> bool {
+    let headers = request.headers();
+    let host = headers.get(HOST).and_then(|h| h.to_str().ok());
+    let Some(host) = host else {
+        return false;
+    };
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    let is_local = name == "localhost" || bare.parse::<IpAddr>().is_ok();
+    let same = |origin: &HeaderValue| origin.as_bytes() == format!("http://{host}").as_bytes();
+    is_local && headers.get(ORIGIN).is_none_or(same)
+}
+
+fn reply(answer: Answer) -> Response<Full<Bytes>> {
+    let mut reply = Response::new(Full::new(answer.body.into()));
+    *reply.status_mut() = answer.status;
+    let headers = reply.headers_mut();
+    if let Ok(kind) = HeaderValue::from_str(&answer.content_type) {
+        headers.insert(CONTENT_TYPE, kind);
+    }
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply
+}

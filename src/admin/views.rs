@@ -1,0 +1,265 @@
+//! What is told, and to whom.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use http::StatusCode;
+use serde_json::{Value, json};
+use tokio::sync::{Notify, watch};
+
+use crate::control::reload::Status;
+use crate::drain::{Drained, Stage};
+use crate::limits::RELOAD_ANSWER_MAX;
+use crate::live::{Live, Target};
+use crate::snapshot::Snapshot;
+use crate::telemetry::{Process, Reports, expose};
+use crate::upstream::{Fleet, Location};
+
+use super::server::Scope;
+
+/// The published values that answers are made of.
+#[derive(Debug)]
+pub struct Views {
+    pub live: Arc<Snapshot<Live>>,
+    pub fleet: Arc<Fleet>,
+    pub reports: Arc<Reports>,
+    pub drained: Drained,
+    pub status: watch::Receiver<Status>,
+    /// Begins a reload.
+    pub asked: Arc<Notify>,
+}
+
+/// A reply.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) content_type: String,
+    pub(super) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(super) fn text(status: StatusCode, text: &str) -> Self {
+        Self {
+            status,
+            content_type: "text/plain; charset=utf-8".to_owned(),
+            body: text.as_bytes().to_vec(),
+        }
+    }
+
+    fn json(status: StatusCode, value: &Value) -> Self {
+        let mut body = value.to_string().into_bytes();
+        body.push(b'\n');
+        Self {
+            status,
+            content_type: "application/json".to_owned(),
+            body,
+        }
+    }
+}
+
+type Answering<'v> = Pin<Box<dyn Future<Output = Answer> + 'v>>;
+
+impl Views {
+    /// What can be asked.
+    pub(super) fn index(scope: Scope) -> &'static str {
+        match scope {
+            Scope::Probes => "GET /livez\nGET /readyz?verbose\nGET /metrics\n",
+            Scope::Admin => {
+                "GET /livez\nGET /readyz?verbose\nGET /metrics\nGET /status\nGET /routes\nGET /upstreams\nPOST /reload\n"
+            }
+        }
+    }
+
+    /// The answer for a path; `None` when there is nothing. With `act` false it is not to be awaited.
+    pub(super) fn answer<'v>(
+        &'v self,
+        scope: Scope,
+        path: &str,
+        verbose: bool,
+        act: bool,
+    ) -> Option<Answering<'v>> {
+        let now = |answer: Answer| -> Answering<'v> { Box::pin(std::future::ready(answer)) };
+        Some(match (scope, path) {
+            (_, "/livez") => now(Answer::text(StatusCode::OK, "ok\n")),
+            (_, "/readyz") => now(self.ready(verbose)),
+            (_, "/metrics") => Box::pin(self.metrics()),
+            (Scope::Admin, "/") => now(Answer::text(StatusCode::OK, Self::index(scope))),
+            (Scope::Admin, "/status") => now(Answer::json(StatusCode::OK, &self.status())),
+            (Scope::Admin, "/routes") => now(Answer::json(StatusCode::OK, &self.routes())),
+            (Scope::Admin, "/upstreams") => now(Answer::json(StatusCode::OK, &self.upstreams())),
+            (Scope::Admin, "/reload") if act => Box::pin(self.reload()),
+            (Scope::Admin, "/reload") => now(Answer::text(StatusCode::OK, "")),
+            _ => return None,
+        })
+    }
+
+    /// Ready to be sent traffic: from the first generation on until a drain begins. Upstreams that are
+    /// down don't count: other routes go on, and so must this.
+    fn ready(&self, verbose: bool) -> Answer {
+        let serving = self.drained.stage() == Stage::Serving;
+        let awaited = self.live.load().awaited.len();
+        let status = match serving {
+            true => StatusCode::OK,
+            false => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        let verdict = if serving { "ok" } else { "draining" };
+        if !verbose {
+            return Answer::text(status, &format!("{verdict}\n"));
+        }
+        let mark = |good| if good { "+" } else { "-" };
+        let text = format!(
+            "[{}]serving\n[{}]descriptors{}\n{verdict}\n",
+            mark(serving),
+            mark(awaited == 0),
+            match awaited {
+                0 => String::new(),
+                n => format!(": {n} upstreams have not told theirs (not counted)"),
+            },
+        );
+        Answer::text(status, &text)
+    }
+
+    async fn metrics(&self) -> Answer {
+        let workers = self.reports.collect().await;
+        let status = self.status.borrow().clone();
+        let since = status.since.and_then(|t| t.duration_since(UNIX_EPOCH).ok());
+        let process = Process {
+            version: env!("CARGO_PKG_VERSION"),
+            generation: self.live.generation().0,
+            reloads_succeeded: status.succeeded,
+            reloads_failed: status.failed,
+            reload_successful: status.error.is_none(),
+            reloaded_at: since.unwrap_or_default().as_secs_f64(),
+            endpoints: self.endpoints(),
+        };
+        let (body, content_type) = expose(&workers, &process);
+        Answer {
+            status: StatusCode::OK,
+            content_type,
+            body,
+        }
+    }
+
+    fn endpoints(&self) -> Vec<(String, String, crate::telemetry::Endpoint)> {
+        let live = self.live.load();
+        let mut found = Vec::new();
+        for upstream in live.upstreams.iter() {
+            for member in self.fleet.upstream(upstream).members().iter() {
+                let state = crate::telemetry::Endpoint {
+                    healthy: member.is_healthy(),
+                    ejected: member.is_ejected(),
+                };
+                found.push((upstream.name.to_string(), place(&member.location), state));
+            }
+        }
+        found
+    }
+
+    fn status(&self) -> Value {
+        let status = self.status.borrow().clone();
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "stage": match self.drained.stage() {
+                Stage::Serving => "serving",
+                Stage::Draining | Stage::Ended => "draining",
+            },
+            "generation": self.live.generation().0,
+            "since": status.since.map(seconds),
+            "reloads": { "succeeded": status.succeeded, "failed": status.failed },
+            "last_error": status.error.as_deref(),
+            "last_changes": {
+                "added": status.changes.added,
+                "removed": status.changes.removed,
+                "moved": status.changes.moved,
+                "breaking": status.changes.breaking,
+            },
+        })
+    }
+
+    fn routes(&self) -> Value {
+        let live = self.live.load();
+        let all = live.routes.iter().chain(live.rpcs.routes());
+        let routes = all.map(|route| {
+            let upstream = route
+                .upstream
+                .and_then(|id| live.upstreams.get(id.0 as usize));
+            let (kind, rpc) = match &route.target {
+                Target::Rpc(plan) => ("rpc", Some(plan.grpc_path.as_str().trim_start_matches('/'))),
+                Target::Proxy { .. } => ("proxy", None),
+                Target::Files(..) => ("files", None),
+                Target::Redirect(..) => ("redirect", None),
+                Target::Respond(_) => ("respond", None),
+            };
+            let hosts: Vec<_> = route.hosts.iter().map(|h| h.as_str()).collect();
+            json!({
+                "rule": &*route.rule,
+                "kind": kind,
+                "rpc": rpc,
+                "upstream": upstream.map(|u| &*u.name),
+                "hosts": hosts,
+                "place": &*route.place,
+            })
+        });
+        Value::Array(routes.collect())
+    }
+
+    fn upstreams(&self) -> Value {
+        let live = self.live.load();
+        let one = |upstream: &crate::config::model::Upstream| {
+            let members = self.fleet.upstream(upstream).members();
+            let members: Vec<_> = members
+                .iter()
+                .map(|m| {
+                    json!({
+                        "name": m.authority.as_str(),
+                        "address": place(&m.location),
+                        "healthy": m.is_healthy(),
+                        "ejected": m.is_ejected(),
+                        "ejections": m.ejections(),
+                    })
+                })
+                .collect();
+            json!({ "name": &*upstream.name, "endpoints": members })
+        };
+        Value::Array(live.upstreams.iter().map(one).collect())
+    }
+
+    /// Reloads, and tells what came of it.
+    async fn reload(&self) -> Answer {
+        let mut status = self.status.clone();
+        let before = status.borrow_and_update().clone();
+        self.asked.notify_one();
+        let done = |s: &Status| s.succeeded > before.succeeded || s.failed > before.failed;
+        match tokio::time::timeout(RELOAD_ANSWER_MAX, status.wait_for(done)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) => {
+                let why = "nothing can be reloaded here\n";
+                return Answer::text(StatusCode::CONFLICT, why);
+            }
+            Err(_) => return Answer::text(StatusCode::ACCEPTED, "still reloading\n"),
+        }
+        let failed = status.borrow().failed > before.failed;
+        Answer::json(
+            match failed {
+                true => StatusCode::UNPROCESSABLE_ENTITY,
+                false => StatusCode::OK,
+            },
+            &self.status(),
+        )
+    }
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs()
+}
+
+fn place(location: &Location) -> String {
+    match location {
+        Location::Address(address) => address.to_string(),
+        Location::Name { host, port } => format!("{host}:{port}"),
+    }
+}

@@ -1,0 +1,104 @@
+//! What workers tell when they are asked, and who asks.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::histogram::Histogram;
+use super::series::Label;
+
+/// A worker that is busy for longer is reported as it was the last time.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// One worker's numbers.
+#[derive(Clone, Debug, Default)]
+pub struct WorkerReport {
+    /// Open client connections.
+    pub connections: u64,
+    /// Requests whose replies have not begun.
+    pub active: u64,
+    pub counts: Vec<Count>,
+    pub routes: Vec<RouteReport>,
+    pub upstreams: Vec<UpstreamReport>,
+}
+
+/// A counter of the process, `transom_<name>_total`, by the value of one label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count {
+    pub name: &'static str,
+    pub about: &'static str,
+    /// Name and value; the name is empty when there is none.
+    pub label: (&'static str, &'static str),
+    pub value: u64,
+}
+
+/// What one worker knows of one route's requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteReport {
+    pub label: Label,
+    /// By status.
+    pub times: Vec<(u16, Histogram)>,
+}
+
+/// What one worker knows of one upstream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UpstreamReport {
+    pub name: String,
+    pub in_flight: u64,
+    pub calls: u64,
+    pub retries: u64,
+    pub over_budget: u64,
+    pub resent: u64,
+    pub refused: u64,
+    pub ejections: u64,
+}
+
+/// How a worker is asked.
+pub type Asking = mpsc::Receiver<oneshot::Sender<WorkerReport>>;
+
+/// Asks all workers.
+#[derive(Debug, Default)]
+pub struct Reports(Vec<Worker>);
+
+#[derive(Debug)]
+struct Worker {
+    asks: mpsc::Sender<oneshot::Sender<WorkerReport>>,
+    last: Mutex<WorkerReport>,
+}
+
+impl Reports {
+    /// One more worker, which is given what is returned.
+    pub fn worker(&mut self) -> Asking {
+        let (asks, asked) = mpsc::channel(4);
+        self.0.push(Worker {
+            asks,
+            last: Mutex::default(),
+        });
+        asked
+    }
+
+    /// The numbers of each worker; of one that doesn't answer in time, those of the last time.
+    pub async fn collect(&self) -> Vec<WorkerReport> {
+        futures_util::future::join_all(self.0.iter().map(Worker::ask)).await
+    }
+}
+
+impl Worker {
+    async fn ask(&self) -> WorkerReport {
+        let (tell, told) = oneshot::channel();
+        let asked = self.asks.try_send(tell).is_ok();
+        let report = match asked {
+            true => tokio::time::timeout(PATIENCE, told)
+                .await
+                .ok()
+                .and_then(Result::ok),
+            false => None,
+        };
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(report) = report {
+            *last = report;
+        }
+        last.clone()
+    }
+}

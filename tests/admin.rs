@@ -1,0 +1,243 @@
+//! The addresses for operators and probes, of the running command.
+
+mod support;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use support::client::Http1;
+use support::soon;
+use tokio::net::TcpListener;
+
+struct Running {
+    folder: tempfile::TempDir,
+    process: Child,
+    address: SocketAddr,
+    admin: SocketAddr,
+    probes: SocketAddr,
+}
+
+impl Running {
+    /// A gateway with these routes and an upstream `site`.
+    fn start(upstream: SocketAddr, routes: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("transom.yaml");
+        let config = format!(
+            "listeners: [{{ address: \"127.0.0.1:0\" }}]\n\
+             admin: {{ address: \"127.0.0.1:0\" }}\n\
+             probes: {{ address: \"127.0.0.1:0\" }}\n\
+             upstreams: {{ site: {{ endpoints: [\"{upstream}\"], protocol: http1 }} }}\n\
+             workers: 2\nroutes:\n{routes}"
+        );
+        fs::write(&file, config).expect("written");
+        let mut process = Command::new(env!("CARGO_BIN_EXE_transom"))
+            .args(["run", "-c"])
+            .arg(file)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let mut stdout = BufReader::new(process.stdout.take().expect("piped"));
+        let mut on = |what: &str| -> SocketAddr {
+            let mut line = String::new();
+            stdout.read_line(&mut line).expect("text");
+            let address = line.trim().strip_prefix(what).and_then(|a| a.parse().ok());
+            address.unwrap_or_else(|| {
+                let mut told = String::new();
+                let mut stderr = process.stderr.take().expect("piped");
+                stderr.read_to_string(&mut told).expect("text");
+                panic!("{line:?} for {what:?}\n{told}");
+            })
+        };
+        let address = on("listening on http://");
+        let admin = on("admin on http://");
+        let probes = on("probes on http://");
+        Self {
+            folder,
+            process,
+            address,
+            admin,
+            probes,
+        }
+    }
+
+    fn config(&self) -> PathBuf {
+        self.folder.path().join("transom.yaml")
+    }
+
+    async fn get(&self, address: SocketAddr, path: &str) -> (u16, String) {
+        let mut client = Http1::connect(address).await;
+        let head = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n");
+        client.send(&head).await;
+        let reply = client.reply().await.expect("a reply");
+        (reply.status, reply.text().to_owned())
+    }
+
+    async fn send(&self, head: &str) -> (u16, String) {
+        let mut client = Http1::connect(self.admin).await;
+        client.send(head).await;
+        let reply = client.reply().await.expect("a reply");
+        (reply.status, reply.text().to_owned())
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.process.id()).expect("a pid");
+        kill_process(Pid::from_raw(pid).expect("a pid"), signal).expect("it runs");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
+}
+
+const FIXED: &str =
+    "  - { path: /hello, respond: { body: hi } }\n  - { prefix: /, upstream: site }\n";
+
+fn nowhere() -> SocketAddr {
+    ([127, 0, 0, 1], 9).into()
+}
+
+/// The value of one series.
+fn value(metrics: &str, series: &str) -> Option<f64> {
+    let line = metrics
+        .lines()
+        .find(|l| l.strip_prefix(series).is_some_and(|r| r.starts_with(' ')))?;
+    line.rsplit_once(' ')?.1.parse().ok()
+}
+
+#[tokio::test]
+async fn requests_are_counted_by_route_and_never_by_path() {
+    let running = Running::start(nowhere(), FIXED);
+    for _ in 0..3 {
+        assert_eq!(running.get(running.address, "/hello").await.0, 200);
+    }
+    assert_eq!(running.get(running.address, "/secret/7f3a").await.0, 503);
+    for address in [running.admin, running.probes] {
+        let (status, metrics) = running.get(address, "/metrics").await;
+        assert_eq!(status, 200);
+        assert!(!metrics.contains("7f3a"), "{metrics}");
+        let series = "http_server_request_duration_seconds_count{http_request_method=\"*\",\
+                      http_response_status_code=\"200\",http_route=\"/hello\"}";
+        assert_eq!(value(&metrics, series), Some(3.0), "{metrics}");
+        let failed = "http_server_request_duration_seconds_count{http_request_method=\"*\",\
+                      http_response_status_code=\"503\",http_route=\"/\"}";
+        assert_eq!(value(&metrics, failed), Some(1.0), "{metrics}");
+        assert_eq!(
+            value(&metrics, "transom_upstream_calls_total{upstream=\"site\"}"),
+            Some(1.0)
+        );
+        assert_eq!(value(&metrics, "transom_config_generation"), Some(1.0));
+        assert_eq!(
+            value(&metrics, "transom_limits_hit_total{limit=\"headers\"}"),
+            Some(0.0)
+        );
+        assert!(value(&metrics, "process_resident_memory_bytes") > Some(0.0));
+    }
+}
+
+#[tokio::test]
+async fn it_is_ready_until_it_drains() {
+    let site = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let running = Running::start(site.local_addr().expect("address"), FIXED);
+    assert_eq!(
+        running.get(running.probes, "/livez").await,
+        (200, "ok\n".to_owned())
+    );
+    assert_eq!(
+        running.get(running.probes, "/readyz").await,
+        (200, "ok\n".to_owned())
+    );
+    let (_, verbose) = running.get(running.admin, "/readyz?verbose").await;
+    assert!(
+        verbose.starts_with("[+]serving\n[+]descriptors\n"),
+        "{verbose}"
+    );
+    let mut open = Http1::connect(running.address).await;
+    open.send("GET /slow HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    let _held = soon("the request", site.accept()).await.expect("accept");
+    running.signal(Signal::TERM);
+    let unready = async { while running.get(running.probes, "/readyz").await.0 != 503 {} };
+    soon("unready", unready).await;
+    assert_eq!(running.get(running.probes, "/livez").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_reload_is_asked_for_and_its_outcome_told() {
+    let running = Running::start(nowhere(), FIXED);
+    let text = fs::read_to_string(running.config()).expect("text");
+    let post = "POST /reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
+    let (status, told) = running.send(post).await;
+    assert_eq!(status, 200, "{told}");
+    fs::write(
+        running.config(),
+        text.replace("upstream: site }", "upstream: sites }"),
+    )
+    .expect("written");
+    let (status, told) = running.send(post).await;
+    assert_eq!(status, 422, "{told}");
+    assert!(told.contains("unknown upstream `sites`"), "{told}");
+    let (_, metrics) = running.get(running.probes, "/metrics").await;
+    assert_eq!(
+        value(&metrics, "transom_config_last_reload_successful"),
+        Some(0.0)
+    );
+    fs::write(running.config(), text).expect("written");
+    let (status, told) = running.send(post).await;
+    assert_eq!(status, 200, "{told}");
+    let (_, metrics) = running.get(running.probes, "/metrics").await;
+    assert_eq!(
+        value(&metrics, "transom_config_last_reload_successful"),
+        Some(1.0)
+    );
+}
+
+#[tokio::test]
+async fn views_are_json_and_the_probes_address_has_none() {
+    let running = Running::start(nowhere(), FIXED);
+    for path in ["/status", "/routes", "/upstreams"] {
+        let (status, text) = running.get(running.admin, path).await;
+        assert_eq!(status, 200);
+        serde_json::from_str::<serde_json::Value>(&text).expect("JSON");
+        assert_eq!(running.get(running.probes, path).await.0, 404, "{path}");
+    }
+    let post = "POST /reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
+    let mut client = Http1::connect(running.probes).await;
+    client.send(post).await;
+    assert_eq!(client.reply().await.expect("a reply").status, 404);
+}
+
+#[tokio::test]
+async fn pages_of_other_origins_get_nothing() {
+    let running = Running::start(nowhere(), FIXED);
+    for (head, status) in [
+        ("GET /status HTTP/1.1\r\nHost: localhost:9901\r\n\r\n", 200),
+        ("GET /status HTTP/1.1\r\nHost: [::1]:9901\r\n\r\n", 200),
+        ("GET /status HTTP/1.1\r\nHost: rebound.example\r\n\r\n", 403),
+        (
+            "GET /status HTTP/1.1\r\nHost: localhost.evil.example:80\r\n\r\n",
+            403,
+        ),
+        (
+            "POST /reload HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.example\r\nContent-Length: 0\r\n\r\n",
+            403,
+        ),
+        (
+            "POST /reload HTTP/1.1\r\nHost: localhost\r\nOrigin: null\r\nContent-Length: 0\r\n\r\n",
+            403,
+        ),
+        ("GET /reload HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
+        (
+            "POST /status HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n",
+            405,
+        ),
+    ] {
+        assert_eq!(running.send(head).await.0, status, "{head}");
+    }
+}
