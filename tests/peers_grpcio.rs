@@ -15,8 +15,11 @@ use transom::control::sources::{Reflection, load};
 
 /// The report on one theme, with this policy in the gateway's route.
 async fn report(theme: &str, policy: Value) -> Value {
-    let peer = Peer::calls(theme);
-    let mut route = json!({ "services": ["peer.calls.v1.*"], "upstream": "calls" });
+    ask(Peer::calls(theme), policy).await
+}
+
+async fn ask(peer: Peer, policy: Value) -> Value {
+    let mut route = json!({ "services": ["peer.calls.v1.Calls"], "upstream": "calls" });
     route
         .as_object_mut()
         .expect("an object")
@@ -24,6 +27,7 @@ async fn report(theme: &str, policy: Value) -> Value {
     let text = json!({
         "listeners": [{ "address": "127.0.0.1:0" }],
         "workers": 1,
+        "server_reflection": true,
         "descriptors": [{ "reflection": "calls" }],
         "upstreams": { "calls": { "endpoints": [format!("127.0.0.1:{}", peer.port())] } },
         "routes": [route],
@@ -240,5 +244,64 @@ async fn an_eager_clients_pings_are_answered() {
     assert_eq!(
         report,
         json!({ "first": 1, "enough pings": true, "rest": [2], "code": "OK" })
+    );
+}
+
+#[tokio::test]
+async fn reflection_tells_of_what_is_mounted() {
+    let left = json!({ "exclude": ["peer.calls.v1.Calls/Left"] });
+    let report = ask(Peer::own_services("reflection"), left).await;
+    assert_eq!(
+        report,
+        json!({
+            "services": [
+                "grpc.health.v1.Health",
+                "grpc.reflection.v1.ServerReflection",
+                "grpc.reflection.v1alpha.ServerReflection",
+                "peer.calls.v1.Calls",
+            ],
+            "methods": {
+                "One": [false, false],
+                "Many": [false, true],
+                "Sum": [true, false],
+                "Talk": [true, true],
+                "Missing": [false, false],
+            },
+            "called": "told by reflection",
+            "details": ["reason", "domain", "metadata"],
+            "unknown": [],
+        })
+    );
+}
+
+#[tokio::test]
+async fn reflection_answers_every_kind_of_question() {
+    let report = ask(Peer::own_services("reflection_v1"), json!({})).await;
+    let file = json!(["peer/calls/v1/calls.proto"]);
+    assert_eq!(report["list"].as_array().map(Vec::len), Some(4));
+    for question in ["file", "message", "method"] {
+        assert_eq!(report[question], file, "{question}");
+    }
+    let told = "no extension 1 of \"google.protobuf.Any\" is known";
+    assert_eq!(report["extension"], json!([5, told]));
+    assert_eq!(report["numbers"], json!([]));
+    let told = "no message \"peer.calls.v1.Nothing\" is known";
+    assert_eq!(report["numbers of none"], json!([5, told]));
+    assert_eq!(report["nothing"], json!([3, "nothing is asked"]));
+}
+
+#[tokio::test]
+async fn grpcios_own_health_checks_are_answered() {
+    let report = ask(Peer::own_services("health"), json!({})).await;
+    assert_eq!(
+        report,
+        json!({
+            "gateway": "SERVING",
+            "service": "SERVING",
+            "unknown": "NOT_FOUND",
+            "watch": "SERVING",
+            "client": "peer.calls.v1.Calls",
+            "client of an unknown one": "UNAVAILABLE",
+        })
     );
 }

@@ -268,6 +268,7 @@ impl Config {
             timeouts: crate::limits::Timeouts::default(),
             workers: None,
             trusted_proxies: Vec::new(),
+            server_reflection: false,
         })
     }
 }

@@ -46,6 +46,8 @@ pub struct Config {
     pub workers: Option<NonZeroUsize>,
     /// Peers whose `X-Forwarded-*` and `Forwarded` headers are believed.
     pub trusted_proxies: Vec<ipnet::IpNet>,
+    /// Whether clients may ask the gateway for descriptors.
+    pub server_reflection: bool,
 }
 
 /// When config and descriptors are read again while requests are served.

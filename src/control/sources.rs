@@ -175,7 +175,7 @@ struct Sources {
 impl Sources {
     fn read(config: &Config, reflections: &Reflections) -> Self {
         let mut sources = Self {
-            builder: SchemaBuilder::new(),
+            builder: SchemaBuilder::new().keep_files(config.server_reflection),
             protos: Protos::default(),
             rules: Vec::new(),
             origins: Vec::new(),

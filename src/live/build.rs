@@ -9,6 +9,7 @@ use crate::route::{Builder, Conflict, ConflictKind, PathMatch, PathTemplate, Rou
 use crate::schema::{Schema, StreamKind};
 use crate::transcode::{LocationTemplate, MethodPlan, RulePart};
 
+use super::described::Described;
 use super::mount::{Mount, Mounts, Origin};
 use super::rpcs::Rpcs;
 use super::{Below, BuildError, Live, Note, Route, Target, Warning};
@@ -58,11 +59,15 @@ pub(super) fn build(
     if !errors.is_empty() {
         return Err(errors);
     }
+    let described = config
+        .server_reflection
+        .then(|| Described::of(&schema, &rpcs));
     let live = Live {
         table,
         routes: entries.into_iter().map(Entry::into_route).collect(),
         rpcs,
         own,
+        described,
         schema: Arc::clone(&schema),
         codec,
         notes,

@@ -3,6 +3,7 @@
 mod build;
 mod changes;
 mod clashes;
+mod described;
 mod mount;
 mod own;
 mod rpcs;
@@ -10,6 +11,7 @@ mod sockets;
 
 pub use changes::Changes;
 pub use clashes::clashes;
+pub use described::{Described, View};
 pub use mount::any_service;
 pub use own::Own;
 pub use rpcs::Rpcs;
@@ -40,6 +42,8 @@ pub struct Live {
     pub rpcs: Rpcs,
     /// Methods of the gateway's own services, which `rpcs` doesn't have.
     pub own: Rpcs,
+    /// What clients may ask about descriptors, where they may.
+    pub described: Option<Described>,
     pub schema: Arc<Schema>,
     /// With the JSON options of `defaults`: for error bodies where no route has been found.
     pub codec: Arc<Codec>,

@@ -1,5 +1,5 @@
-//! The service that the gateway has itself: `grpc.health.v1`, for whoever watches it. A route that names
-//! it mounts an upstream's.
+//! The services that the gateway has itself: `grpc.health.v1` for whoever watches it, and, where the
+//! config wants it, `grpc.reflection` for tools. A route that names one of them mounts an upstream's.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +19,8 @@ pub enum Own {
     HealthCheck,
     HealthList,
     HealthWatch,
+    /// Of either version: their messages are the same on the wire.
+    Reflection,
 }
 
 /// A watch is silent for as long as nothing changes.
@@ -30,6 +32,10 @@ impl Own {
             ("grpc.health.v1.Health", "Check") => Some(Self::HealthCheck),
             ("grpc.health.v1.Health", "List") => Some(Self::HealthList),
             ("grpc.health.v1.Health", "Watch") => Some(Self::HealthWatch),
+            (
+                "grpc.reflection.v1.ServerReflection" | "grpc.reflection.v1alpha.ServerReflection",
+                "ServerReflectionInfo",
+            ) => Some(Self::Reflection),
             _ => None,
         }
     }
@@ -56,7 +62,8 @@ pub(super) fn mount(config: &Config, mounted: &Rpcs) -> Result<Rpcs, Vec<BuildEr
             let Some(kind) = Own::of(method) else {
                 continue;
             };
-            if mounted.is_of_service(path) {
+            let wanted = kind != Own::Reflection || config.server_reflection;
+            if !wanted || mounted.is_of_service(path) {
                 continue;
             }
             let codec = codecs.of(&config.defaults.json);

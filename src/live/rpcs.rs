@@ -144,7 +144,7 @@ impl Route {
     }
 
     /// The full name of the service that its method is of.
-    fn service(&self) -> Option<&str> {
+    pub(super) fn service(&self) -> Option<&str> {
         let Target::Rpc(plan) = &self.target else {
             return None;
         };

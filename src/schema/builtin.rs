@@ -194,7 +194,7 @@ pub(crate) fn pool_set() -> Result<&'static [u8], &'static Vec<SchemaError>> {
 pub fn gateway_services() -> Result<Arc<Schema>, Vec<SchemaError>> {
     static SCHEMA: LazyLock<Result<Arc<Schema>, Vec<SchemaError>>> = LazyLock::new(|| {
         let set = compile::compile_named(GATEWAY.iter().copied())?;
-        let mut builder = SchemaBuilder::new();
+        let mut builder = SchemaBuilder::new().keep_files(true);
         builder
             .add_set("built in", &set)
             .map_err(|error| vec![error])?;

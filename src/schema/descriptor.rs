@@ -29,6 +29,8 @@ pub struct FileDescriptor {
     pub package: Option<String>,
     #[prost(string, repeated, tag = "3")]
     pub dependency: Vec<String>,
+    #[prost(int32, repeated, packed = "false", tag = "10")]
+    pub public_dependency: Vec<i32>,
     #[prost(int32, repeated, packed = "false", tag = "11")]
     pub weak_dependency: Vec<i32>,
     #[prost(message, repeated, tag = "4")]

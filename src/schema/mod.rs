@@ -10,6 +10,7 @@ mod descriptor;
 mod diagnostics;
 mod editions;
 mod error;
+mod files;
 mod http_rule;
 mod link;
 mod names;
@@ -23,6 +24,7 @@ mod wire;
 pub use builtin::gateway_services;
 pub use compile::{TEXT_BYTES_MAX, TEXT_FILES_MAX, compile, compile_good};
 pub use error::{Place, SchemaError};
+pub use files::{FileId, Files, SymbolKind};
 pub use sources::{SET_BYTES_MAX, SchemaBuilder};
 pub(crate) use suggest::nearest;
 

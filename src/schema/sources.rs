@@ -18,6 +18,7 @@ use super::descriptor::{
 };
 use super::editions::{self, Features, Syntax};
 use super::error::SchemaError;
+use super::files;
 use super::link;
 use super::names;
 use super::types::Schema;
@@ -34,6 +35,7 @@ pub const FAULTS_MAX: usize = 1000;
 #[derive(Debug, Default)]
 pub struct SchemaBuilder {
     files: Vec<SourceFile>,
+    keep_files: bool,
 }
 
 /// A decoded file and where it came from.
@@ -44,6 +46,8 @@ pub(crate) struct SourceFile {
     /// `file arcade.binpb: games.proto`
     pub label: Arc<str>,
     pub file: FileDescriptor,
+    /// As it came.
+    pub raw: bytes::Bytes,
     pub syntax: Syntax,
     pub features: Features,
     pub rank: Rank,
@@ -79,6 +83,13 @@ impl SchemaBuilder {
         Ok(())
     }
 
+    /// Lets the schema keep its files, for whoever asks for them.
+    #[must_use]
+    pub fn keep_files(mut self, keep: bool) -> Self {
+        self.keep_files = keep;
+        self
+    }
+
     /// Links everything that was added, with the built-in descriptors behind it.
     ///
     /// # Errors
@@ -93,7 +104,10 @@ impl SchemaBuilder {
         }
         let mut faults = Faults::default();
         let units = merge(&self.files, &mut faults);
-        let schema = link::link(&self.files, &units, &mut faults);
+        let mut schema = link::link(&self.files, &units, &mut faults);
+        if self.keep_files {
+            schema.files = files::collect(&self.files, &units);
+        }
         faults.finish(schema)
     }
 }
@@ -192,6 +206,7 @@ fn decode_file(
         origin: Arc::clone(origin),
         label,
         file,
+        raw: raw.clone(),
         syntax,
         features,
         rank,
@@ -306,7 +321,7 @@ fn settle(held: (&SourceFile, Unit<'_>), new: (&SourceFile, Unit<'_>), package: 
     }
 }
 
-fn items(file: &FileDescriptor) -> impl Iterator<Item = (usize, Item<'_>)> {
+pub(super) fn items(file: &FileDescriptor) -> impl Iterator<Item = (usize, Item<'_>)> {
     let messages = file.message_type.iter().map(Item::Message).enumerate();
     let enums = file.enum_type.iter().map(Item::Enum).enumerate();
     let services = file.service.iter().map(Item::Service).enumerate();
@@ -314,7 +329,7 @@ fn items(file: &FileDescriptor) -> impl Iterator<Item = (usize, Item<'_>)> {
     messages.chain(enums).chain(services).chain(extensions)
 }
 
-fn item_name(item: Item<'_>) -> &str {
+pub(super) fn item_name(item: Item<'_>) -> &str {
     let name = match item {
         Item::Message(m) => &m.name,
         Item::Enum(e) => &e.name,

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::files::Files;
+
 /// Index of a message in its [`Schema`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MessageId(pub(crate) u32);
@@ -45,6 +47,7 @@ pub struct Schema {
     pub(crate) enums_by_name: HashMap<Arc<str>, EnumId>,
     pub(crate) services_by_name: HashMap<Arc<str>, usize>,
     pub(crate) extensions_by_name: HashMap<Arc<str>, ExtensionRef>,
+    pub(crate) files: Files,
 }
 
 impl Schema {
@@ -88,6 +91,12 @@ impl Schema {
     #[must_use]
     pub fn find_extension(&self, full_name: &str) -> Option<ExtensionRef> {
         self.extensions_by_name.get(full_name).copied()
+    }
+
+    /// The files that it is from, if its builder was to keep them.
+    #[must_use]
+    pub fn files(&self) -> &Files {
+        &self.files
     }
 
     /// All services, in the order of the sources.

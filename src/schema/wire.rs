@@ -32,6 +32,45 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
+/// A field of a message as it stands on the wire.
+pub(super) struct Piece<'a> {
+    pub tag: u32,
+    /// Key and all.
+    pub whole: &'a [u8],
+    /// Of a length-delimited one.
+    pub content: Option<&'a [u8]>,
+}
+
+/// All fields of a message, up to the first byte that makes no sense.
+pub(super) struct Pieces<'a>(pub &'a [u8]);
+
+impl<'a> Iterator for Pieces<'a> {
+    type Item = Piece<'a>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let all = self.0;
+        if all.is_empty() {
+            return None;
+        }
+        let (tag, wire_type) = decode_key(&mut self.0).ok()?;
+        let mut content = None;
+        if wire_type == WireType::LengthDelimited {
+            let length = usize::try_from(decode_varint(&mut self.0).ok()?).ok()?;
+            let (field, rest) = self.0.split_at_checked(length)?;
+            self.0 = rest;
+            content = Some(field);
+        } else {
+            skip_field(wire_type, tag, &mut self.0, DecodeContext::default()).ok()?;
+        }
+        let whole = all.get(..all.len().checked_sub(self.0.len())?)?;
+        Some(Piece {
+            tag,
+            whole,
+            content,
+        })
+    }
+}
+
 #[derive(Clone, Copy)]
 enum Level {
     Set,

@@ -30,6 +30,11 @@ impl Peer {
         Self::script("calls.py", &[theme])
     }
 
+    /// The same for one theme of `own_services.py`.
+    pub fn own_services(theme: &str) -> Self {
+        Self::script("own_services.py", &[theme])
+    }
+
     fn script(name: &str, arguments: &[&str]) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let python = root.join(".peers/python/bin/python");

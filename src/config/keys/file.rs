@@ -74,6 +74,13 @@ pub static FILE: Section = Section {
             Shape::List(&Shape::Network),
             "Peers (addresses or networks) whose X-Forwarded-* and Forwarded headers are believed.",
         ),
+        key(
+            "server_reflection",
+            Shape::Bool,
+            "Answer grpc.reflection (v1 and v1alpha) for the services that are mounted, with the \
+             descriptors that they need: for grpcurl and the like.",
+        )
+        .default("false"),
     ]],
     exactly_one: &[],
 };

@@ -85,6 +85,10 @@ fn file(reader: &Reader<'_>, root: &Node, folder: &Path) -> Option<Config> {
             .iter()
             .filter_map(|item| item.parse(scalar::network))
             .collect(),
+        server_reflection: file
+            .field("server_reflection")
+            .and_then(|f| f.bool())
+            .unwrap_or_default(),
     };
     whole.then_some(config)
 }

@@ -152,7 +152,7 @@ impl Watch {
 }
 
 /// Nobody's fault, and not worth a line in the log for each watch.
-fn leaving() -> Failure {
+pub(super) fn leaving() -> Failure {
     let message = "the gateway is shutting down";
     Failure::new(Blame::Client, GrpcCode::Unavailable, message)
 }

@@ -1,9 +1,10 @@
-//! Calls that the gateway answers itself: its health.
+//! Calls that the gateway answers itself: its health, and its descriptors.
 //!
 //! They are methods like others, with a plan and a policy, whose answers come from here instead of an
 //! upstream: so every protocol that reaches a service reaches them.
 
 mod health;
+mod reflection;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -50,6 +51,7 @@ pub(super) fn answer(
         Own::HealthCheck => one(health::check(asker, requests)),
         Own::HealthList => one(health::list(asker, requests)),
         Own::HealthWatch => all(health::watch(asker, requests)?),
+        Own::Reflection => all(reflection::answers(asker, requests)),
     };
     let mut answer = Response::new(AnswerBody::local(frames));
     let content_type = HeaderValue::from_static("application/grpc");

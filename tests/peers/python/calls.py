@@ -577,8 +577,8 @@ THEMES = [
 ]
 
 
-def main():
-    theme = next(t for t in THEMES if t.__name__ == sys.argv[1])
+def main(themes):
+    theme = next(t for t in themes if t.__name__ == sys.argv[1])
     service = Service()
     gzip = grpc.Compression.Gzip if theme is compression else None
     server, port = service.start(gzip)
@@ -591,4 +591,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(THEMES)
