@@ -30,6 +30,9 @@ use super::forms;
 use super::messages::Messages;
 use super::reply;
 
+/// Room for a message that path and query make.
+const SMALL_MESSAGE_BYTES: usize = 128;
+
 /// How the query of such a route is read.
 pub(super) fn query_policy<'p>(policy: &'p Policy, limits: &Limits) -> QueryPolicy<'p> {
     QueryPolicy {
@@ -54,7 +57,8 @@ pub(super) async fn encode(
     body: ClientBody,
 ) -> Result<Bytes, Failure> {
     let query = query_policy(policy, limits);
-    let mut wire = Vec::new();
+    // What path and query make of a message is mostly small.
+    let mut wire = Vec::with_capacity(SMALL_MESSAGE_BYTES);
     if plan.takes_form(head.headers.get(CONTENT_TYPE)) {
         Box::pin(forms::bind(
             plan, policy, &query, captures, head, body, &mut wire,

@@ -263,10 +263,13 @@ fn forward(headers: &HeaderMap, client: &Client<'_>, metadata: &mut HeaderMap) {
             }
         }
     }
-    chain.push_str(client.peer);
+    let chain = match chain.is_empty() {
+        true => HeaderValue::from_str(client.peer),
+        false => HeaderValue::try_from(chain + client.peer),
+    };
     let host = said(&X_FORWARDED_HOST).or_else(|| HeaderValue::from_str(client.host).ok());
     let proto = said(&X_FORWARDED_PROTO).unwrap_or(HeaderValue::from_static(client.scheme));
-    if let Ok(chain) = HeaderValue::try_from(chain) {
+    if let Ok(chain) = chain {
         metadata.insert(X_FORWARDED_FOR, chain);
     }
     if let Some(host) = host.filter(|h| !h.is_empty()) {

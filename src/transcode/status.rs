@@ -58,9 +58,11 @@ fn is_grpc(content_type: &[u8]) -> bool {
         .split(|b| *b == b';')
         .next()
         .unwrap_or_default();
-    let essence = essence.trim_ascii().to_ascii_lowercase();
-    match essence.strip_prefix(b"application/grpc") {
-        Some(rest) => rest.is_empty() || rest.starts_with(b"+"),
+    let name = b"application/grpc";
+    match essence.trim_ascii().split_at_checked(name.len()) {
+        Some((own, rest)) => {
+            own.eq_ignore_ascii_case(name) && (rest.is_empty() || rest.starts_with(b"+"))
+        }
         None => false,
     }
 }

@@ -9,6 +9,7 @@ mod balance;
 mod body;
 mod breaker;
 mod connection;
+mod copy;
 mod endpoint;
 mod fleet;
 mod http1;

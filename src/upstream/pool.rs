@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Method, Request, Response, Uri, header, request};
+use http::{Request, Response, Uri, header};
 use smallvec::SmallVec;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -20,6 +20,7 @@ use crate::snapshot::Generation;
 use super::UpstreamBody;
 use super::answer::{self, AnswerBody, Lease};
 use super::breaker::{Breaker, Full, Place};
+use super::copy::Copy;
 use super::endpoint::{Endpoint, Unreachable};
 use super::fleet::Shared;
 use super::outlier::{Counts, Outcome, Sign};
@@ -514,39 +515,4 @@ impl Judged {
 
 fn no_sender() -> Failure {
     Failure::gateway(GrpcCode::Internal, "a connection was used twice")
-}
-
-/// A request that can be sent once more: its body is in memory, or none of it has been sent.
-struct Copy {
-    head: request::Parts,
-    body: UpstreamBody,
-}
-
-impl Copy {
-    fn of(request: &Request<UpstreamBody>) -> Option<Self> {
-        let body = request.body().same()?;
-        let (mut head, ()) = Request::new(()).into_parts();
-        head.method = request.method().clone();
-        head.uri = request.uri().clone();
-        head.headers = request.headers().clone();
-        Some(Self { head, body })
-    }
-
-    /// RFC 9110 §9.2.2.
-    fn is_idempotent(&self) -> bool {
-        matches!(
-            self.head.method,
-            Method::GET
-                | Method::HEAD
-                | Method::PUT
-                | Method::DELETE
-                | Method::OPTIONS
-                | Method::TRACE
-        )
-    }
-
-    fn into_request(self) -> Option<Request<UpstreamBody>> {
-        let body = self.body.again()?;
-        Some(Request::from_parts(self.head, body))
-    }
 }
