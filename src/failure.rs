@@ -176,6 +176,8 @@ pub struct Failure {
     pub details: Option<bytes::Bytes>,
     /// Methods for an `Allow` header (405).
     pub allow: Option<http::HeaderValue>,
+    /// Media types for an `Accept-Post` header (415).
+    pub accept_post: Option<&'static str>,
     /// Seconds for a `Retry-After` header.
     pub retry_after_seconds: Option<u32>,
     /// What the service said beside its status: the reply carries what the route lets through.
@@ -202,6 +204,7 @@ impl Failure {
             violations: Vec::new(),
             details: None,
             allow: None,
+            accept_post: None,
             retry_after_seconds: None,
             metadata: None,
             trailers: None,

@@ -322,3 +322,18 @@ fn the_schema_is_printed() {
     let committed = std::fs::read_to_string("config/transom.schema.json").expect("the schema");
     assert_eq!(out, committed);
 }
+
+#[test]
+fn a_config_file_may_be_named_by_its_place() {
+    let (by_place, told_by_place, _) = told(&["check", WRONG]);
+    let (named, told_named, _) = told(&["check", "-c", WRONG]);
+    assert_eq!((by_place, told_by_place), (named, told_named));
+    let (code, _, err) = told(&["run", "localhost:50051"]);
+    assert_eq!(code, 2);
+    assert!(
+        err.contains("transom run --upstream localhost:50051"),
+        "{err}"
+    );
+    let (code, _, err) = told(&["check", WRONG, "-c", WRONG]);
+    assert_eq!(code, 2, "{err}");
+}

@@ -449,3 +449,33 @@ async fn metadata_can_be_limited_to_a_list() {
         assert!(!seen.contains_key("x-user"), "{content_type}");
     }
 }
+
+#[tokio::test]
+async fn other_requests_for_a_methods_path_are_told_how_to_call_it() {
+    let (_upstream, _gateway, mut client) = start().await;
+    let form = post(GET, "application/x-www-form-urlencoded");
+    let reply = send(&mut client, form, "{}").await;
+    assert_eq!(reply.status, 415, "{}", reply.text());
+    assert!(
+        reply.text().contains("-H 'content-type: application/json'"),
+        "{}",
+        reply.text()
+    );
+    assert!(
+        reply
+            .header("accept-post")
+            .is_some_and(|t| t.starts_with("application/json, "))
+    );
+    let bare = Request::post(format!("http://test{GET}"));
+    assert_eq!(send(&mut client, bare, "{}").await.status, 415);
+    for method in ["GET", "PUT"] {
+        let other = Request::builder()
+            .method(method)
+            .uri(format!("http://test{REPORT}"));
+        let reply = send(&mut client, other, "").await;
+        assert_eq!(reply.status, 405, "{}", reply.text());
+        assert_eq!(reply.header("allow"), Some("POST"));
+    }
+    let unknown = Request::post("http://test/gamehub.v1.Catalogue/Nothing");
+    assert_eq!(send(&mut client, unknown, "").await.status, 404);
+}

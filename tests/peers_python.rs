@@ -20,7 +20,7 @@ use transom::schema::{Schema, SchemaBuilder};
 /// What `transom run --upstream 127.0.0.1:PORT` serves, on a free port.
 fn config(peer: &Peer) -> Config {
     let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-    let config = Config::for_upstream(&format!("127.0.0.1:{}", peer.port()), listen);
+    let config = Config::for_upstream(&format!("127.0.0.1:{}", peer.port()), listen, false);
     config.expect("an endpoint")
 }
 

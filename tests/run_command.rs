@@ -113,6 +113,26 @@ async fn without_a_file_a_service_is_served_by_its_reflection() {
 }
 
 #[tokio::test]
+async fn every_method_is_rest_where_that_is_asked_for() {
+    let any = "127.0.0.1:0".parse().expect("address");
+    let service = transom::demo::start(any).expect("the service starts");
+    let upstream = service.address().to_string();
+    let listen = ["--upstream", &upstream, "--listen", "127.0.0.1:0"];
+    // Connect's errors have names for codes, REST's have numbers.
+    for (auto, code) in [(&[][..], "\"not_found\""), (&["--auto"], "5")] {
+        let transom = Transom::start(&[&listen, auto].concat());
+        let mut client = Http1::connect(transom.address).await;
+        let call = "POST /gamehub.v1.Catalogue/GetGame HTTP/1.1\r\nHost: test\r\n\
+                    Content-Type: application/json\r\nContent-Length: 19\r\n\r\n{\"gameId\":\"999999\"}";
+        client.send(call).await;
+        let reply = client.reply().await.expect("a reply");
+        assert_eq!(reply.status, 404, "{}", reply.text());
+        let start = format!("{{\"code\":{code},");
+        assert!(reply.text().starts_with(&start), "{}", reply.text());
+    }
+}
+
+#[tokio::test]
 async fn routes_of_an_upstream_that_was_down_appear_when_it_comes() {
     let socket = TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let address = socket.local_addr().expect("address");

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::{ConfigArgs, DescriptorArgs, Outcome};
+use super::{ConfigArgs, DescriptorArgs, FileArg, Outcome};
 use crate::config::diagnostic::{Format, Report, Severity};
 use crate::control::sources::Built;
 
@@ -17,6 +17,8 @@ Examples:
   transom check -c config/transom.yaml --online
   transom check --descriptors games.binpb --format github")]
 pub struct Args {
+    #[command(flatten)]
+    pub file: FileArg,
     #[command(flatten)]
     pub config: ConfigArgs,
     #[command(flatten)]
@@ -41,7 +43,8 @@ pub enum Output {
 }
 
 pub fn run(args: Args) -> Outcome {
-    let (report, built) = match super::generation(&args.config, &args.descriptors) {
+    let config = args.file.with(args.config)?;
+    let (report, built) = match super::generation(&config, &args.descriptors) {
         Ok((_, built)) => {
             let mut report = built.report.clone();
             report.extend(built.unchecked.clone());

@@ -24,6 +24,38 @@ pub struct ConfigArgs {
     /// No file: serve all that this gRPC service's reflection shows (`localhost:50051`)
     #[arg(long, value_name = "HOST:PORT", conflicts_with = "config")]
     pub upstream: Option<String>,
+    /// With --upstream: serve every method as REST, `POST /pkg.Service/Method` with JSON
+    #[arg(long, requires = "upstream")]
+    pub auto: bool,
+}
+
+/// The config file by its place, for verbs whose only other arguments have names.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct FileArg {
+    /// The config file, as with -c
+    #[arg(value_name = "FILE", conflicts_with_all = ["config", "upstream"])]
+    pub file: Option<PathBuf>,
+}
+
+impl FileArg {
+    /// `config` with the file that was named by its place.
+    ///
+    /// # Errors
+    /// [`Usage`] for what looks like a service's address.
+    pub fn with(self, mut config: ConfigArgs) -> Result<ConfigArgs, Usage> {
+        let Some(file) = self.file else {
+            return Ok(config);
+        };
+        let text = file.to_string_lossy();
+        let port = text.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+        if let (false, Some(Ok(_))) = (file.exists(), port) {
+            return Err(Usage(format!(
+                "{text} is no config file\nfor the service at that address: transom run --upstream {text}"
+            )));
+        }
+        config.config = Some(file);
+        Ok(config)
+    }
 }
 
 impl ConfigArgs {
@@ -48,7 +80,7 @@ impl ConfigArgs {
         if let Some(endpoint) = &self.upstream {
             let listen = listen.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)));
             return Ok(Loaded {
-                config: Config::for_upstream(endpoint, listen)?,
+                config: Config::for_upstream(endpoint, listen, self.auto)?,
                 warnings: Report::default(),
             });
         }

@@ -18,7 +18,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::diagnostic::{Format, Report};
 
-pub use input::{ConfigArgs, DescriptorArgs, Usage, generation};
+pub use input::{ConfigArgs, DescriptorArgs, FileArg, Usage, generation};
 
 /// The input is wrong.
 pub const WRONG_INPUT: u8 = 1;

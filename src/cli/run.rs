@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use super::{ConfigArgs, Outcome};
+use super::{ConfigArgs, FileArg, Outcome};
 use anyhow::Context;
 
 use crate::admin::{self, Admin, Scope, Views};
@@ -20,7 +20,7 @@ use crate::control::builder::Builder;
 use crate::control::reload::{self, Answers, Origin, Reloader};
 use crate::control::sources::{self, Built};
 use crate::drain::{Hangups, Signals};
-use crate::live::{Live, Target};
+use crate::live::{Live, Route, Target};
 
 /// What to serve.
 #[derive(Debug, clap::Args)]
@@ -38,6 +38,8 @@ SIGTERM or Ctrl-C lets requests under way finish; a second one ends at once.
 TRANSOM_LOG sets what is logged to stderr (error, warn, info, debug; default info).")]
 pub struct Args {
     #[command(flatten)]
+    pub file: FileArg,
+    #[command(flatten)]
     pub config: ConfigArgs,
     /// Where to listen, with --upstream [default: 127.0.0.1:8080]
     #[arg(long, value_name = "IP:PORT", requires = "upstream", value_parser = super::input::listen_address)]
@@ -51,8 +53,9 @@ const BARE_SHOWN: usize = 5;
 const INTERRUPTED: u8 = 130;
 
 pub fn run(args: Args) -> Outcome {
-    let Loaded { config, warnings } = args.config.load(args.listen)?;
-    let origin = args.config.origin()?;
+    let file = args.file.with(args.config)?;
+    let Loaded { config, warnings } = file.load(args.listen)?;
+    let origin = file.origin()?;
     log_to_stderr();
     tell(&warnings);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -99,7 +102,6 @@ async fn start(
     let built = builder.run(move || sources::build(&of, &with)).await??;
     tell(&built.warnings());
     let Built { live, unread, .. } = built;
-    let summary = summary(&live, unread.is_empty());
     let mut sockets = Vec::new();
     for (scope, address) in [(Scope::Admin, config.admin), (Scope::Probes, config.probes)] {
         if let Some(address) = address {
@@ -109,6 +111,9 @@ async fn start(
         }
     }
     let running = App::start(&config, live)?;
+    let listen = running.addresses().first().copied();
+    let listen = listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080)));
+    let summary = summary(&running.live().load(), unread.is_empty(), listen);
     let status = tokio::sync::watch::Sender::default();
     let views = Views {
         live: Arc::clone(running.live()),
@@ -124,7 +129,8 @@ async fn start(
         _ = writeln!(told, "{scope} on http://{address}");
     }
     super::print(&format!("{told}{summary}"))?;
-    if !unread.is_empty() {
+    // Who has been told why needs no second line; who hasn't does.
+    if !unread.is_empty() && silent.is_empty() {
         let names: Vec<_> = unread
             .iter()
             .filter_map(|id| config.upstreams.get(id.0 as usize))
@@ -172,7 +178,7 @@ fn listening(addresses: &[SocketAddr]) -> String {
 }
 
 /// `37 routes: 35 to gRPC methods of 3 services, 2 passed on as they are`
-fn summary(live: &Live, complete: bool) -> String {
+fn summary(live: &Live, complete: bool, listen: SocketAddr) -> String {
     let mut services: Vec<&str> = Vec::new();
     let (mut passed_on, mut answered) = (0_usize, 0_usize);
     for route in &live.routes {
@@ -213,7 +219,19 @@ fn summary(live: &Live, complete: bool) -> String {
         );
     }
     if !bare.is_empty() || (live.routes.is_empty() && complete) {
-        text.push_str("  (methods get routes from google.api.http annotations, or from `rpc` routes of a config file)\n");
+        text.push_str("  (methods get routes from google.api.http annotations, from `rpc` routes of a config file, or all at once by `auto: true`, with --upstream by --auto)\n");
+    }
+    if live.routes.is_empty()
+        && let Some(path) = live.rpcs.routes().first().and_then(Route::path)
+    {
+        let at = match listen.ip().is_unspecified() {
+            true => format!("localhost:{}", listen.port()),
+            false => listen.to_string(),
+        };
+        _ = writeln!(
+            text,
+            "  they answer Connect, gRPC-Web and gRPC already:\n    curl http://{at}{path} -H 'content-type: application/json' -d '{{}}'"
+        );
     }
     text
 }

@@ -218,17 +218,20 @@ impl Report {
 
 impl Config {
     /// A config without a file: one gRPC service, asked for its descriptors by reflection, all of
-    /// its annotations served at `listen`.
+    /// its annotations served at `listen`, and with `auto` every method by its own name as well.
     ///
     /// # Errors
     /// `endpoint` is none.
-    pub fn for_upstream(endpoint: &str, listen: SocketAddr) -> Result<Self, Report> {
+    pub fn for_upstream(endpoint: &str, listen: SocketAddr, auto: bool) -> Result<Self, Report> {
         let place: model::Place = "--upstream".into();
         let endpoint = scalar::endpoint(endpoint).map_err(|trouble| {
             let wrong = Diagnostic::error(trouble.message).maybe_help(trouble.help.map(Into::into));
             Report::of(wrong.at("--upstream"))
         })?;
-        let policy = Arc::new(Policy::default());
+        let policy = Arc::new(Policy {
+            auto,
+            ..Policy::default()
+        });
         let upstream = UpstreamId(0);
         Ok(Self {
             listeners: vec![Listener {

@@ -357,9 +357,9 @@ fn the_schema_is_committed() {
 #[test]
 fn without_a_file() {
     let listen = "127.0.0.1:8080".parse().expect("an address");
-    let config = Config::for_upstream("localhost:50051", listen).expect("an endpoint");
+    let config = Config::for_upstream("localhost:50051", listen, false).expect("an endpoint");
     assert_eq!(&*config.upstreams[0].endpoints[0].host, "localhost");
-    let report = Config::for_upstream("localhost", listen).expect_err("no port");
+    let report = Config::for_upstream("localhost", listen, false).expect_err("no port");
     assert!(report.to_string().contains("no port"), "{report}");
 }
 

@@ -189,7 +189,10 @@ pub async fn exchange(
                 let head = changed.as_deref().unwrap_or(&head);
                 respond(&current, &connection, &matched, head, body).await
             }
-            Err(failure) => Err(failure),
+            Err(failure) => Err(match failure.code {
+                GrpcCode::NotFound => rpc::misplaced(live, &head).unwrap_or(failure),
+                _ => failure,
+            }),
         }
     };
     if let Err(failure) = &answered {

@@ -22,6 +22,9 @@ use super::body::ReplyBody;
 use super::gateway_reply;
 use super::request_id::X_REQUEST_ID;
 
+/// RFC 5789 gives this shape to PATCH; the LDP has it for POST.
+const ACCEPT_POST: http::HeaderName = http::HeaderName::from_static("accept-post");
+
 /// How a route tells clients of failures.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Voice<'v> {
@@ -82,6 +85,9 @@ pub(super) fn refuse(
     headers.insert(CONTENT_TYPE, content_type);
     if let Some(allow) = &failure.allow {
         headers.insert(ALLOW, allow.clone());
+    }
+    if let Some(types) = failure.accept_post {
+        headers.insert(ACCEPT_POST, HeaderValue::from_static(types));
     }
     if let Some(seconds) = failure.retry_after_seconds {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));

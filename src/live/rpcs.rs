@@ -135,6 +135,15 @@ pub(super) fn rule(method: MethodRef<'_>) -> HttpRule {
 }
 
 impl Route {
+    /// The path of a method's own name.
+    #[must_use]
+    pub fn path(&self) -> Option<&str> {
+        match &self.target {
+            Target::Rpc(plan) => Some(plan.grpc_path.as_str()),
+            _ => None,
+        }
+    }
+
     /// How well its hosts fit a request's, if they do.
     fn fit(&self, host: &str) -> Option<usize> {
         match self.hosts.is_empty() {

@@ -51,7 +51,9 @@ pub enum ReflectionProblem {
     NoEndpoints,
     #[error("the connection failed: {0}")]
     Connect(String),
-    #[error("it serves neither grpc.reflection.v1 nor v1alpha")]
+    #[error(
+        "it serves neither grpc.reflection.v1 nor v1alpha; switch reflection on there, or give the descriptors in a config file: `descriptors: [{{ protos: proto/ }}]`, or `[{{ file: games.binpb }}]` as `buf build -o` writes it"
+    )]
     Unsupported,
     #[error("no answer to {asked} in {limit:?}")]
     NoAnswer { asked: Question, limit: Duration },

@@ -65,6 +65,39 @@ pub(super) fn route<'l>(live: &'l Live, head: &Parts) -> Option<&'l Route> {
     (!proxied).then_some(own)
 }
 
+/// What a method's own path takes.
+const TAKEN: &str = "application/json, application/proto, application/grpc, application/grpc-web";
+
+/// Why a request for a method's own path is none of its calls, where no route takes it either.
+pub(super) fn misplaced(live: &Live, head: &Parts) -> Option<Failure> {
+    let route = route(live, head)?;
+    if head.method != Method::POST {
+        let message = format!(
+            "{} is not allowed here: methods are called with POST",
+            head.method
+        );
+        let mut failure = Failure::new(Blame::Client, GrpcCode::Unimplemented, message)
+            .status(StatusCode::METHOD_NOT_ALLOWED);
+        let safe = matches!(&route.target, Target::Rpc(plan) if plan.no_side_effects);
+        failure.allow = Some(HeaderValue::from_static(if safe {
+            "POST, GET"
+        } else {
+            "POST"
+        }));
+        return Some(failure);
+    }
+    let sent = head.headers.get(CONTENT_TYPE);
+    let sent = sent.map_or("no content type".into(), |t| {
+        String::from_utf8_lossy(t.as_bytes())
+    });
+    let mut failure = Failure::client(format!(
+        "this method is called with application/json, not with {sent} (curl: -H 'content-type: application/json')"
+    ))
+    .status(StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    failure.accept_post = Some(TAKEN);
+    Some(failure)
+}
+
 /// A request that speaks a protocol for calls, and the method that it is for.
 pub(super) struct Call<'l> {
     dialect: Dialect,
