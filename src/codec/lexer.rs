@@ -124,18 +124,23 @@ pub(super) fn is_plain_ascii(text: &[u8]) -> bool {
             return false;
         }
     }
-    match (rest.is_empty(), text.last_chunk::<8>()) {
-        (true, _) => true,
-        // The last word again, with some bytes that were looked at before.
-        (false, Some(word)) => {
-            let word = u64::from_le_bytes(*word);
-            special(word) | (word & HIGHS) == 0
+    // The last word again, with some bytes that were looked at before; of less, halves that overlap.
+    let word = match (
+        text.last_chunk::<8>(),
+        text.first_chunk(),
+        text.last_chunk(),
+    ) {
+        (_, _, _) if rest.is_empty() => return true,
+        (Some(word), _, _) => u64::from_le_bytes(*word),
+        (None, Some(first), Some(last)) => {
+            u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last))
         }
-        (false, None) => {
+        _ => {
             let plain = |b: &u8| *b >= 0x20 && *b != b'"' && *b != b'\\' && b.is_ascii();
-            rest.iter().all(plain)
+            return rest.iter().all(plain);
         }
-    }
+    };
+    special(word) | (word & HIGHS) == 0
 }
 
 fn wide_plain_end(text: &[u8], pos: usize) -> usize {

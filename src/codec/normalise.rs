@@ -215,7 +215,7 @@ impl Normaliser {
             return self.any_value(cx, table, field, place);
         }
         let content = place.read(cx, table)?.content.canonical(field.kind);
-        if field.implicit && content.is_zero() {
+        if field.implicit && content.is_zero_of(field.kind) {
             return Some(());
         }
         match content {

@@ -51,10 +51,11 @@ impl Content {
         }
     }
 
-    /// Whether a canonical value is the zero of its kind.
+    /// Whether the value is the zero of its kind.
     #[inline]
-    pub(super) fn is_zero(self) -> bool {
+    pub(super) fn is_zero_of(self, kind: Kind) -> bool {
         match self {
+            Self::Varint(n) if n > u64::from(u32::MAX) => self.canonical(kind) == Self::Varint(0),
             Self::Varint(n) | Self::Fixed64(n) => n == 0,
             Self::Fixed32(n) => n == 0,
             Self::Bytes { start, end } => start == end,

@@ -87,6 +87,8 @@ pub(super) struct FieldTable {
     /// A `google.protobuf.Value` or `NullValue`, for which `null` is a value.
     pub null_is_value: bool,
     pub utf8: bool,
+    /// One text in no oneof.
+    pub plain_text: bool,
     /// An item of a MessageSet: `group 1 { type_id = 2; message = 3 }`.
     pub set_item: bool,
     /// Tag of one element, unpacked.
@@ -357,6 +359,9 @@ impl Source<'_> {
             delimited,
             null_is_value,
             utf8: field.utf8_validated,
+            plain_text: field.kind == Kind::String
+                && shape == Shape::Singular
+                && field.oneof.is_none(),
             set_item: message.message_set && field.extension && is_message,
             tag: Tag::new(field.number, element_type),
             packed_tag: Tag::new(field.number, wire::LEN),

@@ -61,6 +61,11 @@ impl Encoder {
                         field: FieldIndex(self.top.field),
                     };
                     let outcome = match table.fields.get(self.top.field as usize) {
+                        Some(field)
+                            if field.plain_text && !noting && self.short_text(cx, field) =>
+                        {
+                            Outcome::Written
+                        }
                         Some(field) => {
                             let outcome = self.member_value(cx, at, field, table)?;
                             if noting {

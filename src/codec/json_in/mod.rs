@@ -360,8 +360,8 @@ impl Encoder {
     /// Room for `more` bytes, growing a large buffer by an eighth rather than doubling it.
     #[inline]
     fn reserve(&mut self, more: usize) {
-        let (len, cap) = (self.wire.len(), self.wire.capacity());
-        if cap - len < more && len > UTF8_WINDOW_BYTES {
+        let len = self.wire.len();
+        if len > UTF8_WINDOW_BYTES && self.wire.capacity() - len < more {
             self.wire.reserve_exact(more + len / 8);
         }
     }

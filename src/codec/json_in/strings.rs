@@ -3,9 +3,14 @@
 use super::frame::Stage;
 use super::{Cx, Encoder, Fault, Result, UTF8_WINDOW_BYTES};
 use crate::codec::lexer::{self, Scan};
+use crate::codec::tables::FieldTable;
+use crate::codec::wire;
 
 /// Strings up to this long are scanned anew rather than remembered.
 const NEAR_BYTES: usize = 256;
+
+/// Texts up to this long are written with one look at them.
+const SHORT_BYTES: usize = 1024;
 
 /// How far the string that starts at `start` has been scanned.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,6 +40,32 @@ impl Str {
 }
 
 impl Encoder {
+    /// Writes the text of a member that [`FieldTable::plain_text`] is true of, if it is short, has no
+    /// escapes and stands right here: what most texts are. `false`: nothing was done.
+    #[inline]
+    pub(super) fn short_text(&mut self, cx: &Cx<'_>, field: &FieldTable) -> bool {
+        let start = self.pos + 1;
+        if cx.json.get(self.pos) != Some(&b'"') {
+            return false;
+        }
+        let valid = cx.json.get(..self.valid_to).unwrap_or(cx.json);
+        let near = valid.get(..start + SHORT_BYTES).unwrap_or(valid);
+        let end = lexer::plain_end(near, start);
+        let (Some(b'"'), Some(text)) = (near.get(end), near.get(start..end)) else {
+            return false;
+        };
+        if !(text.is_empty() && field.implicit) {
+            self.reserve(text.len() + 16);
+            field.tag.put(&mut self.wire);
+            wire::put_varint(&mut self.wire, text.len() as u64);
+            self.wire.extend_from_slice(text);
+        }
+        self.pos = end + 1;
+        self.top.index = 1;
+        self.top.stage = Stage::Next;
+        true
+    }
+
     /// Scans the string at `self.pos`, which is its opening quote; `None` when the slice ended in
     /// it. Asking again for a scanned string costs nothing. `self.pos` does not move.
     #[inline]

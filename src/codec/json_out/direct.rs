@@ -136,7 +136,7 @@ impl Direct<'_, '_> {
                 }
                 oneofs |= bit;
             }
-            if field.implicit && record.content.canonical(field.kind).is_zero() {
+            if field.implicit && record.content.is_zero_of(field.kind) {
                 continue;
             }
             if table.has_absent {
@@ -145,7 +145,7 @@ impl Direct<'_, '_> {
             }
             self.key(field, &mut first);
             match field.shape {
-                Shape::Singular => self.value(field, record.content, level)?,
+                Shape::Singular => self.short_value(field, record.content, level)?,
                 Shape::Map(entry) => {
                     let level = self.deeper(level)?;
                     pos = self.map(field, entry, (at, end), level)?;
@@ -201,11 +201,11 @@ impl Direct<'_, '_> {
             self.out.push(b']');
             return Some(());
         }
-        self.value(field, content, level)?;
+        self.short_value(field, content, level)?;
         while *pos < end && field.tag.is_at(self.cx.wire, *pos) {
             let record = record::next(table, self.cx.wire, pos, end)?;
             self.out.push(b',');
-            self.value(field, record.content, level)?;
+            self.short_value(field, record.content, level)?;
             if self.out.len() > self.stop {
                 return None;
             }
@@ -308,7 +308,17 @@ impl Direct<'_, '_> {
         }
     }
 
+    /// A value, with a short way to what most of them are.
     #[inline]
+    fn short_value(&mut self, field: &FieldTable, content: Content, level: usize) -> Option<()> {
+        match content {
+            Content::Bytes { start, end } if field.kind == Kind::String => {
+                self.string((start, end))
+            }
+            _ => self.value(field, content, level),
+        }
+    }
+
     fn value(&mut self, field: &FieldTable, content: Content, level: usize) -> Option<()> {
         match (content, field.kind) {
             (Content::Bytes { start, end }, Kind::String) => self.string((start, end)),

@@ -101,7 +101,7 @@ impl Print {
             return self.closed_enum_known(cx, field, content);
         }
         if field.implicit {
-            return !content.canonical(field.kind).is_zero();
+            return !content.is_zero_of(field.kind);
         }
         match (field.shape, content) {
             (Shape::Map(entry), Content::Bytes { start, end }) => {

@@ -120,3 +120,23 @@ fn a_null_is_null() {
         assert_eq!(print(&plain(), value, wire).unwrap(), "null", "{wire:?}");
     }
 }
+
+/// A varint may carry more bits than its field holds: zero is what is left of them.
+#[test]
+fn a_zero_may_be_wide() {
+    let wide = |name: &str, value: u64| {
+        let at = super::field("wide.v3.Wide", name);
+        let number = super::WORLD.schema.field(at).unwrap().number;
+        let mut out = Vec::new();
+        wire::put_tag(&mut out, number, wire::VARINT);
+        wire::put_varint(&mut out, value);
+        print(&plain(), wide3(), &out).unwrap()
+    };
+    for name in ["f_int32", "f_uint32", "f_sint32", "f_enum"] {
+        assert_eq!(wide(name, 1 << 32), "{}", "{name}");
+        assert_eq!(wide(name, 0), "{}", "{name}");
+        assert_ne!(wide(name, 1 << 32 | 1), "{}", "{name}");
+    }
+    assert_eq!(wide("f_bool", 1 << 32), r#"{"fBool":true}"#);
+    assert_eq!(wide("f_int64", 1 << 32), r#"{"fInt64":"4294967296"}"#);
+}
