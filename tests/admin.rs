@@ -241,3 +241,53 @@ async fn pages_of_other_origins_get_nothing() {
         assert_eq!(running.send(head).await.0, status, "{head}");
     }
 }
+
+#[tokio::test]
+async fn status_and_reload_are_commands() {
+    let running = Running::start(nowhere(), FIXED);
+    let admin = running.admin.to_string();
+    let run = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_transom"))
+            .args(arguments)
+            .output()
+            .expect("it runs");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (
+            output.status.code(),
+            text(&output.stdout),
+            text(&output.stderr),
+        )
+    };
+    let (code, out, err) = run(&["status", "--admin", &admin]);
+    assert_eq!((code, &*err), (Some(0), ""), "{out}");
+    assert!(
+        out.starts_with("serving, generation 1, 0 reloads, 0 failed"),
+        "{out}"
+    );
+    let text = fs::read_to_string(running.config()).expect("text");
+    let more = text.replace(
+        "routes:\n",
+        "routes:\n  - { path: /more, respond: { body: more } }\n",
+    );
+    fs::write(running.config(), more).expect("written");
+    let (code, out, _) = run(&["reload", "--admin", &admin]);
+    assert_eq!(code, Some(0), "{out}");
+    // Whoever was first, the watcher or the command: the route is there.
+    assert_eq!(running.get(running.address, "/more").await.0, 200);
+    fs::write(running.config(), "routes: []").expect("written");
+    let (code, out, _) = run(&["reload", "--admin", &admin]);
+    assert_eq!(code, Some(1), "{out}");
+    assert!(
+        out.contains("missing key") || out.contains("the last reload failed"),
+        "{out}"
+    );
+    let (code, out, _) = run(&["status", "--admin", &admin, "--json"]);
+    assert_eq!(code, Some(1));
+    serde_json::from_str::<serde_json::Value>(&out).expect("JSON");
+    let (code, _, err) = run(&["status", "--admin", "127.0.0.1:1"]);
+    assert_eq!(code, Some(1));
+    assert!(err.contains("nobody answers at 127.0.0.1:1"), "{err}");
+    let (code, _, err) = run(&["status", "-c", "config/minimal.yaml"]);
+    assert_eq!(code, Some(2));
+    assert!(err.contains("has no admin address"), "{err}");
+}

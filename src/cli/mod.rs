@@ -7,6 +7,7 @@ mod demo;
 pub mod explain;
 mod input;
 mod look;
+mod remote;
 pub mod routes;
 mod run;
 mod schema;
@@ -37,6 +38,10 @@ Before you deploy:
   transom routes                             what is served, by which method, and where that is written
   transom explain GET '/v1/games/7?tags=a'   which rule takes a request, and why the others don't
 
+While it runs (by its `admin` address):
+  transom status                             its generation, the last reload and what that changed
+  transom reload                             read config and descriptors again
+
 Without -c, the config is ./transom.yaml, ./config/transom.yaml or /etc/transom/transom.yaml.
 Exit codes: 0 fine, 1 the input is wrong, 2 wrong usage.";
 
@@ -61,6 +66,10 @@ enum Verb {
     Routes(look::RoutesArgs),
     /// Tell which rule takes a request, what its parts are bound to, and why other rules lost
     Explain(look::ExplainArgs),
+    /// Tell how a running gateway is: its generation, the last reload and what it changed
+    Status(remote::Args),
+    /// Have a running gateway read config and descriptors again, and tell what came of it
+    Reload(remote::Args),
     /// Print the JSON Schema of the config file
     Schema(schema::Args),
 }
@@ -78,6 +87,8 @@ pub fn main() -> ExitCode {
         Verb::Check(args) => check::run(args),
         Verb::Routes(args) => look::routes(args),
         Verb::Explain(args) => look::explain(args),
+        Verb::Status(args) => remote::status(args),
+        Verb::Reload(args) => remote::reload(args),
         Verb::Schema(args) => schema::run(args),
     };
     outcome.unwrap_or_else(|error| {

@@ -1,0 +1,182 @@
+//! `transom status` and `transom reload`: talk to a running gateway through its admin address.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+
+use super::{ConfigArgs, Outcome, Usage, WRONG_INPUT};
+use crate::limits::RELOAD_ANSWER_MAX;
+
+/// More than any view has.
+const REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// Which gateway.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  transom status                             the gateway of ./transom.yaml, by its `admin` address
+  transom status --admin 127.0.0.1:9901 --json
+  transom reload                             read config and descriptors again, and tell what came of it
+
+Exit codes: 0 fine, 1 the last reload failed or nobody answers, 2 wrong usage.")]
+pub struct Args {
+    /// Its admin address; without it, that of the config
+    #[arg(long, value_name = "IP:PORT", conflicts_with_all = ["config", "upstream"])]
+    pub admin: Option<SocketAddr>,
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Print what it answers, as it is
+    #[arg(long)]
+    pub json: bool,
+}
+
+pub fn status(args: Args) -> Outcome {
+    let (_, body) = ask(&args, Method::GET, "/status")?;
+    tell(&args, &body)
+}
+
+pub fn reload(args: Args) -> Outcome {
+    let (status, body) = ask(&args, Method::POST, "/reload")?;
+    if status == StatusCode::ACCEPTED {
+        bail!("it is still reloading after {RELOAD_ANSWER_MAX:?}: `transom status` will tell");
+    }
+    if status != StatusCode::OK && status != StatusCode::UNPROCESSABLE_ENTITY {
+        bail!(
+            "it answers {status}: {}",
+            String::from_utf8_lossy(&body).trim()
+        );
+    }
+    tell(&args, &body)
+}
+
+fn tell(args: &Args, body: &[u8]) -> Outcome {
+    let status: Status =
+        serde_json::from_slice(body).context("it doesn't answer as transom does")?;
+    let text = match args.json {
+        true => String::from_utf8_lossy(body).into_owned(),
+        false => status.shown(),
+    };
+    super::print(&text)?;
+    Ok(match status.last_error {
+        None => ExitCode::SUCCESS,
+        Some(_) => ExitCode::from(WRONG_INPUT),
+    })
+}
+
+/// `/status`, as far as it is shown.
+#[derive(Debug, Deserialize)]
+struct Status {
+    version: String,
+    stage: String,
+    generation: u64,
+    reloads: Reloads,
+    last_error: Option<String>,
+    last_changes: Changes,
+}
+
+#[derive(Debug, Deserialize)]
+struct Reloads {
+    succeeded: u64,
+    failed: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Changes {
+    added: Vec<String>,
+    removed: Vec<String>,
+    moved: Vec<String>,
+    breaking: Vec<String>,
+}
+
+impl Status {
+    /// For people.
+    fn shown(&self) -> String {
+        let mut text = format!(
+            "{}, generation {}, {} reloads, {} failed (transom {})\n",
+            self.stage, self.generation, self.reloads.succeeded, self.reloads.failed, self.version,
+        );
+        let changes = &self.last_changes;
+        for (items, what) in [
+            (&changes.added, "added"),
+            (&changes.removed, "gone"),
+            (&changes.moved, "moved"),
+            (&changes.breaking, "breaks callers"),
+        ] {
+            for item in items {
+                // Writing to a String doesn't fail.
+                _ = writeln!(text, "  {what}: {item}");
+            }
+        }
+        if let Some(error) = &self.last_error {
+            let error = error.trim_end();
+            _ = writeln!(
+                text,
+                "the last reload failed, the old generation serves on:\n{error}"
+            );
+        }
+        text
+    }
+}
+
+fn ask(args: &Args, method: Method, path: &str) -> anyhow::Result<(StatusCode, Bytes)> {
+    let address = match args.admin {
+        Some(address) => address,
+        None => {
+            let config = args.config.load(None)?.config;
+            config.admin.ok_or_else(|| {
+                Usage(
+                    "the config has no admin address\nname it with --admin IP:PORT, or add `admin: { address: \"127.0.0.1:9901\" }`"
+                        .to_owned(),
+                )
+            })?
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(exchange(address, method, path))
+}
+
+async fn exchange(
+    address: SocketAddr,
+    method: Method,
+    path: &str,
+) -> anyhow::Result<(StatusCode, Bytes)> {
+    let connecting = tokio::net::TcpStream::connect(address);
+    let stream = tokio::time::timeout(CONNECT_MAX, connecting)
+        .await
+        .map_err(anyhow::Error::from)
+        .and_then(|connected| connected.map_err(Into::into))
+        .with_context(|| format!("nobody answers at {address}"))?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let driving = tokio::spawn(connection);
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::HOST, address.to_string())
+        .body(Full::new(Bytes::new()))?;
+    let exchanged = async {
+        let reply = sender.send_request(request).await?;
+        let status = reply.status();
+        let body = Limited::new(reply.into_body(), REPLY_BYTES_MAX)
+            .collect()
+            .await;
+        let body = body.map_err(|e| anyhow::anyhow!(e))?;
+        anyhow::Ok((status, body.to_bytes()))
+    };
+    let answered = tokio::time::timeout(RELOAD_ANSWER_MAX + CONNECT_MAX, exchanged)
+        .await
+        .with_context(|| format!("no answer from {address}"))?;
+    driving.abort();
+    answered.with_context(|| format!("{address} doesn't answer as transom does"))
+}
