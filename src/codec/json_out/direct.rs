@@ -18,8 +18,11 @@ use crate::codec::well_known::{self, Instant};
 use crate::codec::{lexer, scalar, wire};
 use crate::schema::{Kind, MessageId};
 
-/// Messages up to this size are tried, and their JSON may be as long.
+/// Messages up to this size are tried.
 pub(super) const BYTES_MAX: usize = 64 * 1024;
+/// Their JSON may be so long: mostly it is half as long again as the wire. A message whose JSON is
+/// longer has been printed in vain, and is printed in slices.
+const JSON_BYTES_MAX: usize = 2 * BYTES_MAX;
 /// Calls nest no deeper than this.
 const CALLS_MAX: usize = 100;
 
@@ -28,7 +31,7 @@ pub(super) fn print(cx: &Cx<'_>, id: MessageId, depth_max: usize, out: &mut Vec<
     let begin = out.len();
     let mut job = Direct {
         cx,
-        stop: begin.saturating_add(BYTES_MAX),
+        stop: begin.saturating_add(JSON_BYTES_MAX),
         depth_max,
         calls: 0,
         out,

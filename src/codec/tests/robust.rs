@@ -152,6 +152,20 @@ fn chunks_are_bounded() {
     }
 }
 
+/// A message of less than a slice is printed in one, though its JSON is longer than one.
+#[test]
+fn a_small_message_is_one_slice() {
+    const SLICE: usize = 64 * 1024;
+    let leaves = vec![r#"{"name":"some name or other","size":7}"#; 2400].join(",");
+    let json = format!("{{\"rLeaf\":[{leaves}]}}");
+    let wire = encode(&plain(), wide3(), json.as_bytes()).unwrap();
+    assert!(wire.len() < SLICE && json.len() > SLICE);
+    let mut job = Printer::new(&plain(), wide3(), &wire, LIMITS).unwrap();
+    let mut out = Vec::new();
+    let progress = job.step(&plain(), &wire, SLICE, &mut out).unwrap();
+    assert_eq!((progress, out == json.as_bytes()), (Progress::Done, true));
+}
+
 /// Length prefixes of nested messages whose size is always guessed wrong.
 #[test]
 fn wrong_guesses_cost_no_more_than_the_document() {
