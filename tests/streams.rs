@@ -329,8 +329,17 @@ async fn a_client_may_take_its_time_between_messages() {
         client.write("{}\n").await;
         let mut call = upstream.next().await;
         message(&mut call).await;
-        // Longer than either: what is shown is that nothing happens.
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        // Requests that begin later are refused meanwhile, for either time.
+        let mut stalled = Http1::connect(gateway.address).await;
+        let head = "POST /v1/games HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n";
+        stalled
+            .send([head, "content-length: 9\r\n\r\n{"].concat())
+            .await;
+        assert_eq!(stalled.head().await.expect("a reply").status, 408);
+        let mut unanswered = Client::post(protocol, &gateway, "/v1/games/7/plays").await;
+        unanswered.end().await;
+        assert_eq!(unanswered.replying().await.0, 504);
+        let _given_up = upstream.next().await;
         client.write("{}\n").await;
         message(&mut call).await;
         client.end().await;
