@@ -1,6 +1,7 @@
 //! `transom explain METHOD URL`: the rule that wins, what each part of the request is bound to, the
 //! message that would be sent, and why the rules near it lost.
 
+mod by_name;
 mod headers;
 mod policy;
 
@@ -122,16 +123,7 @@ pub fn explain(live: &Live, question: &Question) -> Answer {
         return answer;
     }
     let considered = live.table.explain(host, &question.method, &path);
-    let by_name = live.rpcs.find(host, url.path());
-    if let Some(route) = by_name.filter(|_| question.method == http::Method::POST) {
-        answer.route = Some(winner(live, route));
-        answer.policy = policy::lines(route);
-        answer
-            .policy
-            .insert(0, ("protocols", protocols(route).to_owned()));
-        if let Target::Rpc(plan) = &route.target {
-            answer.bind(live, route, plan, &[], url.query(), question);
-        }
+    if answer.explain_by_name(live, host, &path, question) {
         return answer;
     }
     let won = match live.table.lookup(host, &question.method, &path) {
@@ -165,16 +157,6 @@ pub fn explain(live: &Live, question: &Question) -> Answer {
         }
     }
     answer
-}
-
-/// What a method answers to on its own path.
-fn protocols(route: &Route) -> &'static str {
-    match route.policy.auto {
-        true => {
-            "gRPC, gRPC-Web, Connect, WebSocket; REST for JSON without `connect-protocol-version`"
-        }
-        false => "gRPC, gRPC-Web, Connect, WebSocket",
-    }
 }
 
 impl Answer {

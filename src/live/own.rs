@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::model::{Config, Policy};
+use crate::route::{Lookup, RawPath};
 use crate::schema::{MethodRef, gateway_services};
 use crate::transcode::MethodPlan;
 use crate::transcode::compat::Compat;
 
 use super::build::Codecs;
 use super::rpcs::{Rpcs, rule};
-use super::{BuildError, Route, Target};
+use super::{Below, BuildError, Live, Route, Target};
 
 /// A method that the gateway answers itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +39,27 @@ impl Own {
             ) => Some(Self::Reflection),
             _ => None,
         }
+    }
+}
+
+impl Live {
+    /// The method that a path names, of a mounted service or of the gateway's own. `host` is without a
+    /// port.
+    #[must_use]
+    pub fn method(&self, host: &str, path: &str) -> Option<&Route> {
+        if let Some(route) = self.rpcs.find(host, path) {
+            return Some(route);
+        }
+        let own = self.own.find(host, path)?;
+        // A `prefix` may name an upstream's service too.
+        let raw = RawPath::parse(path).ok()?;
+        let proxied = match self.table.lookup(host, &http::Method::POST, &raw) {
+            Lookup::Matched(found) => self.route(found.route).is_some_and(|route| {
+                matches!(route.target, Target::Proxy { below, .. } if below != Below::Segments(0))
+            }),
+            _ => false,
+        };
+        (!proxied).then_some(own)
     }
 }
 

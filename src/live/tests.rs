@@ -12,7 +12,7 @@ package shop.v1;
 import "google/api/annotations.proto"; import "google/protobuf/field_mask.proto";
 
 service Games {
-  rpc GetGame(GetGameRequest) returns (Game) {
+  rpc GetGame(GetGameRequest) returns (Game) { option idempotency_level = NO_SIDE_EFFECTS;
     option (google.api.http) = {
       get: "/v1/games/{game_id}"
       additional_bindings { get: "/v1/shelves/{shelf}/games/{game_id}" }

@@ -327,3 +327,66 @@ fn what_a_route_takes_beside_json_and_puts_on_replies_is_told() {
         "{theirs}"
     );
 }
+
+#[test]
+fn a_connect_get_is_told_by_its_query() {
+    let get = |path: &str, message: &str| {
+        let url = format!("/shop.v1.Games/{path}?connect=v1&encoding=json&message={message}");
+        ask("GET", &url, None)
+    };
+    let answer = get("GetGame", "%7B%22gameId%22%3A%227%22%7D");
+    let text = head(&answer);
+    assert_eq!(answer.status, None, "{text}");
+    assert!(text.contains("protocols: Connect"), "{text}");
+    assert!(text.contains("\"gameId\": \"7\""), "{text}");
+    assert_eq!(get("GetGame", "%7Bno").status, Some(400));
+    assert_eq!(get("Hidden", "%7B%7D").status, Some(405));
+    assert_eq!(get("Watch", "%7B%7D").status, Some(415));
+    let bad = "/shop.v1.Games/GetGame?connect=v1&encoding=json";
+    assert_eq!(ask("GET", bad, None).status, Some(400));
+    // Without the version it is no call.
+    let plain = ask(
+        "GET",
+        "/shop.v1.Games/Hidden?encoding=json&message=%7B%7D",
+        None,
+    );
+    assert_eq!(plain.route.unwrap().rule, "prefix /");
+}
+
+#[test]
+fn a_rule_on_a_methods_own_path_gets_what_is_no_call() {
+    let live = live(&format!(
+        "{ROUTES}  - {{ post: /shop.v1.Games/Hidden, rpc: shop.v1.Games/GetGame, upstream: games }}\n"
+    ));
+    let question = Question {
+        headers: Vec::new(),
+        method: http::Method::POST,
+        url: "/shop.v1.Games/Hidden".parse().unwrap(),
+        host: None,
+        body: None,
+    };
+    let answer = explain(&live, &question);
+    let text = head(&answer);
+    assert_eq!(
+        answer.route.as_ref().unwrap().target,
+        "shop.v1.Games/Hidden"
+    );
+    let other = "otherwise: content types of no protocol for calls, and not JSON, go to \
+                 POST /shop.v1.Games/Hidden (transom.yaml:";
+    assert!(text.contains(other), "{text}");
+    let own = ask("POST", "/shop.v1.Games/GetGame", None);
+    assert!(head(&own).contains("go to prefix /"));
+}
+
+#[test]
+fn the_gateways_own_methods_are_told() {
+    let body = Some(r#"{"service": "shop.v1.Games"}"#);
+    let answer = ask("POST", "/grpc.health.v1.Health/Check", body);
+    let text = head(&answer);
+    assert_eq!(answer.status, None, "{text}");
+    assert!(text.contains("built in"), "{text}");
+    assert!(
+        text.contains("protocols: gRPC, gRPC-Web, Connect\n"),
+        "{text}"
+    );
+}
