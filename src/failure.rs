@@ -149,6 +149,10 @@ const fn client_closed_request() -> http::StatusCode {
 pub enum Limit {
     /// A packed body's growth when it is unpacked.
     Unpacked,
+    /// The size of a message of the client's.
+    Message,
+    /// The size of a service's.
+    Reply,
 }
 
 /// One entry of `google.rpc.BadRequest.field_violations`.

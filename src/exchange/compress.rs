@@ -111,6 +111,8 @@ fn is_text(content_type: &HeaderValue) -> bool {
         "application/javascript",
         "application/json",
         "application/jsonl",
+        // Connect's unary answers: strings, mostly.
+        "application/proto",
         "application/vnd.ms-fontobject",
         "application/wasm",
         "application/x-javascript",
@@ -287,6 +289,14 @@ enum Encoder {
     Zstd(zstd::stream::write::Encoder<'static, Vec<u8>>),
 }
 
+pub(super) fn gzip_level(effort: Effort) -> flate2::Compression {
+    flate2::Compression::new(match effort {
+        Effort::Fast => 1,
+        Effort::Balanced => 5,
+        Effort::Small => 9,
+    })
+}
+
 impl Encoder {
     /// Levels are what a reply can wait for: the best are for files that are compressed once.
     fn new(coding: Coding, effort: Effort) -> io::Result<Self> {
@@ -299,10 +309,7 @@ impl Encoder {
             Effort::Small => small,
         };
         Ok(match coding {
-            Coding::Gzip => Self::Gzip(GzEncoder::new(
-                Vec::new(),
-                flate2::Compression::new(level(1, 5, 9)),
-            )),
+            Coding::Gzip => Self::Gzip(GzEncoder::new(Vec::new(), gzip_level(effort))),
             Coding::Br => Self::Br(Box::new(CompressorWriter::new(
                 Vec::new(),
                 BR_BUFFER_BYTES,

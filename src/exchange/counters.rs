@@ -11,10 +11,12 @@ use crate::telemetry::Count;
 
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// Requests that were larger than a limit (413).
+    /// Requests that were larger than a limit (413, RESOURCE_EXHAUSTED).
     pub too_large: Cell<u64>,
     /// Those of them that only grew so when they were unpacked.
     pub bombs: Cell<u64>,
+    /// `limits.reply`: messages of services that were larger.
+    pub replies_too_large: Cell<u64>,
     /// WebSockets open now, those of proxied sites apart.
     pub sockets: Cell<usize>,
     /// Handshakes of pages that may not make them.
@@ -47,6 +49,8 @@ impl Counters {
         vec![
             hit("body", &self.too_large),
             hit("unpacked", &self.bombs),
+            hit("reply", &self.replies_too_large),
+            hit("health_watches", &self.watches_refused),
             hit("origins", &self.origins_refused),
             hit("socket_frames", &self.socket_floods),
             hit("socket_ping", &self.sockets_dead),
@@ -57,13 +61,16 @@ impl Counters {
         ]
     }
 
-    /// Counts a refused request by the limit that it met.
+    /// Counts a failure by the limit that was met, if it is about one.
     pub(super) fn note(&self, failure: &Failure) {
-        if failure.http_status() == StatusCode::PAYLOAD_TOO_LARGE {
+        let of_request = matches!(failure.limit, Some(Limit::Unpacked | Limit::Message));
+        if of_request || failure.http_status() == StatusCode::PAYLOAD_TOO_LARGE {
             count(&self.too_large);
         }
-        if failure.limit == Some(Limit::Unpacked) {
-            count(&self.bombs);
+        match failure.limit {
+            Some(Limit::Unpacked) => count(&self.bombs),
+            Some(Limit::Reply) => count(&self.replies_too_large),
+            Some(Limit::Message) | None => {}
         }
     }
 
@@ -142,5 +149,9 @@ mod tests {
         counters.note(&too_large(1));
         counters.note(&too_large(1).over(Limit::Unpacked));
         assert_eq!((counters.too_large.get(), counters.bombs.get()), (2, 1));
+        counters.note(&Failure::client("a message").over(Limit::Message));
+        counters.note(&Failure::client("an answer").over(Limit::Reply));
+        assert_eq!((counters.too_large.get(), counters.bombs.get()), (3, 1));
+        assert_eq!(counters.replies_too_large.get(), 1);
     }
 }

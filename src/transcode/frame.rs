@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use crate::failure::{Failure, GrpcCode};
+use crate::failure::{Failure, GrpcCode, Limit};
 use crate::limits::ByteLimit;
 
 use super::coding::{Coding, CodingError, Expansion};
@@ -38,6 +38,7 @@ impl FrameError {
                     GrpcCode::ResourceExhausted,
                     format!("the service's answer is too large: {self}"),
                 )
+                .over(Limit::Reply)
             }
             _ => Failure::upstream(
                 GrpcCode::Unavailable,

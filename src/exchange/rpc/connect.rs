@@ -1,6 +1,7 @@
 //! Connect: unary calls as plain HTTP, streams of envelopes. Messages come and go as protobuf or, by
 //! the codec, as JSON; what clients compress is expanded here, never past the limit of a message.
 
+mod packing;
 mod stream;
 
 pub use stream::ConnectStream;
@@ -17,12 +18,13 @@ use crate::failure::{Blame, Failure, GrpcCode};
 use crate::protocol::connect::{self, Query, end_stream, put_error, put_metadata};
 use crate::protocol::dialect::MessageFormat;
 use crate::schema::StreamKind;
-use crate::transcode::coding::{Coding, CodingError, Expansion};
+use crate::transcode::coding::Coding;
 use crate::upstream::UpstreamBody;
 
 use super::super::body::ReplyBody;
 use super::super::call::CodingOf;
 use super::super::deadline::no_body_in_time;
+use super::super::decompress::Packed;
 use super::super::messages::Messages;
 use super::super::pump;
 use super::super::reply::{Voice, inner, log};
@@ -33,7 +35,9 @@ const ACCEPT_ENCODING: HeaderName = http::header::ACCEPT_ENCODING;
 const CONTENT_CODING: HeaderName = HeaderName::from_static("connect-content-encoding");
 const ACCEPT_CODING: HeaderName = HeaderName::from_static("connect-accept-encoding");
 /// What requests may be compressed with.
-const CODINGS: HeaderValue = HeaderValue::from_static("gzip");
+const CODINGS: HeaderValue = HeaderValue::from_static("gzip, br, zstd");
+/// The same of messages of streams.
+const OF_MESSAGES: HeaderValue = HeaderValue::from_static("gzip");
 
 impl Calling<'_> {
     /// A unary call.
@@ -79,9 +83,9 @@ impl Calling<'_> {
     ) -> Result<(MessageFormat, Bytes), Failure> {
         let max = self.policy().body_bytes_max;
         if self.head.method != Method::GET {
-            let coding = coding(self.head.headers.get(CONTENT_ENCODING))?;
+            let packed = packed(self.head.headers.get(CONTENT_ENCODING))?;
             let message = pump::collect(body, max).await?;
-            return Ok((format, expanded(coding, message, max.bytes()).await?));
+            return Ok((format, packed.unpack(message, max).await?));
         }
         if !self.plan.no_side_effects {
             let mut failure = Failure::client("this method is called with POST");
@@ -90,12 +94,12 @@ impl Calling<'_> {
         }
         let query = Query::parse(self.head.uri.query().unwrap_or_default())?;
         let compression = query.compression.as_deref().map(HeaderValue::from_str);
-        let coding = match compression {
-            None => None,
-            Some(Ok(name)) => coding(Some(&name))?,
-            Some(Err(_)) => return Err(unknown_coding()),
+        let packed = match compression {
+            None => Packed::No,
+            Some(Ok(name)) => packed(Some(&name))?,
+            Some(Err(_)) => return Err(unknown_coding(&CODINGS)),
         };
-        let message = expanded(coding, query.message.into(), max.bytes()).await?;
+        let message = packed.unpack(query.message.into(), max).await?;
         Ok((query.format, message))
     }
 
@@ -128,39 +132,31 @@ impl Calling<'_> {
     }
 }
 
-/// How a request is compressed.
+/// How a unary request is compressed.
+fn packed(name: Option<&HeaderValue>) -> Result<Packed, Failure> {
+    match name.map(HeaderValue::as_bytes) {
+        None | Some(b"" | b"identity") => Ok(Packed::No),
+        Some(b"gzip") => Ok(Packed::Gzip),
+        Some(b"br") => Ok(Packed::Br),
+        Some(b"zstd") => Ok(Packed::Zstd),
+        Some(_) => Err(unknown_coding(&CODINGS)),
+    }
+}
+
+/// How the messages of a stream are.
 fn coding(name: Option<&HeaderValue>) -> Result<Option<Coding>, Failure> {
     match name.map(HeaderValue::as_bytes) {
         None | Some(b"" | b"identity") => Ok(None),
         Some(b"gzip") => Ok(Some(Coding::Gzip)),
-        Some(_) => Err(unknown_coding()),
+        Some(_) => Err(unknown_coding(&OF_MESSAGES)),
     }
 }
 
 /// The protocol wants this code for a compression that isn't known.
-fn unknown_coding() -> Failure {
-    let message = "requests may be compressed with gzip alone";
+fn unknown_coding(known: &HeaderValue) -> Failure {
+    let known = known.to_str().unwrap_or_default();
+    let message = format!("requests may be compressed with: {known}");
     Failure::new(Blame::Client, GrpcCode::Unimplemented, message)
-}
-
-async fn expanded(coding: Option<Coding>, message: Bytes, max: usize) -> Result<Bytes, Failure> {
-    // An empty message is sent as it is.
-    let Some(coding) = coding.filter(|_| !message.is_empty()) else {
-        return Ok(message);
-    };
-    let mut expansion = Expansion::new(coding, message, max);
-    while !expansion.step().map_err(of_coding)? {
-        tokio::task::yield_now().await;
-    }
-    Ok(expansion.into_message())
-}
-
-fn of_coding(error: CodingError) -> Failure {
-    let code = match error {
-        CodingError::Corrupt => GrpcCode::InvalidArgument,
-        CodingError::TooLarge { .. } => GrpcCode::ResourceExhausted,
-    };
-    Failure::new(Blame::Client, code, error.to_string())
 }
 
 /// 415: the protocol's word for a content type that isn't served here.
@@ -210,7 +206,7 @@ pub(super) fn refuse_stream(
     }
     let headers = reply.headers_mut();
     headers.insert(CONTENT_TYPE, stream_type(format));
-    headers.insert(ACCEPT_CODING, CODINGS);
+    headers.insert(ACCEPT_CODING, OF_MESSAGES);
     reply
 }
 

@@ -23,6 +23,7 @@ use crate::transcode::meter::FrameMeter;
 use crate::transcode::status::{is_trailers_only, outcome};
 use crate::upstream::AnswerBody;
 
+use super::super::Counters;
 use super::super::body::ReplyBody;
 use super::super::reply::{inner, log};
 use super::super::waits::Waits;
@@ -108,6 +109,7 @@ pub(super) fn begin(
     route: &Route,
     waits: Waits,
     up: Option<Rc<Watch>>,
+    counters: &Rc<Counters>,
 ) -> Response<ReplyBody> {
     let (head, body) = answer.into_parts();
     let mut headers = head.headers;
@@ -125,6 +127,7 @@ pub(super) fn begin(
         up,
         policy: Arc::clone(&route.policy),
         rule: Arc::clone(&route.rule),
+        counters: Rc::clone(counters),
     })));
     headers.insert(CONTENT_TYPE, ending.content_type(own.as_ref()));
     *reply.headers_mut() = headers;
@@ -151,6 +154,7 @@ pub struct RpcReply {
     policy: Arc<Policy>,
     /// The route's, for the log.
     rule: Arc<str>,
+    counters: Rc<Counters>,
 }
 
 impl RpcReply {
@@ -201,6 +205,7 @@ impl RpcReply {
         self.answer = None;
         let own = self.up.as_ref().and_then(|up| up.failure());
         let failure = own.unwrap_or(failure);
+        self.counters.note(&failure);
         log(&failure, Some(&self.rule));
         let mut trailers = HeaderMap::new();
         put_status(&failure, inner(&self.policy), &mut trailers);

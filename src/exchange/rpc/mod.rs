@@ -24,9 +24,9 @@ use tokio::time::Instant;
 
 use crate::client_body::ClientBody;
 use crate::config::model::Policy;
-use crate::failure::{Blame, Failure, GrpcCode};
+use crate::failure::{Blame, Failure, GrpcCode, Limit};
 use crate::limits::ByteLimit;
-use crate::live::{Below, Live, Route, Target};
+use crate::live::{Live, Route, Target};
 use crate::protocol::connect as connect_protocol;
 use crate::protocol::dialect::{Dialect, MessageFormat, WebBody};
 use crate::protocol::grpc_web::{TextDecoder, TextError};
@@ -53,16 +53,7 @@ use super::{Connection, Current, Exchange, forwarded, host_name, lookup, not_yet
 /// The method that a path names.
 pub(super) fn route<'l>(live: &'l Live, head: &Parts) -> Option<&'l Route> {
     let host = host_name(forwarded::host(head).unwrap_or_default());
-    let path = head.uri.path();
-    if let Some(route) = live.rpcs.find(host, path) {
-        return Some(route);
-    }
-    let own = live.own.find(host, path)?;
-    // A `prefix` may name an upstream's service too.
-    let proxied = lookup(live, head, &Method::POST).is_ok_and(|found| {
-        matches!(found.route.target, Target::Proxy { below, .. } if below != Below::Segments(0))
-    });
-    (!proxied).then_some(own)
+    live.method(host, head.uri.path())
 }
 
 /// What a method's own path takes.
@@ -173,7 +164,10 @@ impl<'l> Call<'l> {
             Some(_) => Err(unknown_method(head.uri.path())),
             None => Err(unknown(&current.live, head.uri.path())),
         };
-        answered.unwrap_or_else(|failure| refuse(dialect, voice, head, &failure))
+        answered.unwrap_or_else(|failure| {
+            current.counters.note(&failure);
+            refuse(dialect, voice, head, &failure)
+        })
     }
 }
 
@@ -222,13 +216,9 @@ async fn call(
     let answer =
         answer.map_err(|failure| up.as_ref().and_then(|u| u.failure()).unwrap_or(failure))?;
     check_head(answer.status(), answer.headers())?;
-    Ok(down::begin(
-        answer,
-        Ending::of(dialect, head),
-        route,
-        waits,
-        up,
-    ))
+    let counters = &calling.current.counters;
+    let ending = Ending::of(dialect, head);
+    Ok(down::begin(answer, ending, route, waits, up, counters))
 }
 
 fn check(head: &Parts, dialect: Dialect) -> Result<(), Failure> {
@@ -323,13 +313,14 @@ fn not_base64(error: TextError) -> Failure {
 /// For frames that a client sent.
 pub(super) fn of_client(error: FrameError) -> Failure {
     let message = format!("the request can't be read: {error}");
-    let code = match error {
-        FrameError::TooLarge { .. } | FrameError::Coding(CodingError::TooLarge { .. }) => {
-            GrpcCode::ResourceExhausted
+    let failure = |code| Failure::new(Blame::Client, code, message);
+    match error {
+        FrameError::TooLarge { .. } => failure(GrpcCode::ResourceExhausted).over(Limit::Message),
+        FrameError::Coding(CodingError::TooLarge { .. }) => {
+            failure(GrpcCode::ResourceExhausted).over(Limit::Unpacked)
         }
-        _ => GrpcCode::InvalidArgument,
-    };
-    Failure::new(Blame::Client, code, message)
+        _ => failure(GrpcCode::InvalidArgument),
+    }
 }
 
 fn waits(

@@ -22,6 +22,7 @@ use crate::transcode::coding::Coding;
 use crate::transcode::frame::{self, Decoder, Next};
 use crate::upstream::{FrameSource, UpstreamBody};
 
+use super::super::super::Counters;
 use super::super::super::body::ReplyBody;
 use super::super::super::call::CodingOf;
 use super::super::super::deadline::{Deadline, no_body_in_time};
@@ -32,7 +33,8 @@ use super::super::super::waits::Waits;
 use super::super::calling::Calling;
 use super::super::up::Watch;
 use super::super::{of_client, waits};
-use super::{ACCEPT_CODING, CODINGS, CONTENT_CODING, coding, not_served, stream_type};
+use super::packing::Packing;
+use super::{ACCEPT_CODING, CONTENT_CODING, OF_MESSAGES, coding, not_served, stream_type};
 
 impl Calling<'_> {
     /// A call whose requests, answers or both are streams.
@@ -67,7 +69,11 @@ impl Calling<'_> {
         reply
             .headers_mut()
             .insert(CONTENT_TYPE, stream_type(format));
-        reply.headers_mut().insert(ACCEPT_CODING, CODINGS);
+        reply.headers_mut().insert(ACCEPT_CODING, OF_MESSAGES);
+        let packing = Packing::of(&self);
+        if packing.is_some() {
+            reply.headers_mut().insert(CONTENT_CODING, OF_MESSAGES);
+        }
         *reply.body_mut() = ReplyBody::Connect(Box::new(ConnectStream {
             messages: Some(messages),
             printing: (format == MessageFormat::Json).then(|| Printing {
@@ -80,6 +86,8 @@ impl Calling<'_> {
             up,
             policy: Arc::clone(&self.route.policy),
             rule: Arc::clone(&self.route.rule),
+            counters: Rc::clone(&self.current.counters),
+            packing,
         }));
         Ok(reply)
     }
@@ -224,6 +232,9 @@ pub struct ConnectStream {
     policy: Arc<Policy>,
     /// The route's, for the log.
     rule: Arc<str>,
+    counters: Rc<Counters>,
+    /// For a client that takes compressed messages.
+    packing: Option<Packing>,
 }
 
 impl ConnectStream {
@@ -231,11 +242,23 @@ impl ConnectStream {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Bytes>> {
+        if let Some(packed) = ready!(
+            self.packing
+                .as_mut()
+                .map_or(Poll::Ready(None), |p| p.poll(cx))
+        ) {
+            return Poll::Ready(Some(packed));
+        }
         let Some(messages) = &mut self.messages else {
             return Poll::Ready(None);
         };
         let envelope = match ready!(next(messages, self.printing.as_mut(), &mut self.waits, cx)) {
-            Ok(Some(envelope)) => envelope,
+            Ok(Some(envelope)) => {
+                if self.packing.as_mut().is_some_and(|p| p.begin(&envelope)) {
+                    return self.poll_chunk(cx);
+                }
+                envelope
+            }
             Ok(None) => {
                 let end = end_stream(None, messages.metadata()[1]);
                 self.messages = None;
@@ -250,6 +273,7 @@ impl ConnectStream {
         self.messages = None;
         let own = self.up.as_ref().and_then(|up| up.failure());
         let failure = own.unwrap_or(failure);
+        self.counters.note(&failure);
         log(&failure, Some(&self.rule));
         let none = HeaderMap::new();
         let metadata = failure.metadata.as_deref().unwrap_or(&none);
