@@ -434,3 +434,47 @@ fn instances_come_and_go_without_a_failed_call() {
         assert_eq!(open.await.unwrap().unwrap(), GrpcCode::Ok);
     });
 }
+
+#[test]
+fn calls_from_before_bring_nobody_back() {
+    on_a_worker(async {
+        // The first call is held and ends well, late; those after it fail.
+        let held: Rc<std::cell::RefCell<Vec<Call>>> = Rc::default();
+        let flaky = {
+            let held = Rc::clone(&held);
+            let seen = Cell::new(0);
+            Instance::start(move |mut call: Call| {
+                seen.set(seen.get() + 1);
+                if seen.get() == 1 {
+                    return held.borrow_mut().push(call);
+                }
+                let head = Response::builder().header("grpc-status", "14").body(());
+                call.respond.send_response(head.unwrap(), true).unwrap();
+            })
+            .await
+        };
+        let good = Instance::good().await;
+        let rules = UpstreamRules {
+            balance: Balance::RoundRobin,
+            ..UpstreamRules::default()
+        };
+        let pool = pool(&[&flaky, &good], rules);
+        let early = {
+            let pool = Rc::clone(&pool);
+            tokio::task::spawn_local(async move { whole(&pool, How::default()).await })
+        };
+        while flaky.calls.get() < 1 {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..20 {
+            whole(&pool, How::default()).await.unwrap();
+        }
+        assert_eq!(flaky.calls.get(), 6, "it is left out");
+        held.take().into_iter().for_each(|c| c.answer("late"));
+        assert_eq!(early.await.unwrap().unwrap(), GrpcCode::Ok);
+        for _ in 0..20 {
+            whole(&pool, How::default()).await.unwrap();
+        }
+        assert_eq!(flaky.calls.get(), 6, "and stays out");
+    });
+}

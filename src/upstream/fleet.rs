@@ -29,7 +29,7 @@ const IN: u64 = 0;
 pub struct Fleet {
     workers: usize,
     /// Taken when a generation is built, never for a call.
-    known: Mutex<HashMap<Arc<str>, Arc<Shared>>>,
+    known: Mutex<HashMap<Arc<str>, Vec<Arc<Shared>>>>,
 }
 
 impl Fleet {
@@ -51,20 +51,28 @@ impl Fleet {
     #[must_use]
     pub fn upstream(&self, spec: &Upstream) -> Arc<Shared> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(shared) = known.get(&spec.name)
-            && shared.serves(spec)
-        {
+        // More than one while workers go from one generation to the next: each finds its own.
+        let of_name = known.entry(Arc::clone(&spec.name)).or_default();
+        if let Some(shared) = of_name.iter().find(|s| s.serves(spec)) {
             return Arc::clone(shared);
         }
         let shared = Arc::new(Shared::new(spec, self.workers));
-        known.insert(Arc::clone(&spec.name), Arc::clone(&shared));
+        of_name.push(Arc::clone(&shared));
         shared
     }
 
-    /// Forgets upstreams that no generation names any more.
+    /// Forgets upstreams that are not these.
     pub fn retain(&self, specs: &[Upstream]) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|name, _| specs.iter().any(|s| s.name == *name));
+        known.retain(|name, shared| {
+            let is_named = |s: &Arc<Shared>| {
+                specs
+                    .iter()
+                    .any(|spec| spec.name == *name && s.serves(spec))
+            };
+            shared.retain(is_named);
+            !shared.is_empty()
+        });
     }
 }
 
@@ -351,6 +359,9 @@ mod tests {
         let moved = upstream(&["10.0.0.2:1"]);
         let second = fleet.upstream(&moved);
         assert!(!Arc::ptr_eq(&first, &second));
+        // A worker that is late asks for the old one, and disturbs nobody.
+        assert!(Arc::ptr_eq(&first, &fleet.upstream(&spec)));
+        assert!(Arc::ptr_eq(&second, &fleet.upstream(&moved)));
         fleet.retain(&[]);
         assert!(!Arc::ptr_eq(&second, &fleet.upstream(&moved)));
     }

@@ -11,6 +11,18 @@ use super::balance::{sample, weight};
 use super::endpoint::Endpoint;
 use super::pool::Pool;
 
+/// Where a call goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Picked {
+    pub(super) at: usize,
+    /// It tries an endpoint that was left out: what becomes of it decides.
+    pub(super) probes: bool,
+}
+
+fn plain(at: usize) -> Picked {
+    Picked { at, probes: false }
+}
+
 impl Pool {
     /// An endpoint that is not in `tried`, the usable ones first. Which of those, `balance` says.
     pub(super) fn pick(
@@ -18,16 +30,16 @@ impl Pool {
         endpoints: &[Rc<Endpoint>],
         tried: &[usize],
         hash: Option<u64>,
-    ) -> Option<usize> {
+    ) -> Option<Picked> {
         if let [_] = endpoints {
-            return tried.is_empty().then_some(0);
+            return tried.is_empty().then_some(plain(0));
         }
         // Health that is bad nearly everywhere tells more of the checks than of the instances.
         let healthy = endpoints.iter().filter(|e| e.member.is_healthy()).count();
         let panics = healthy.saturating_mul(2) < endpoints.len();
         let mut again = endpoints.iter().enumerate();
         if let Some((at, _)) = again.find(|(at, e)| !tried.contains(at) && e.member.tries_again()) {
-            return Some(at);
+            return Some(Picked { at, probes: true });
         }
         let usable = |at: usize| {
             let Some(endpoint) = endpoints.get(at) else {
@@ -43,7 +55,7 @@ impl Pool {
             let drawn = sample(endpoints.len(), |n| self.random_below(n));
             let best = self.best(endpoints, drawn.into_iter().filter(|at| usable(*at)));
             if best.is_some() {
-                return best;
+                return best.map(plain);
             }
         }
         let open: SmallVec<[usize; 16]> = (0..endpoints.len()).filter(|at| usable(*at)).collect();
@@ -54,7 +66,7 @@ impl Pool {
                 .filter(|at| !tried.contains(at))
                 .collect(),
         };
-        match balance {
+        let chosen = match balance {
             Balance::Best => self.best(endpoints, open.iter().copied()),
             Balance::RoundRobin => {
                 let turn = self.next_turn();
@@ -65,7 +77,8 @@ impl Pool {
                 let score = |at: &usize| endpoints.get(*at).map(|e| mix(key ^ e.member.hash));
                 open.iter().copied().max_by_key(score)
             }
-        }
+        };
+        chosen.map(plain)
     }
 
     /// The one where one more call costs least.

@@ -24,6 +24,7 @@ use super::copy::Copy;
 use super::endpoint::{Endpoint, Unreachable};
 use super::fleet::Shared;
 use super::outlier::{Counts, Outcome, Sign};
+use super::pick::Picked;
 use super::retry::{self, Budget, Pushback};
 use super::trial::{Trial, code_of};
 
@@ -350,12 +351,13 @@ impl Pool {
             tried.clear();
         }
         let mut last: Option<Unreachable> = None;
-        while let Some(at) = self.pick(&endpoints, tried, how.hash) {
+        while let Some(Picked { at, probes }) = self.pick(&endpoints, tried, how.hash) {
             tried.push(at);
             let Some(endpoint) = endpoints.get(at) else {
                 break;
             };
-            let mut trial = (endpoints.len() > 1).then(|| Trial::begin(self, endpoint, how.until));
+            let mut trial =
+                (endpoints.len() > 1).then(|| Trial::begin(self, endpoint, how.until, probes));
             let lease = match protocol {
                 UpstreamProtocol::Http2 => endpoint.lease().await.map(Lease::Http2),
                 UpstreamProtocol::Http1 => endpoint.lease_http1().await.map(Lease::Http1),
@@ -381,13 +383,17 @@ impl Pool {
     }
 
     /// Notes what became of a call to `endpoint`.
-    pub(super) fn judge(&self, endpoint: &Endpoint, outcome: Outcome) {
+    pub(super) fn judge(&self, endpoint: &Endpoint, outcome: Outcome, probes: bool) {
         let Some(rule) = &self.shared.spec().rules.ejection else {
             return;
         };
         let member = &endpoint.member;
         let sign = endpoint.note_outcome(outcome, rule);
         if member.is_ejected() {
+            // Calls from before tell nothing new.
+            if !probes {
+                return;
+            }
             match outcome {
                 Outcome::Good => {
                     member.readmit();

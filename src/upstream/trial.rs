@@ -18,16 +18,24 @@ pub(super) struct Trial {
     endpoint: Rc<Endpoint>,
     begun: Instant,
     until: Option<Instant>,
+    /// Its endpoint was left out, and this call tries it.
+    probes: bool,
     open: bool,
 }
 
 impl Trial {
-    pub(super) fn begin(pool: &Rc<Pool>, endpoint: &Rc<Endpoint>, until: Option<Instant>) -> Self {
+    pub(super) fn begin(
+        pool: &Rc<Pool>,
+        endpoint: &Rc<Endpoint>,
+        until: Option<Instant>,
+        probes: bool,
+    ) -> Self {
         Self {
             pool: Rc::clone(pool),
             endpoint: Rc::clone(endpoint),
             begun: Instant::now(),
             until,
+            probes,
             open: true,
         }
     }
@@ -73,7 +81,7 @@ impl Trial {
 
     pub(super) fn end(&mut self, outcome: Outcome) {
         if std::mem::take(&mut self.open) {
-            self.pool.judge(&self.endpoint, outcome);
+            self.pool.judge(&self.endpoint, outcome, self.probes);
         }
     }
 }
