@@ -97,14 +97,16 @@ async fn the_gateways_timeout_is_a_deadline() {
 
 #[tokio::test]
 async fn a_cancelled_call_is_cancelled_upstream() {
+    /// The reason of a reset (RFC 9113 §7).
+    const CANCEL: u32 = 8;
     let report = report("cancels", json!({})).await;
     assert_eq!(
         report,
         json!({
-            "unary": "unary",
-            "server": ["server", "CANCELLED"],
-            "client": "client",
-            "bidi": ["bidi", "CANCELLED"],
+            "unary": [CANCEL, "unary"],
+            "server": [CANCEL, "server", "CANCELLED"],
+            "client": CANCEL,
+            "bidi": [CANCEL, "CANCELLED"],
             "then": "still here",
         })
     );

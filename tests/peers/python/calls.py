@@ -7,6 +7,7 @@ prints what came of it as JSON.
 
 import base64
 import concurrent.futures
+import functools
 import json
 import pathlib
 import queue
@@ -181,6 +182,8 @@ class Wire:
         self.down = 0
         self.pings = 0
         self.pinged = threading.Condition()
+        # Reasons of RST_STREAM frames.
+        self.resets = queue.Queue()
         self.socket = socket.socket()
         self.socket.bind(("127.0.0.1", 0))
         self.port = self.socket.getsockname()[1]
@@ -218,6 +221,8 @@ class Wire:
                     with self.pinged:
                         self.pings += 1
                         self.pinged.notify_all()
+                if frames[3] == 3:
+                    self.resets.put(int.from_bytes(frames[9:13], "big"))
                 del frames[: 9 + length]
 
     def carry_down(self, far, near):
@@ -357,32 +362,36 @@ def gateway_deadlines(service, client, **_):
     return report
 
 
-def cancels(service, client, **_):
+def cancels(service, client, upstream, **_):
+    """What the service's end of the wire gets is a reset. (To a handler in the midst of its requests
+    grpcio may show their end first.)
+    """
     report = {}
+    reset = functools.partial(upstream.resets.get, timeout=SOON)
 
     call = client.one.future(ASK(text="unary", wait=True))
     service.begun.get(timeout=SOON)
     call.cancel()
-    report["unary"] = service.ended.get(timeout=SOON)
+    report["unary"] = [reset(), service.ended.get(timeout=SOON)]
 
     answers = client.many(ASK(text="server", count=2, wait=True))
     next(answers)
     answers.cancel()
-    report["server"] = [service.ended.get(timeout=SOON), outcome(answers)]
+    report["server"] = [reset(), service.ended.get(timeout=SOON), outcome(answers)]
 
     requests = Requests(ASK(text="client"))
     call = client.sum.future(iter(requests))
     while service.begun.get(timeout=SOON) != "client":
         pass
     call.cancel()
-    report["client"] = service.ended.get(timeout=SOON)
+    report["client"] = reset()
     requests.end()
 
     requests = Requests(ASK(text="bidi"))
     answers = client.talk(iter(requests))
     next(answers)
     answers.cancel()
-    report["bidi"] = [service.ended.get(timeout=SOON), outcome(answers)]
+    report["bidi"] = [reset(), outcome(answers)]
     requests.end()
 
     # The connection serves on.
