@@ -132,10 +132,14 @@ fn enum_number(codec: &Codec, id: EnumId, text: &[u8]) -> Result<i32> {
     if let Some(number) = table.number(text) {
         return Ok(number);
     }
-    let number = std::str::from_utf8(text)
-        .ok()
-        .and_then(|t| t.parse::<i32>().ok());
-    number.ok_or_else(|| {
+    // A number as JSON has it: no plus sign.
+    let is_number =
+        text.len() <= scalar::NUMBER_BYTES_MAX && lexer::number_end(text, 0) == Some(text.len());
+    let number = match is_number {
+        true => scalar::integer(text).ok(),
+        false => None,
+    };
+    number.and_then(|n| i32::try_from(n).ok()).ok_or_else(|| {
         let (shown, name) = (scalar::shown(text), &table.full_name);
         refused(format!("{shown} is not a value of {name}"))
     })

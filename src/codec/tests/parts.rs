@@ -96,6 +96,13 @@ fn text_values() {
     for (name, text, error) in [
         ("f_int32", "five", r#"expected an int32, found "five""#),
         ("f_int32", "", r#"expected an int32, found """#),
+        ("f_int32", "+5", r#"expected an int32, found "+5""#),
+        ("f_enum", "+1", r#""+1" is not a value of wide.v3.Genre"#),
+        (
+            "f_enum",
+            "4294967297",
+            r#""4294967297" is not a value of wide.v3.Genre"#,
+        ),
         ("f_bool", "yes", r#"expected true or false, found "yes""#),
         (
             "f_leaf",
