@@ -7,9 +7,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::StatusCode;
 use serde_json::{Value, json};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
-use crate::control::reload::Status;
+use crate::control::reload::{Asked, Status};
 use crate::drain::{Drained, Stage};
 use crate::limits::RELOAD_ANSWER_MAX;
 use crate::live::{Live, Target};
@@ -28,7 +28,7 @@ pub struct Views {
     pub drained: Drained,
     pub status: watch::Receiver<Status>,
     /// Begins a reload.
-    pub asked: Arc<Notify>,
+    pub asked: Arc<Asked>,
 }
 
 /// A reply.
@@ -229,9 +229,8 @@ impl Views {
     /// Reloads, and tells what came of it.
     async fn reload(&self) -> Answer {
         let mut status = self.status.clone();
-        let before = status.borrow_and_update().clone();
-        self.asked.notify_one();
-        let done = |s: &Status| s.succeeded > before.succeeded || s.failed > before.failed;
+        let number = self.asked.ask();
+        let done = |s: &Status| s.answered >= number;
         match tokio::time::timeout(RELOAD_ANSWER_MAX, status.wait_for(done)).await {
             Ok(Ok(_)) => {}
             Ok(Err(_)) => {
@@ -240,7 +239,7 @@ impl Views {
             }
             Err(_) => return Answer::text(StatusCode::ACCEPTED, "still reloading\n"),
         }
-        let failed = status.borrow().failed > before.failed;
+        let failed = status.borrow().error.is_some();
         Answer::json(
             match failed {
                 true => StatusCode::UNPROCESSABLE_ENTITY,

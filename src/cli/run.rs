@@ -6,8 +6,6 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use tokio::sync::Notify;
-
 use super::{ConfigArgs, FileArg, Outcome};
 use anyhow::Context;
 
@@ -17,7 +15,7 @@ use crate::config::Loaded;
 use crate::config::diagnostic::{Format, Report};
 use crate::config::model::Config;
 use crate::control::builder::Builder;
-use crate::control::reload::{self, Answers, Origin, Reloader};
+use crate::control::reload::{self, Answers, Asked, Origin, Reloader};
 use crate::control::sources::{self, Built};
 use crate::drain::{Hangups, Signals};
 use crate::live::{Live, Route, Target};
@@ -63,7 +61,7 @@ pub fn run(args: Args) -> Outcome {
         .build()?;
     runtime.block_on(async {
         let mut signals = Signals::install()?;
-        let asked = Arc::new(Notify::new());
+        let asked = Arc::new(Asked::default());
         let (running, _admin) = tokio::select! {
             running = start(config, origin, Arc::clone(&asked)) => running?,
             _ = signals.next() => return Ok(ExitCode::SUCCESS),
@@ -72,7 +70,7 @@ pub fn run(args: Args) -> Outcome {
         let signal = loop {
             tokio::select! {
                 signal = signals.next() => break signal,
-                () = hangups.next() => asked.notify_one(),
+                () = hangups.next() => { asked.ask(); }
             }
         };
         tracing::info!(signal, connections = running.connections(), "draining");
@@ -88,7 +86,7 @@ pub fn run(args: Args) -> Outcome {
 async fn start(
     config: Config,
     origin: Origin,
-    asked: Arc<Notify>,
+    asked: Arc<Asked>,
 ) -> anyhow::Result<(Running, Admin)> {
     let config = Arc::new(config);
     let (have, silent) = sources::reflect(&config, &reload::at_start()).await;

@@ -117,7 +117,9 @@ async fn a_server_without_reflection_is_named() {
         error.to_string(),
         format!(
             "can't get the descriptors of upstream \"games\" from 127.0.0.1:{port} by reflection: \
-             it serves neither grpc.reflection.v1 nor v1alpha"
+             it serves neither grpc.reflection.v1 nor v1alpha; switch reflection on there, or give \
+             the descriptors in a config file: `descriptors: [{{ protos: proto/ }}]`, or \
+             `[{{ file: games.binpb }}]` as `buf build -o` writes it"
         )
     );
 }

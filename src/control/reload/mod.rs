@@ -11,6 +11,7 @@ mod watch;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, watch as published};
@@ -80,15 +81,33 @@ pub struct Reloader {
     pub live: Arc<Snapshot<Live>>,
     pub fleet: Arc<Fleet>,
     /// Somebody wants a reload now, whether files have changed or not.
-    pub asked: Arc<Notify>,
+    pub asked: Arc<Asked>,
     pub status: published::Sender<Status>,
     /// What the files held when they were read for the generation that serves, or before.
     pub seen: Seen,
 }
 
+/// Wishes for a reload, and the number of each: many that come together are one reload.
+#[derive(Debug, Default)]
+pub struct Asked {
+    wishes: AtomicU64,
+    told: Notify,
+}
+
+impl Asked {
+    /// One more; its number, which [`Status::answered`] reaches with the reload that was begun after it.
+    pub fn ask(&self) -> u64 {
+        let number = self.wishes.fetch_add(1, Ordering::AcqRel).saturating_add(1);
+        self.told.notify_one();
+        number
+    }
+}
+
 /// How reloading has gone.
 #[derive(Clone, Debug, Default)]
 pub struct Status {
+    /// The number of the last wish that a finished reload was begun after.
+    pub answered: u64,
     pub generation: Option<Generation>,
     /// When that began to serve.
     pub since: Option<SystemTime>,
@@ -115,7 +134,7 @@ impl Reloader {
             let mut poll = self.next_poll();
             while !(changed || asked) {
                 tokio::select! {
-                    () = self.asked.notified() => asked = true,
+                    () = self.asked.told.notified() => asked = true,
                     () = watch.changed(), if self.is_watched() => {
                         changed = self.has_changed(&inputs, &mut seen).await;
                     }
@@ -131,7 +150,9 @@ impl Reloader {
                     }
                 }
             }
+            let answered = self.asked.wishes.load(Ordering::Acquire);
             self.reload().await;
+            self.status.send_modify(|status| status.answered = answered);
             // `seen` is of before: what was written meanwhile is a change, unless other files are named.
             let named = self.inputs();
             if named != inputs {
