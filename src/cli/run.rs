@@ -61,12 +61,13 @@ pub fn run(args: Args) -> Outcome {
         .build()?;
     runtime.block_on(async {
         let mut signals = Signals::install()?;
+        // Before anybody knows the process: without a handler the signal ends it.
+        let mut hangups = Hangups::install()?;
         let asked = Arc::new(Asked::default());
         let (running, _admin) = tokio::select! {
             running = start(config, origin, Arc::clone(&asked)) => running?,
             _ = signals.next() => return Ok(ExitCode::SUCCESS),
         };
-        let mut hangups = Hangups::install()?;
         let signal = loop {
             tokio::select! {
                 signal = signals.next() => break signal,
