@@ -47,6 +47,8 @@ pub mod rt;
 pub mod snapshot;
 #[cfg(feature = "gateway")]
 pub mod telemetry;
+#[cfg(feature = "gateway")]
+pub mod tokens;
 
 #[cfg(feature = "gateway")]
 pub mod listener;
@@ -56,6 +58,8 @@ pub mod upstream;
 #[cfg(feature = "gateway")]
 pub mod exchange;
 
+#[cfg(feature = "gateway")]
+pub mod acme;
 #[cfg(feature = "gateway")]
 pub mod admin;
 #[cfg(feature = "gateway")]

@@ -313,3 +313,37 @@ pub const REFLECTION_RETRY_MIN: Duration = Duration::from_secs(1);
 pub const DESCRIPTORS_RETRY_AFTER_SECONDS: u32 = 5;
 /// Longest wait before it is asked again.
 pub const REFLECTION_RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// One answer of an ACME authority: chains take some kilobytes.
+pub const ACME_ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// What is told of an authority's refusal that is no problem document.
+pub const ACME_EXCERPT_BYTES_MAX: usize = 512;
+/// How long an authority's directory is taken as known.
+pub const ACME_DIRECTORY_AGE_MAX: Duration = Duration::from_secs(60 * 60);
+/// Nonces that may be refused in a row, beside the two that the library lets pass each time: with half
+/// of all refused, one request in 17 million fails.
+pub const ACME_NONCES_MAX: usize = 7;
+/// First pause before an order's state is asked for; doubled each time, up to the maximum.
+pub const ACME_POLL_MIN: Duration = Duration::from_millis(250);
+/// Longest pause that we choose. The authority may want a longer one.
+pub const ACME_POLL_MAX: Duration = Duration::from_secs(5);
+/// Failures that may pass (no answer, 5xx) which one order bears.
+pub const ACME_STRIKES_MAX: u32 = 6;
+/// Pause after the first of them; doubled each time.
+pub const ACME_STRIKE_PAUSE: Duration = Duration::from_millis(500);
+/// When to ask again for a renewal window whose answer doesn't say (RFC 9773 §4.3.3).
+pub const ACME_RENEWAL_POLL: Duration = Duration::from_secs(6 * 60 * 60);
+/// The soonest, whatever the answer says.
+pub const ACME_RENEWAL_POLL_MIN: Duration = Duration::from_secs(60);
+/// The latest.
+pub const ACME_RENEWAL_POLL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// One exchange with a DNS server.
+pub const DNS_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// First pause between looks at whether a TXT record can be seen; doubled each time, up to the maximum.
+pub const DNS_LOOK_MIN: Duration = Duration::from_millis(250);
+/// Longest pause between looks.
+pub const DNS_LOOK_MAX: Duration = Duration::from_secs(10);
+/// How long a challenge's TXT record may be kept by resolvers.
+pub const DNS_RECORD_TTL_SECONDS: u32 = 60;
+/// What is kept of a hook's words when it fails.
+pub const HOOK_WORDS_BYTES_MAX: u64 = 2048;

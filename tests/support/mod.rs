@@ -4,11 +4,13 @@
 
 #![allow(dead_code, reason = "each test uses its part of it")]
 
+pub mod acme;
 pub mod both;
 pub mod client;
 pub mod edge;
 pub mod gateway;
 pub mod grpc;
+pub mod pebble;
 pub mod protos;
 pub mod rpc;
 pub mod site;
