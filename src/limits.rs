@@ -286,6 +286,9 @@ pub const REFLECTION_TIMEOUT: Duration = Duration::from_secs(30);
 /// Connecting, and each answer, of one upstream's reflection.
 pub const REFLECTION_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Upstreams whose last good descriptors are kept on disk; the oldest of more go.
+pub const KEPT_FILES_MAX: usize = 256;
+
 /// Files and folders looked at below one `protos` folder: the whole of googleapis is 10,000.
 pub const PROTO_ENTRIES_MAX: usize = 100_000;
 /// Folders inside each other below a `protos` folder.

@@ -146,7 +146,7 @@ static SITE: LazyLock<Site> = LazyLock::new(|| {
 
 static BUILT: LazyLock<Built> = LazyLock::new(|| {
     let config = SITE.load(None);
-    support::on_a_worker(load(&config, &Reflection::LeaveOut))
+    support::on_a_worker(load(&config, &Reflection::Kept))
         .unwrap_or_else(|report| panic!("{report:?}"))
 });
 

@@ -9,7 +9,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::control::reload::{Asked, Status};
+use crate::control::reload::{Asked, SourceState, SourceStatus, Status, Whence};
 use crate::drain::{Drained, Stage};
 use crate::limits::RELOAD_ANSWER_MAX;
 use crate::live::{Live, Target};
@@ -175,6 +175,7 @@ impl Views {
                 "moved": status.changes.moved,
                 "breaking": status.changes.breaking,
             },
+            "sources": status.sources.iter().map(source).collect::<Vec<_>>(),
         })
     }
 
@@ -248,6 +249,20 @@ impl Views {
             &self.status(),
         )
     }
+}
+
+fn source(source: &SourceStatus) -> Value {
+    let since = match source.state {
+        SourceState::Reflection(Whence::Kept(since)) => Some(seconds(since)),
+        SourceState::Reflection(_) | SourceState::Read | SourceState::Awaited => None,
+    };
+    json!({
+        "name": source.name,
+        "state": source.state.word(),
+        "since": since,
+        "sha256": source.hash.map(|h| h.to_string()),
+        "refused": source.refused.as_deref(),
+    })
 }
 
 fn seconds(time: SystemTime) -> u64 {

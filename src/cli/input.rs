@@ -138,7 +138,7 @@ impl DescriptorArgs {
         match &self.descriptors {
             Some(file) => Reflection::Instead(file.clone()),
             None if self.online || config.upstream.is_some() => Reflection::Ask,
-            None => Reflection::LeaveOut,
+            None => Reflection::Kept,
         }
     }
 }
@@ -164,7 +164,7 @@ pub fn generation(
         .build()?;
     let reflection = match descriptors.reflection(config) {
         // An upstream of a wrong config may not be the one that is meant.
-        Reflection::Ask if told.has_errors() => Reflection::LeaveOut,
+        Reflection::Ask if told.has_errors() => Reflection::Kept,
         reflection => reflection,
     };
     match runtime.block_on(sources::load(&rest, &reflection)) {

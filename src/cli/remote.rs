@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
@@ -82,6 +82,37 @@ struct Status {
     reloads: Reloads,
     last_error: Option<String>,
     last_changes: Changes,
+    /// An older gateway doesn't tell them.
+    #[serde(default)]
+    sources: Vec<Source>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Source {
+    name: String,
+    state: String,
+    since: Option<u64>,
+    sha256: Option<String>,
+    refused: Option<String>,
+}
+
+impl Source {
+    /// `reflection games: told, sha256 3f5a…`
+    fn shown(&self) -> String {
+        let state = self.state.replace('_', " ");
+        let mut text = format!("{}: {state}", self.name);
+        if let Some(since) = self.since {
+            let since = UNIX_EPOCH + Duration::from_secs(since);
+            _ = write!(text, " of {}", httpdate::fmt_http_date(since));
+        }
+        if let Some(hash) = &self.sha256 {
+            _ = write!(text, ", sha256 {hash:.12}");
+        }
+        if self.refused.is_some() {
+            text.push_str(", what it tells now is refused");
+        }
+        text
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -116,6 +147,9 @@ impl Status {
                 // Writing to a String doesn't fail.
                 _ = writeln!(text, "  {what}: {item}");
             }
+        }
+        for source in &self.sources {
+            _ = writeln!(text, "  {}", source.shown());
         }
         if let Some(error) = &self.last_error {
             let error = error.trim_end();

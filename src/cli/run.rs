@@ -15,8 +15,8 @@ use crate::config::Loaded;
 use crate::config::diagnostic::{Format, Report};
 use crate::config::model::Config;
 use crate::control::builder::Builder;
-use crate::control::reload::{self, Answers, Asked, Origin, Reloader};
-use crate::control::sources::{self, Built};
+use crate::control::reload::{self, Asked, Origin, Reloader};
+use crate::control::sources::Built;
 use crate::drain::{Hangups, Signals};
 use crate::live::{Live, Route, Target};
 
@@ -90,17 +90,12 @@ async fn start(
     asked: Arc<Asked>,
 ) -> anyhow::Result<(Running, Admin)> {
     let config = Arc::new(config);
-    let (have, silent) = sources::reflect(&config, &reload::at_start()).await;
-    let silent = reload::as_warnings(silent);
-    tell(&silent);
     let builder = Builder::start()?;
-    let mut answers = Answers::default();
-    answers.add(&config, have);
-    let seen = reload::Seen::of(&origin, &config);
-    let (of, with) = (Arc::clone(&config), answers.of(&config));
-    let built = builder.run(move || sources::build(&of, &with)).await??;
-    tell(&built.warnings());
-    let Built { live, unread, .. } = built;
+    let first = reload::first(&config, &origin, &builder).await?;
+    tell(&first.silent);
+    tell(&first.warnings);
+    tell(&first.built.warnings());
+    let Built { live, unread, .. } = first.built;
     let mut sockets = Vec::new();
     for (scope, address) in [(Scope::Admin, config.admin), (Scope::Probes, config.probes)] {
         if let Some(address) = address {
@@ -113,7 +108,7 @@ async fn start(
     let listen = running.addresses().first().copied();
     let listen = listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080)));
     let summary = summary(&running.live().load(), unread.is_empty(), listen);
-    let status = tokio::sync::watch::Sender::default();
+    let status = tokio::sync::watch::Sender::new(first.status);
     let views = Views {
         live: Arc::clone(running.live()),
         fleet: Arc::clone(running.fleet()),
@@ -129,7 +124,7 @@ async fn start(
     }
     super::print(&format!("{told}{summary}"))?;
     // Who has been told why needs no second line; who hasn't does.
-    if !unread.is_empty() && silent.is_empty() {
+    if !unread.is_empty() && first.silent.is_empty() {
         let names: Vec<_> = unread
             .iter()
             .filter_map(|id| config.upstreams.get(id.0 as usize))
@@ -144,15 +139,15 @@ async fn start(
         let reloader = Reloader {
             origin,
             config,
-            answers,
-            missing: unread,
-            told: silent,
+            answers: first.answers,
+            told: first.silent,
             builder,
             live: Arc::clone(running.live()),
             fleet: Arc::clone(running.fleet()),
             asked,
             status,
-            seen,
+            seen: first.seen,
+            saved: reload::Saved::new(),
         };
         control.spawn(reloader.run());
     }

@@ -51,7 +51,7 @@ pub struct Config {
 }
 
 /// When config and descriptors are read again while requests are served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reload {
     /// When files change.
     pub watch: bool,
@@ -60,6 +60,8 @@ pub struct Reload {
     /// How often reflection is asked again; zero is never.
     pub reflection: Duration,
     pub breaking: Breaking,
+    /// A folder for what reflection told last, for starts with an upstream that is down.
+    pub keep: Option<PathBuf>,
 }
 
 /// What becomes of a change that breaks callers.
@@ -77,6 +79,7 @@ impl Default for Reload {
             poll: Duration::from_secs(10),
             reflection: Duration::from_secs(30),
             breaking: Breaking::Warn,
+            keep: None,
         }
     }
 }

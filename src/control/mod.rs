@@ -2,6 +2,7 @@
 
 pub mod builder;
 pub mod discovery;
+pub mod kept;
 mod protos;
 pub mod reflection;
 pub mod reload;

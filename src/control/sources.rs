@@ -19,11 +19,12 @@ use crate::limits::{DESCRIPTOR_SET_BYTES_MAX, PROTO_BYTES_MAX};
 use crate::live::{BuildError, Live};
 use crate::schema::{self, Schema, SchemaBuilder, SchemaError};
 
+use super::kept::{ContentHash, Kept};
 use super::protos::{Protos, read_at_most};
 use super::reflection::{self, Budget};
 
 /// An encoded `FileDescriptorSet` for each upstream that answered.
-pub type Reflections = HashMap<UpstreamId, Vec<u8>>;
+pub type Reflections = HashMap<UpstreamId, Arc<Vec<u8>>>;
 
 /// A generation, and what is to be said about it.
 #[derive(Debug)]
@@ -35,6 +36,19 @@ pub struct Built {
     pub unread: Vec<UpstreamId>,
     /// What could not be checked for want of it, and is left out.
     pub unchecked: Report,
+    /// What the descriptors are from, in the order of the config.
+    pub read: Vec<Source>,
+}
+
+/// A source of descriptors, as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// `protos proto/`, `file games.binpb`, `reflection games`
+    pub name: String,
+    /// The upstream, of reflection.
+    pub upstream: Option<UpstreamId>,
+    /// Of its content, and for folders of all of them; `None` when it wasn't there.
+    pub hash: Option<ContentHash>,
 }
 
 impl Built {
@@ -67,6 +81,7 @@ pub fn build(config: &Config, reflections: &Reflections) -> Result<Built, Report
             report,
             unread: sources.unread,
             unchecked,
+            read: sources.read,
         }),
         _ => Err(report),
     }
@@ -79,8 +94,9 @@ pub enum Reflection {
     Ask,
     /// From this `FileDescriptorSet`, in place of them all.
     Instead(PathBuf),
-    /// From nowhere: what needs them is left out, and named.
-    LeaveOut,
+    /// From what is kept of a running gateway (`reload.keep`), else from nowhere: what needs them is
+    /// left out, and named.
+    Kept,
 }
 
 /// [`build`] with the reflection that it needs. Dropping the future ends the calls to upstreams.
@@ -92,12 +108,12 @@ pub async fn load(config: &Config, reflection: &Reflection) -> Result<Built, Rep
     let mut reflections = Reflections::new();
     let mut report = Report::default();
     match reflection {
-        Reflection::LeaveOut => {}
+        Reflection::Kept => (reflections, report) = last_good(config),
         Reflection::Ask => (reflections, report) = reflect(config, &Budget::default()).await,
         Reflection::Instead(file) => match read_at_most(file, DESCRIPTOR_SET_BYTES_MAX) {
             Ok(set) => {
-                let all = asked.into_iter();
-                reflections.extend(all.map(|(id, _)| (id, set.clone())));
+                let (all, set) = (asked.into_iter(), Arc::new(set));
+                reflections.extend(all.map(|(id, _)| (id, Arc::clone(&set))));
             }
             Err(error) => {
                 let message = format!("can't read {}: {error}", file.display());
@@ -135,9 +151,43 @@ pub async fn reflect(config: &Config, budget: &Budget) -> (Reflections, Report) 
                         format!("reflection leaves out {}: {}", missing.name, missing.reason);
                     report.push(Diagnostic::warning(message).at(place));
                 }
-                reflections.insert(id, reflected.descriptors);
+                reflections.insert(id, Arc::new(reflected.descriptors));
             }
             Err(error) => report.push(Diagnostic::error(error.to_string()).at(place)),
+        }
+    }
+    report.quote(&|file| Protos::default().text_of(file));
+    (reflections, report)
+}
+
+/// What is kept of the upstreams that are `reflection` sources. Reads files.
+fn last_good(config: &Config) -> (Reflections, Report) {
+    let mut reflections = Reflections::new();
+    let mut report = Report::default();
+    let Some(keep) = &config.reload.keep else {
+        return (reflections, report);
+    };
+    let kept = Kept::below(keep);
+    for (id, place) in reflection_sources(config) {
+        let Some(upstream) = config.upstreams.get(id.0 as usize) else {
+            continue;
+        };
+        let name = &upstream.name;
+        match kept.read(name) {
+            Ok(Some(last)) => {
+                let since = httpdate::fmt_http_date(last.since);
+                let message = format!("descriptors of `{name}` are the last good copy, of {since}");
+                let note = Diagnostic::error(message).severity(Severity::Note);
+                report.push(note.at(&place));
+                reflections.insert(id, Arc::new(last.descriptors));
+            }
+            Ok(None) => {}
+            Err(error) => {
+                let folder = kept.folder().display();
+                let message =
+                    format!("the last good descriptors in {folder} can't be read: {error}");
+                report.push(Diagnostic::warning(message).at(&place));
+            }
         }
     }
     report.quote(&|file| Protos::default().text_of(file));
@@ -165,6 +215,7 @@ struct Sources {
     rules: Vec<SelectorRule>,
     /// What errors call a source, and its place in the config.
     origins: Vec<(String, Place)>,
+    read: Vec<Source>,
     unread: Vec<UpstreamId>,
     unchecked: Report,
     report: Report,
@@ -179,6 +230,7 @@ impl Sources {
             protos: Protos::default(),
             rules: Vec::new(),
             origins: Vec::new(),
+            read: Vec::new(),
             unread: Vec::new(),
             unchecked: Report::default(),
             report: Report::default(),
@@ -217,21 +269,30 @@ impl Sources {
         match source {
             DescriptorSource::Protos { folder, place } => {
                 let found = self.protos.add(folder, place);
+                self.note_read(format!("protos {}", folder.display()), None, None);
                 self.report.diagnostics.extend(found);
                 self.origins.push((PROTOS.to_owned(), Arc::clone(place)));
             }
             DescriptorSource::File { file, place } => self.set_file(file, place),
-            DescriptorSource::Reflection { upstream, place } => match reflections.get(upstream) {
-                Some(bytes) => {
-                    let name = config.upstreams.get(upstream.0 as usize).map(|u| &*u.name);
-                    let origin = format!("reflection {}", name.unwrap_or_default());
-                    self.set(origin, place, bytes);
+            DescriptorSource::Reflection { upstream, place } => {
+                let name = config.upstreams.get(upstream.0 as usize).map(|u| &*u.name);
+                let origin = format!("reflection {}", name.unwrap_or_default());
+                let answer = reflections.get(upstream);
+                let hash = answer.map(|bytes| ContentHash::of(bytes));
+                self.note_read(origin.clone(), Some(*upstream), hash);
+                match answer {
+                    Some(bytes) => self.set(origin, place, bytes),
+                    None if self.unread.contains(upstream) => {}
+                    None => self.unread.push(*upstream),
                 }
-                None if self.unread.contains(upstream) => {}
-                None => self.unread.push(*upstream),
-            },
+            }
             DescriptorSource::Rules { file, place } => match rules::load(file) {
-                Ok(rules) => self.rules.extend(rules),
+                Ok(rules) => {
+                    let bytes = read_at_most(file, PROTO_BYTES_MAX).unwrap_or_default();
+                    let name = format!("rules {}", file.display());
+                    self.note_read(name, None, Some(ContentHash::of(&bytes)));
+                    self.rules.extend(rules);
+                }
                 Err(mut report) => {
                     // A file that isn't there is a fault of the line that names it.
                     for d in report
@@ -251,12 +312,24 @@ impl Sources {
     fn set_file(&mut self, file: &Path, place: &Place) {
         let name = file.display();
         match read_at_most(file, DESCRIPTOR_SET_BYTES_MAX) {
-            Ok(bytes) => self.set(format!("file {name}"), place, &bytes),
+            Ok(bytes) => {
+                let origin = format!("file {name}");
+                self.note_read(origin.clone(), None, Some(ContentHash::of(&bytes)));
+                self.set(origin, place, &bytes);
+            }
             Err(error) => {
                 let message = format!("can't read {name}: {error}");
                 self.report.push(Diagnostic::error(message).at(place));
             }
         }
+    }
+
+    fn note_read(&mut self, name: String, upstream: Option<UpstreamId>, hash: Option<ContentHash>) {
+        self.read.push(Source {
+            name,
+            upstream,
+            hash,
+        });
     }
 
     fn set(&mut self, origin: String, place: &Place, bytes: &[u8]) {
@@ -275,7 +348,15 @@ impl Sources {
         }
         // A file that could not be read may have what these lack.
         let lost = self.report.has_errors();
-        let (set, mut errors) = schema::compile_good(&self.protos.texts());
+        let texts = self.protos.texts();
+        let parts = texts.iter().flat_map(|(name, text)| [name, text]);
+        let hash = ContentHash::of_all(parts.map(|part| part.as_bytes()));
+        for source in self.read.iter_mut().filter(|s| s.hash.is_none()) {
+            if source.upstream.is_none() {
+                source.hash = Some(hash);
+            }
+        }
+        let (set, mut errors) = schema::compile_good(&texts);
         errors.extend(self.builder.add_set(PROTOS, &set).err());
         for error in errors.iter().filter(|e| !(lost && e.lacks())) {
             self.schema_error(&error.clone().with_origin(PROTOS));

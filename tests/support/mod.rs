@@ -11,6 +11,7 @@ pub mod edge;
 pub mod gateway;
 pub mod grpc;
 pub mod pebble;
+pub mod process;
 pub mod protos;
 pub mod rpc;
 pub mod site;

@@ -142,6 +142,12 @@ pub static RELOAD: Section = Section {
              reported, taken up, or refused.",
         )
         .default("warn"),
+        key(
+            "keep",
+            Shape::Path,
+            "A folder of the gateway's own, in which it keeps what reflection told last: served from when \
+             an upstream is down at the start, and read by `transom check`. Default: none.",
+        ),
     ]],
     exactly_one: &[],
 };

@@ -78,7 +78,7 @@ fn file(reader: &Reader<'_>, root: &Node, folder: &Path) -> Option<Config> {
         timeouts: timeouts(&file),
         admin: address_of(&file, "admin"),
         probes: address_of(&file, "probes"),
-        reload: reload(&file),
+        reload: reload(&file, folder),
         workers: count(&file, "workers").and_then(NonZeroUsize::new),
         trusted_proxies: file
             .items("trusted_proxies")
@@ -326,7 +326,7 @@ fn address_of(file: &Section<'_, '_>, name: &str) -> Option<SocketAddr> {
     file.section(name)?.field("address")?.parse(scalar::address)
 }
 
-fn reload(file: &Section<'_, '_>) -> Reload {
+fn reload(file: &Section<'_, '_>, folder: &Path) -> Reload {
     let standard = Reload::default();
     let Some(section) = file.section("reload") else {
         return standard;
@@ -345,6 +345,10 @@ fn reload(file: &Section<'_, '_>) -> Reload {
             Some("refuse_breaking") => Breaking::Refuse,
             Some(_) | None => standard.breaking,
         },
+        keep: section
+            .field("keep")
+            .and_then(|f| f.text())
+            .map(|keep| folder.join(keep)),
     }
 }
 

@@ -1,61 +1,254 @@
 //! What upstreams have told of themselves, kept from one config to the next.
+//!
+//! An upstream has what it was last served by, and what it has told since that is not taken up (yet).
+//! Whatever can't be taken up changes nothing, and is not tried again until something else changes.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use crate::config::diagnostic::Report;
-use crate::config::model::{Config, DescriptorSource, Endpoint, UpstreamId};
+use crate::config::diagnostic::{Diagnostic, Report};
+use crate::config::model::{Config, DescriptorSource, Endpoint, Upstream, UpstreamId};
 
+use super::super::kept::Kept;
 use super::super::reflection::Budget;
 use super::super::sources::{self, Reflections};
+use super::attempt::{Choice, Refused};
 
-/// Descriptors by the upstream's name, as long as its endpoints are the same.
+type Bytes = Arc<Vec<u8>>;
+
+/// By the upstream's name.
 #[derive(Clone, Debug, Default)]
-pub struct Answers(HashMap<Arc<str>, (Vec<Endpoint>, Arc<Vec<u8>>)>);
+pub struct Answers(HashMap<Arc<str>, Answer>);
+
+#[derive(Clone, Debug, Default)]
+struct Answer {
+    /// Of who has told: others are asked anew.
+    endpoints: Vec<Endpoint>,
+    /// What its routes were built from, or what is kept of an earlier process.
+    good: Option<(Bytes, Whence)>,
+    /// Told after that.
+    offered: Option<Bytes>,
+    /// Told after that, and of no use.
+    refused: Option<(Bytes, Arc<str>)>,
+}
+
+/// Where descriptors of reflection are from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whence {
+    /// From the upstream as the config has it.
+    Told,
+    /// From the endpoints that it had before; those of now have not told theirs.
+    Former,
+    /// From the disk, first told at this time.
+    Kept(SystemTime),
+}
+
+impl Answer {
+    fn is_of(&self, upstream: &Upstream) -> bool {
+        self.endpoints == upstream.endpoints
+    }
+
+    fn has_told(&self, upstream: &Upstream) -> bool {
+        let told = self.offered.is_some() || self.refused.is_some();
+        self.is_of(upstream) && (told || matches!(self.good, Some((_, Whence::Told))))
+    }
+
+    /// Whether that is something else than before.
+    fn take(&mut self, upstream: &Upstream, descriptors: Bytes) -> bool {
+        self.endpoints.clone_from(&upstream.endpoints);
+        if let Some((good, whence)) = &mut self.good
+            && *good == descriptors
+        {
+            *whence = Whence::Told;
+            self.offered = None;
+            self.refused = None;
+            return false;
+        }
+        let known = self.offered.as_ref() == Some(&descriptors)
+            || self
+                .refused
+                .as_ref()
+                .is_some_and(|(b, _)| *b == descriptors);
+        if !known {
+            self.offered = Some(descriptors);
+            self.refused = None;
+        }
+        !known
+    }
+}
 
 impl Answers {
-    /// Takes up what the upstreams of `config` have answered.
-    pub fn add(&mut self, config: &Config, found: Reflections) {
+    /// Takes up what the upstreams of `config` have answered. Whether any of that is new.
+    pub fn add(&mut self, config: &Config, found: Reflections) -> bool {
+        let mut new = false;
         for (id, descriptors) in found {
             if let Some(upstream) = config.upstreams.get(id.0 as usize) {
-                let answer = (upstream.endpoints.clone(), Arc::new(descriptors));
-                self.0.insert(Arc::clone(&upstream.name), answer);
+                let answer = self.0.entry(Arc::clone(&upstream.name)).or_default();
+                new |= answer.take(upstream, descriptors);
+            }
+        }
+        new
+    }
+
+    /// Takes up what is kept of those that nothing is known of. Reads files.
+    pub fn recall(&mut self, config: &Config, folder: &Path) -> Report {
+        let kept = Kept::below(folder);
+        let mut report = Report::default();
+        for (id, place) in sources::reflection_sources(config) {
+            let Some(upstream) = config.upstreams.get(id.0 as usize) else {
+                continue;
+            };
+            let answer = self.0.entry(Arc::clone(&upstream.name)).or_default();
+            if answer.good.is_some() {
+                continue;
+            }
+            match kept.read(&upstream.name) {
+                Ok(last) => {
+                    let good = |l: super::super::kept::LastGood| {
+                        (Arc::new(l.descriptors), Whence::Kept(l.since))
+                    };
+                    answer.good = last.map(good);
+                    // What it has told already may be the same.
+                    if let Some(offered) = answer.offered.take() {
+                        answer.take(upstream, offered);
+                    }
+                }
+                Err(error) => {
+                    let folder = kept.folder().display();
+                    let message =
+                        format!("the last good descriptors in {folder} can't be read: {error}");
+                    report.push(Diagnostic::warning(message).at(&place));
+                }
+            }
+        }
+        report
+    }
+
+    /// What the reflection sources of `config` may be built from, the newest first.
+    #[must_use]
+    pub fn choices(&self, config: &Config) -> Vec<Choice> {
+        let choice = |id: UpstreamId| {
+            let answer = self.of(config, id)?;
+            let served = match &answer.good {
+                Some((good, Whence::Told | Whence::Former)) => Some(Arc::clone(good)),
+                Some((_, Whence::Kept(_))) | None => None,
+            };
+            let good = answer.good.as_ref().map(|(good, _)| good);
+            let told: Vec<_> = answer.offered.iter().chain(good).map(Arc::clone).collect();
+            (!told.is_empty()).then_some(Choice { id, served, told })
+        };
+        let sources = sources::reflection_sources(config);
+        sources.iter().filter_map(|(id, _)| choice(*id)).collect()
+    }
+
+    /// Notes what a generation of `config` was built from, and what was of no use for it.
+    pub fn settle(&mut self, config: &Config, used: &Reflections, refused: &[Refused]) {
+        for (id, _) in sources::reflection_sources(config) {
+            let Some(upstream) = config.upstreams.get(id.0 as usize) else {
+                continue;
+            };
+            let Some(answer) = self.0.get_mut(&upstream.name) else {
+                continue;
+            };
+            for refused in refused.iter().filter(|r| r.id == id) {
+                if answer.offered.as_ref() == Some(&refused.descriptors) {
+                    answer.offered = None;
+                    answer.refused = Some((Arc::clone(&refused.descriptors), refused.text()));
+                }
+            }
+            match used.get(&id) {
+                Some(used) if answer.offered.as_ref() == Some(used) => {
+                    answer.good = answer.offered.take().map(|bytes| (bytes, Whence::Told));
+                    answer.refused = None;
+                }
+                Some(_) if !answer.is_of(upstream) => {
+                    if let Some((_, whence @ Whence::Told)) = &mut answer.good {
+                        *whence = Whence::Former;
+                    }
+                }
+                Some(_) | None => {}
             }
         }
     }
 
-    /// For a build of `config`.
-    #[must_use]
-    pub fn of(&self, config: &Config) -> Reflections {
-        let sources = sources::reflection_sources(config);
-        let known = |id: UpstreamId| Some((id, self.get(config, id)?.to_vec()));
-        sources.iter().filter_map(|(id, _)| known(*id)).collect()
+    /// What was of no use may be now, with other files.
+    pub(super) fn forgive(&mut self) {
+        for answer in self.0.values_mut() {
+            if let Some((refused, _)) = answer.refused.take() {
+                answer.offered.get_or_insert(refused);
+            }
+        }
     }
 
-    fn get(&self, config: &Config, id: UpstreamId) -> Option<&[u8]> {
-        let upstream = config.upstreams.get(id.0 as usize)?;
-        let (endpoints, descriptors) = self.0.get(&upstream.name)?;
-        (*endpoints == upstream.endpoints).then_some(descriptors)
-    }
-
-    /// Asks those that have not answered yet. Whether any has now, and what is to be said.
-    pub(super) async fn ask_for(&mut self, config: &Config, budget: &Budget) -> (bool, Report) {
-        let asking = only(config, |id| self.get(config, id).is_none());
+    /// Asks those that have not answered yet. What is new of it, and what is to be said.
+    pub(super) async fn ask_for(&mut self, config: &Config, budget: &Budget) -> (Heard, Report) {
+        let asking = only(config, |id| !self.has_told(config, id));
         let (found, report) = sources::reflect(&asking, budget).await;
-        let any = !found.is_empty();
-        self.add(config, found);
-        (any, report)
+        let heard = Heard {
+            any: !found.is_empty(),
+            new: self.add(config, found),
+        };
+        (heard, report)
     }
 
     /// Asks those that have answered. Whether any tells something else now.
     pub(super) async fn ask_again(&mut self, config: &Config, budget: &Budget) -> bool {
-        let asking = only(config, |id| self.get(config, id).is_some());
-        let (mut found, _) = sources::reflect(&asking, budget).await;
-        found.retain(|id, descriptors| self.get(config, *id) != Some(descriptors));
-        let any = !found.is_empty();
-        self.add(config, found);
-        any
+        let asking = only(config, |id| self.has_told(config, id));
+        let (found, _) = sources::reflect(&asking, budget).await;
+        self.add(config, found)
     }
+
+    /// Whether a source of `config` has yet to tell.
+    pub(super) fn are_owed(&self, config: &Config) -> bool {
+        let sources = sources::reflection_sources(config);
+        sources.iter().any(|(id, _)| !self.has_told(config, *id))
+    }
+
+    /// What a source is served from, and why not from what it has told.
+    pub(super) fn state_of(
+        &self,
+        config: &Config,
+        id: UpstreamId,
+    ) -> (Option<Whence>, Option<Arc<str>>) {
+        let Some(answer) = self.of(config, id) else {
+            return (None, None);
+        };
+        let refused = answer.refused.as_ref().map(|(_, why)| Arc::clone(why));
+        (answer.good.as_ref().map(|(_, whence)| *whence), refused)
+    }
+
+    /// What upstreams of `config` have told and is served: worth keeping.
+    pub(super) fn worth_keeping(&self, config: &Config) -> Vec<(Arc<str>, Bytes)> {
+        let told = |id: UpstreamId| {
+            let upstream = config.upstreams.get(id.0 as usize)?;
+            match &self.0.get(&upstream.name)?.good {
+                Some((good, Whence::Told)) => Some((Arc::clone(&upstream.name), Arc::clone(good))),
+                Some(_) | None => None,
+            }
+        };
+        let sources = sources::reflection_sources(config);
+        sources.iter().filter_map(|(id, _)| told(*id)).collect()
+    }
+
+    fn of(&self, config: &Config, id: UpstreamId) -> Option<&Answer> {
+        self.0.get(&config.upstreams.get(id.0 as usize)?.name)
+    }
+
+    fn has_told(&self, config: &Config, id: UpstreamId) -> bool {
+        let upstream = config.upstreams.get(id.0 as usize);
+        upstream.is_some_and(|u| self.0.get(&u.name).is_some_and(|a| a.has_told(u)))
+    }
+}
+
+/// What came of a round of questions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Heard {
+    /// Somebody has answered.
+    pub(super) any: bool,
+    /// With something that is not served yet.
+    pub(super) new: bool,
 }
 
 /// The config with the `reflection` sources alone whose upstreams are `wanted`.

@@ -5,9 +5,13 @@
 //! building is done on the builder thread.
 
 mod answers;
+mod attempt;
+mod first;
 mod inputs;
+mod status;
 mod watch;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,18 +23,22 @@ use tokio::time::Instant;
 
 use crate::config::Loaded;
 use crate::config::diagnostic::{Diagnostic, Format, Report, Severity};
-use crate::config::model::{Breaking, Config, UpstreamId};
+use crate::config::model::{Breaking, Config};
 use crate::limits::{REFLECTION_AT_START_MAX, REFLECTION_RETRY_MAX, REFLECTION_RETRY_MIN};
 use crate::live::{Changes, Live};
-use crate::snapshot::{Generation, Snapshot};
+use crate::snapshot::Snapshot;
 use crate::upstream::Fleet;
 
 use super::builder::Builder;
+use super::kept::{ContentHash, Kept};
 use super::reflection::Budget;
-use super::sources::{self, Built};
+use super::sources::{self, Built, Source};
 
-pub use answers::Answers;
+pub use answers::{Answers, Whence};
+use attempt::Attempt;
+pub use first::{First, first};
 use inputs::{Inputs, Stamp};
+pub use status::{SourceState, SourceStatus, Status};
 use watch::Watch;
 
 /// Reads the config anew.
@@ -73,9 +81,7 @@ pub struct Reloader {
     /// Of the generation that serves.
     pub config: Arc<Config>,
     pub answers: Answers,
-    /// Upstreams whose reflection has not answered yet.
-    pub missing: Vec<UpstreamId>,
-    /// What has been said about them already.
+    /// What has been said already about upstreams whose reflection has not answered yet.
     pub told: Report,
     pub builder: Builder,
     pub live: Arc<Snapshot<Live>>,
@@ -85,7 +91,12 @@ pub struct Reloader {
     pub status: published::Sender<Status>,
     /// What the files held when they were read for the generation that serves, or before.
     pub seen: Seen,
+    /// What is on disk of what upstreams have told.
+    pub saved: Saved,
 }
+
+/// Last good descriptors that are on disk: by upstream, where and what.
+pub type Saved = HashMap<Arc<str>, (PathBuf, ContentHash)>;
 
 /// Wishes for a reload, and the number of each: many that come together are one reload.
 #[derive(Debug, Default)]
@@ -103,22 +114,6 @@ impl Asked {
     }
 }
 
-/// How reloading has gone.
-#[derive(Clone, Debug, Default)]
-pub struct Status {
-    /// The number of the last wish that a finished reload was begun after.
-    pub answered: u64,
-    pub generation: Option<Generation>,
-    /// When that began to serve.
-    pub since: Option<SystemTime>,
-    pub succeeded: u64,
-    pub failed: u64,
-    /// Of the last reload; `None` when it succeeded. The words of `transom check`.
-    pub error: Option<Arc<str>>,
-    /// What the last one that succeeded has changed.
-    pub changes: Changes,
-}
-
 impl Reloader {
     /// Reloads whenever there is reason to. Dropping it stops that, between two steps.
     pub async fn run(mut self) {
@@ -127,6 +122,7 @@ impl Reloader {
         let mut seen = self.seen;
         let mut retry = Retry::new();
         watch.follow(&inputs);
+        self.keep().await;
         loop {
             // Before the watch began nobody told of changes.
             let mut changed = self.has_changed(&inputs, &mut seen).await;
@@ -138,7 +134,7 @@ impl Reloader {
                     () = watch.changed(), if self.is_watched() => {
                         changed = self.has_changed(&inputs, &mut seen).await;
                     }
-                    () = retry.due(), if !self.missing.is_empty() => {
+                    () = retry.due(), if self.answers.are_owed(&self.config) => {
                         match self.ask_missing().await {
                             true => retry = Retry::new(),
                             false => retry.again(),
@@ -224,50 +220,47 @@ impl Reloader {
             }
         };
         let mut answers = self.answers.clone();
-        let (found, report) = answers.ask_for(&config, &at_start()).await;
-        if !found {
+        answers.forgive();
+        let (heard, report) = answers.ask_for(&config, &at_start()).await;
+        if !heard.any {
             tell(&as_warnings(report));
         }
         self.take_up(config, answers).await;
     }
 
-    /// Builds and publishes; a fault leaves all as it was.
-    async fn take_up(&mut self, config: Arc<Config>, answers: Answers) -> bool {
-        let (of, known) = (Arc::clone(&config), answers.of(&config));
-        let built = self.builder.run(move || sources::build(&of, &known)).await;
-        let Built {
-            live,
-            report,
-            unread,
-            ..
-        } = match built {
-            Ok(Ok(built)) => built,
+    /// Builds and publishes; a fault leaves all as it was. Whether there is another generation.
+    async fn take_up(&mut self, config: Arc<Config>, mut answers: Answers) -> bool {
+        let (of, choices) = (Arc::clone(&config), answers.choices(&config));
+        let tried = self.builder.run(move || attempt::attempt(&of, &choices));
+        let Attempt {
+            built,
+            used,
+            refused,
+        } = match tried.await {
+            Ok(Ok(done)) => done,
             Ok(Err(report)) => {
                 self.failed(&report);
-                return false;
+                return self.later(&config, answers);
             }
             Err(error) => {
                 self.failed(&Report::of(Diagnostic::error(error.to_string())));
-                return false;
+                return self.later(&config, answers);
             }
         };
+        let Built {
+            live,
+            mut report,
+            read,
+            ..
+        } = built;
         let before = self.live.load();
         let changes = Changes::between(&before, &live);
         if config.reload.breaking == Breaking::Refuse && !changes.breaking.is_empty() {
-            let all = changes
-                .breaking
-                .iter()
-                .map(|b| Diagnostic::error(format!("breaks callers: {b}")));
-            let mut report = Report {
-                diagnostics: all.collect(),
-            };
-            if let Some(last) = report.diagnostics.last_mut() {
-                last.help = Some("`reload.policy: warn` takes such changes up".into());
-            }
-            self.failed(&report);
-            return false;
+            self.failed(&breaking(&changes));
+            return self.later(&config, answers);
         }
-        let mut report = report;
+        answers.settle(&config, &used, &refused);
+        let sources = sources_of(&config, &read, &answers);
         report.diagnostics.retain(|d| d.severity > Severity::Note);
         tell(&report);
         tell(&needs_restart(&self.config, &config));
@@ -282,15 +275,34 @@ impl Reloader {
         }
         self.config = config;
         self.answers = answers;
-        self.missing = unread;
         self.status.send_modify(|status| {
             status.generation = Some(generation);
             status.since = Some(SystemTime::now());
             status.succeeded = status.succeeded.saturating_add(1);
             status.error = None;
             status.changes = changes;
+            status.sources = sources;
         });
+        for refused in &refused {
+            self.failed(&refused.report);
+        }
+        self.keep().await;
         true
+    }
+
+    /// Nothing is built from the news: they are for the next attempt, unless that is of another config.
+    fn later(&mut self, config: &Arc<Config>, answers: Answers) -> bool {
+        if Arc::ptr_eq(config, &self.config) {
+            self.answers = answers;
+        }
+        false
+    }
+
+    /// Keeps on disk what upstreams have told and is served.
+    async fn keep(&mut self) {
+        if let Some(keeping) = keeping(&self.config, &self.answers, &self.saved) {
+            self.saved = self.builder.run(keeping).await.unwrap_or_default();
+        }
     }
 
     fn failed(&self, report: &Report) {
@@ -308,23 +320,121 @@ impl Reloader {
     /// Asks the upstreams that have never answered. Whether one has now.
     async fn ask_missing(&mut self) -> bool {
         let mut answers = self.answers.clone();
-        let (found, report) = answers.ask_for(&self.config, &Budget::default()).await;
+        let (heard, report) = answers.ask_for(&self.config, &Budget::default()).await;
         let report = as_warnings(report);
         if report != self.told {
             tell(&report);
             self.told = report;
         }
-        found && self.take_up(Arc::clone(&self.config), answers).await
+        match heard.new {
+            true => {
+                self.take_up(Arc::clone(&self.config), answers).await;
+            }
+            false if heard.any => self.confirmed(answers).await,
+            false => {}
+        }
+        heard.any
+    }
+
+    /// What upstreams tell is what they are served from already.
+    async fn confirmed(&mut self, answers: Answers) {
+        self.answers = answers;
+        let (config, answers) = (&self.config, &self.answers);
+        self.status.send_modify(|status| {
+            for source in &mut status.sources {
+                if let Some(id) = source.upstream {
+                    let (whence, refused) = answers.state_of(config, id);
+                    source.state = whence.map_or(SourceState::Awaited, SourceState::Reflection);
+                    source.refused = refused;
+                }
+            }
+        });
+        self.keep().await;
     }
 
     /// Asks the others whether they tell the same as before. One that doesn't answer has changed
     /// nothing.
     async fn ask_again(&mut self) {
         let mut answers = self.answers.clone();
-        if answers.ask_again(&self.config, &Budget::default()).await {
-            self.take_up(Arc::clone(&self.config), answers).await;
+        match answers.ask_again(&self.config, &Budget::default()).await {
+            true => {
+                self.take_up(Arc::clone(&self.config), answers).await;
+            }
+            false => self.confirmed(answers).await,
         }
     }
+}
+
+fn breaking(changes: &Changes) -> Report {
+    let all = changes
+        .breaking
+        .iter()
+        .map(|b| Diagnostic::error(format!("breaks callers: {b}")));
+    let mut report = Report {
+        diagnostics: all.collect(),
+    };
+    if let Some(last) = report.diagnostics.last_mut() {
+        last.help = Some("`reload.policy: warn` takes such changes up".into());
+    }
+    report
+}
+
+/// What there is to say of each source of a generation.
+fn sources_of(config: &Config, read: &[Source], answers: &Answers) -> Vec<SourceStatus> {
+    let status = |source: &Source| {
+        let (state, refused) = match source.upstream {
+            None => (SourceState::Read, None),
+            Some(id) => {
+                let (whence, refused) = answers.state_of(config, id);
+                let whence = whence.filter(|_| source.hash.is_some());
+                (
+                    whence.map_or(SourceState::Awaited, SourceState::Reflection),
+                    refused,
+                )
+            }
+        };
+        SourceStatus {
+            name: source.name.clone(),
+            upstream: source.upstream,
+            hash: source.hash,
+            state,
+            refused,
+        }
+    };
+    read.iter().map(status).collect()
+}
+
+/// The work of keeping on disk what is served and isn't there yet, for the builder thread; `None` when
+/// there is none. Gives what is there then: what can't be written is told, and tried the next time.
+fn keeping(
+    config: &Config,
+    answers: &Answers,
+    saved: &Saved,
+) -> Option<impl FnOnce() -> Saved + Send + 'static> {
+    let folder = config.reload.keep.clone()?;
+    let mut saved = saved.clone();
+    let todo = answers.worth_keeping(config);
+    (!todo.is_empty()).then_some(move || {
+        let kept = Kept::below(&folder);
+        for (upstream, descriptors) in todo {
+            let is = (folder.clone(), ContentHash::of(&descriptors));
+            if saved.get(&upstream) == Some(&is) {
+                continue;
+            }
+            match kept.write(&upstream, &descriptors) {
+                Ok(()) => {
+                    saved.insert(upstream, is);
+                }
+                Err(error) => tracing::warn!(
+                    folder = %kept.folder().display(),
+                    %upstream,
+                    %error,
+                    "descriptors can't be kept for the next start"
+                ),
+            }
+        }
+        saved
+    })
 }
 
 /// What the inputs were.
