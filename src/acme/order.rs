@@ -250,7 +250,15 @@ impl Course<'_> {
             let settled = self.solvers.settle(&self.presented).await;
             settled.map_err(|(name, e)| AcmeError::new(Step::Challenge(name), Cause::Solver(e)))?;
         }
-        self.ready(order).await
+        let error = match self.ready(order).await {
+            Err(error) if error.kind().is_some() && !error.passes() && !error.is_limit() => error,
+            done => return done,
+        };
+        // A name that failed meanwhile ends the challenges of the others: tell of that one.
+        match insist!(order.refresh().await) {
+            Ok(state) if state.status == OrderStatus::Invalid => Err(self.refusal(order).await),
+            _ => Err(error),
+        }
     }
 
     /// What is to be answered of the order.

@@ -1,6 +1,7 @@
 //! Authorities to get certificates from, and what they look at to see that a name is ours.
 
 pub mod answers;
+pub mod ca;
 pub mod dns;
 
 use std::net::{SocketAddr, TcpListener};
@@ -40,6 +41,10 @@ impl Root {
         self.0.pem()
     }
 
+    pub fn issuer(&self) -> &CertifiedIssuer<'static, KeyPair> {
+        &self.0
+    }
+
     /// For a server at 127.0.0.1.
     pub fn server(&self) -> Pair {
         let key = KeyPair::generate().expect("a key");
@@ -54,6 +59,10 @@ impl Root {
 
     /// A client that trusts this root alone.
     pub fn http(&self) -> Http {
+        self.http_within(ANSWER)
+    }
+
+    pub fn http_within(&self, answer: Duration) -> Http {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(self.0.der().clone()).expect("a root");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -62,7 +71,7 @@ impl Root {
             .expect("versions")
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Http::new(Arc::new(config), ANSWER)
+        Http::new(Arc::new(config), answer)
     }
 
     /// An authority at `directory`, with terms that we agree to.
