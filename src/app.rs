@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::config::model::Config;
+use crate::config::model::{Config, ListenerId};
 use crate::control::discovery::{self, Names};
 use crate::drain::{Drain, Drained, Stage};
 use crate::listener::{self, BindError, Bound, Gate};
@@ -75,7 +75,8 @@ impl App {
             control.spawn(discovery::run(fleet, live, Names::of_the_system()));
         }
         let mut reports = Reports::default();
-        for (index, sockets) in deal(bound, count).into_iter().enumerate() {
+        let ids = ListenerId::of(&config.listeners);
+        for (index, sockets) in deal(ids, bound, count).into_iter().enumerate() {
             running.workers.push(worker::spawn(worker::Parts {
                 index,
                 sockets,
@@ -92,11 +93,15 @@ impl App {
 }
 
 /// One socket of each listener for each worker.
-fn deal(bound: Vec<Bound>, workers: usize) -> Vec<Vec<std::net::TcpListener>> {
+fn deal(
+    ids: impl Iterator<Item = ListenerId>,
+    bound: Vec<Bound>,
+    workers: usize,
+) -> Vec<Vec<(ListenerId, std::net::TcpListener)>> {
     let mut hands: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
-    for one in bound {
+    for (id, one) in ids.zip(bound) {
         for (hand, socket) in hands.iter_mut().zip(one.sockets) {
-            hand.push(socket);
+            hand.push((id, socket));
         }
     }
     hands

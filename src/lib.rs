@@ -48,6 +48,8 @@ pub mod snapshot;
 #[cfg(feature = "gateway")]
 pub mod telemetry;
 #[cfg(feature = "gateway")]
+pub mod tls;
+#[cfg(feature = "gateway")]
 pub mod tokens;
 
 #[cfg(feature = "gateway")]

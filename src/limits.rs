@@ -289,6 +289,14 @@ pub const REFLECTION_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Upstreams whose last good descriptors are kept on disk; the oldest of more go.
 pub const KEPT_FILES_MAX: usize = 256;
 
+/// Certificates in the file of one chain.
+pub const CERTIFICATES_IN_CHAIN_MAX: usize = 16;
+/// A file of certificates, keys or revocation lists.
+pub const PEM_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// What is read of a request without TLS that comes where TLS is spoken.
+pub const PLAIN_TO_TLS_BYTES_MAX: usize = 16 * 1024;
+/// A client's certificate that services are told of.
+pub const CLIENT_CERTIFICATE_BYTES_MAX: usize = 16 * 1024;
 /// Files and folders looked at below one `protos` folder: the whole of googleapis is 10,000.
 pub const PROTO_ENTRIES_MAX: usize = 100_000;
 /// Folders inside each other below a `protos` folder.

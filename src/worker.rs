@@ -4,6 +4,7 @@
 //! the count of open connections.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::net::TcpListener;
@@ -16,12 +17,13 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 
 use crate::client_body::ClientBody;
+use crate::config::model::ListenerId;
 use crate::drain::{Drained, Stage};
 use crate::exchange::{self, Current, Exchange, ReplyBody};
 use crate::failure::Failure;
 use crate::limits::BLOCKING_THREADS_MAX;
 use crate::listener::{self, Bounds, Connections, Counters, Ends, Gate, Listener};
-use crate::live::Live;
+use crate::live::{Door, Live};
 use crate::rt::LocalExec;
 use crate::snapshot::{Generation, Snapshot};
 use crate::telemetry::{Asking, Count, Label, Series, WorkerReport};
@@ -31,7 +33,7 @@ use crate::upstream::{Fleet, Upstreams};
 #[derive(Debug)]
 pub struct Parts {
     pub index: usize,
-    pub sockets: Vec<TcpListener>,
+    pub sockets: Vec<(ListenerId, TcpListener)>,
     pub live: Arc<Snapshot<Live>>,
     pub gate: Arc<Gate>,
     pub drained: Drained,
@@ -79,7 +81,7 @@ async fn run(parts: Parts) {
     let connections = Rc::new(Connections::default());
     let counters = Rc::new(Counters::default());
     let mut accepting = Vec::new();
-    for socket in parts.sockets {
+    for (id, socket) in parts.sockets {
         let socket = match tokio::net::TcpListener::from_std(socket) {
             Ok(socket) => socket,
             Err(error) => {
@@ -88,6 +90,7 @@ async fn run(parts: Parts) {
             }
         };
         let listener = Listener {
+            id,
             socket,
             service: gateway.clone(),
             gate: Arc::clone(&parts.gate),
@@ -141,7 +144,7 @@ async fn follow(
 #[derive(Clone, Debug)]
 struct Gateway {
     exchange: Rc<Exchange>,
-    bounds: Rc<RefCell<Rc<Bounds>>>,
+    bounds: Rc<RefCell<HashMap<ListenerId, Rc<Bounds>>>>,
 }
 
 impl Gateway {
@@ -216,18 +219,25 @@ impl Told {
     }
 }
 
-fn bounds_of(live: &Live) -> Rc<Bounds> {
-    Rc::new(Bounds {
-        limits: live.limits.clone(),
-        timeouts: live.timeouts.clone(),
-    })
+fn bounds_of(live: &Live) -> HashMap<ListenerId, Rc<Bounds>> {
+    let trusted_proxies: Rc<[_]> = live.trusted_proxies.clone().into();
+    let of = |door: &Door| {
+        let bounds = Bounds {
+            limits: live.limits.clone(),
+            timeouts: live.timeouts.clone(),
+            door: door.clone(),
+            trusted_proxies: Rc::clone(&trusted_proxies),
+        };
+        (door.id, Rc::new(bounds))
+    };
+    live.doors.iter().map(of).collect()
 }
 
 impl listener::Service for Gateway {
     type Body = ReplyBody;
 
-    fn bounds(&self) -> Rc<Bounds> {
-        Rc::clone(&self.bounds.borrow())
+    fn bounds(&self, listener: &ListenerId) -> Option<Rc<Bounds>> {
+        self.bounds.borrow().get(listener).map(Rc::clone)
     }
 
     fn answer(
@@ -238,7 +248,9 @@ impl listener::Service for Gateway {
         let connection = exchange::Connection {
             peer: ends.peer,
             local: ends.local,
-            tls: false,
+            tls: ends.secure.is_some(),
+            certificate: ends.secure.and_then(|s| s.client().cloned()),
+            redirect: ends.redirect,
         };
         exchange::exchange(Rc::clone(&self.exchange), connection, request)
     }

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use transom::config::diagnostic::{Format, Report, Severity};
 use transom::config::{self, rules};
@@ -140,7 +141,7 @@ fn of_sources() {
         let config = config::load(&folder.join("transom.yaml"), &environment)
             .unwrap_or_else(|report| panic!("{report}"))
             .config;
-        let text = match sources::build(&config, &sources::Reflections::new()) {
+        let text = match sources::build(&config, &sources::Reflections::new(), &Arc::default()) {
             Ok(built) => {
                 assert!(!built.unread.is_empty(), "{} is fine", folder.display());
                 built.unchecked.render(Format::Text)

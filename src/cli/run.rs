@@ -13,12 +13,13 @@ use crate::admin::{self, Admin, Scope, Views};
 use crate::app::{App, Running};
 use crate::config::Loaded;
 use crate::config::diagnostic::{Format, Report};
-use crate::config::model::Config;
+use crate::config::model::{Config, Listener};
 use crate::control::builder::Builder;
 use crate::control::reload::{self, Asked, Origin, Reloader};
 use crate::control::sources::Built;
 use crate::drain::{Hangups, Signals};
 use crate::live::{Live, Route, Target};
+use crate::tls;
 
 /// What to serve.
 #[derive(Debug, clap::Args)]
@@ -91,7 +92,8 @@ async fn start(
 ) -> anyhow::Result<(Running, Admin)> {
     let config = Arc::new(config);
     let builder = Builder::start()?;
-    let first = reload::first(&config, &origin, &builder).await?;
+    let tls = Arc::<tls::Shared>::default();
+    let first = reload::first(&config, &origin, &builder, &tls).await?;
     tell(&first.silent);
     tell(&first.warnings);
     tell(&first.built.warnings());
@@ -118,7 +120,7 @@ async fn start(
         asked: Arc::clone(&asked),
     };
     let admin = admin::start(sockets, views)?;
-    let mut told = listening(running.addresses());
+    let mut told = listening(&config.listeners, running.addresses());
     for (scope, address) in admin.addresses() {
         _ = writeln!(told, "{scope} on http://{address}");
     }
@@ -146,6 +148,7 @@ async fn start(
             fleet: Arc::clone(running.fleet()),
             asked,
             status,
+            tls,
             seen: first.seen,
             saved: reload::Saved::new(),
         };
@@ -162,11 +165,15 @@ fn tell(report: &Report) {
     }
 }
 
-fn listening(addresses: &[SocketAddr]) -> String {
+fn listening(listeners: &[Listener], addresses: &[SocketAddr]) -> String {
     let mut text = String::new();
-    for address in addresses {
+    for (listener, address) in listeners.iter().zip(addresses) {
+        let scheme = match listener.tls {
+            Some(_) => "https",
+            None => "http",
+        };
         // Writing to a String doesn't fail.
-        _ = writeln!(text, "listening on http://{address}");
+        _ = writeln!(text, "listening on {scheme}://{address}");
     }
     text
 }

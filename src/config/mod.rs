@@ -11,6 +11,7 @@ mod from_toml;
 mod from_yaml;
 mod interpolate;
 pub mod keys;
+mod listeners;
 pub mod model;
 mod raw;
 pub mod redirect;
@@ -234,10 +235,7 @@ impl Config {
         });
         let upstream = UpstreamId(0);
         Ok(Self {
-            listeners: vec![Listener {
-                address: listen,
-                place: "--listen".into(),
-            }],
+            listeners: vec![Listener::plain(listen, "--listen".into())],
             descriptors: vec![DescriptorSource::Reflection {
                 upstream,
                 place: Arc::clone(&place),

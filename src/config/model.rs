@@ -14,6 +14,9 @@ use crate::route::{HostPattern, PathMatch};
 use crate::schema::HttpRule;
 
 pub use super::cors::Cors;
+pub use super::listeners::{
+    Certificate, ClientCertificates, Listener, ListenerId, Tls, ToHttps, UnknownName,
+};
 pub use super::site::{Compression, Effort, Files, HeaderRules, Redirect, Respond};
 pub use super::upstreams::{
     Balance, Ejection, Endpoint, HashOn, Load, RetryBudget, RetryRule, Upstream, UpstreamProtocol,
@@ -87,12 +90,6 @@ impl Default for Reload {
 /// Index into [`Config::upstreams`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UpstreamId(pub u32);
-
-#[derive(Clone, Debug)]
-pub struct Listener {
-    pub address: SocketAddr,
-    pub place: Place,
-}
 
 /// Where descriptors come from; all are merged into one schema.
 #[derive(Clone, Debug)]

@@ -73,12 +73,17 @@ pub struct HeaderRules {
     pub set: Vec<(HeaderName, HeaderValue)>,
     /// Set unless something is there.
     pub default: Vec<(HeaderName, HeaderValue)>,
+    /// The same for `Strict-Transport-Security`, over TLS alone (RFC 6797 §7.2).
+    pub hsts: Option<HeaderValue>,
 }
 
 impl HeaderRules {
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.remove.is_empty() && self.set.is_empty() && self.default.is_empty()
+        self.remove.is_empty()
+            && self.set.is_empty()
+            && self.default.is_empty()
+            && self.hsts.is_none()
     }
 }
 

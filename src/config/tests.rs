@@ -306,11 +306,20 @@ fn with_value_at(path: &str, value: &str) -> String {
             at["rpc"] = "a.B/C".into();
         }
         at = &mut at[name];
+        // What such a section can't do without.
+        let least = match name {
+            "certificates" => serde_json::json!({ "cert": "a.crt", "key": "a.key" }),
+            "client_certificates" => serde_json::json!({ "ca": "ca.crt" }),
+            "hsts" => serde_json::json!({ "max_age": "1h" }),
+            _ => serde_json::json!({}),
+        };
         if part.ends_with("[]") {
             if !at.is_array() {
-                *at = serde_json::json!([{}]);
+                *at = serde_json::json!([least]);
             }
             at = &mut at[0];
+        } else if at.is_null() {
+            *at = least;
         }
     }
     *at = serde_json::from_str(value).expect("json");
@@ -325,7 +334,9 @@ fn written_defaults_are_the_defaults() {
         let (Some(default), Some(section)) = (key.default, path.split('.').next()) else {
             continue;
         };
-        if !["limits", "timeouts", "defaults"].contains(&section) {
+        let in_the_open = ["limits", "timeouts", "defaults"].contains(&section);
+        // A section that is there at all is something else than nothing.
+        if !in_the_open || path.contains(".hsts.") {
             continue;
         }
         let value = match key.shape {

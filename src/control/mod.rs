@@ -1,6 +1,7 @@
 //! The control plane: reads what generations are made of. Nothing here is on the path of a request.
 
 pub mod builder;
+mod certificates;
 pub mod discovery;
 pub mod kept;
 mod protos;

@@ -18,7 +18,9 @@ use crate::config::rules;
 use crate::limits::{DESCRIPTOR_SET_BYTES_MAX, PROTO_BYTES_MAX};
 use crate::live::{BuildError, Live};
 use crate::schema::{self, Schema, SchemaBuilder, SchemaError};
+use crate::tls;
 
+use super::certificates::{self, Absent};
 use super::kept::{ContentHash, Kept};
 use super::protos::{Protos, read_at_most};
 use super::reflection::{self, Budget};
@@ -67,9 +69,26 @@ impl Built {
 /// # Errors
 /// Every fault of the sources, of the schema and of the routes. Where one stage has faults the next goes
 /// on with what is left, and tells only what is wrong whatever the rest says.
-pub fn build(config: &Config, reflections: &Reflections) -> Result<Built, Report> {
+pub fn build(
+    config: &Config,
+    reflections: &Reflections,
+    tls: &Arc<tls::Shared>,
+) -> Result<Built, Report> {
+    build_with(config, reflections, tls, Absent::Fault)
+}
+
+fn build_with(
+    config: &Config,
+    reflections: &Reflections,
+    tls: &Arc<tls::Shared>,
+    absent: Absent,
+) -> Result<Built, Report> {
     let mut sources = Sources::read(config, reflections);
-    let done = sources.build(config);
+    let mut done = sources.build(config);
+    let doors = certificates::doors(config, tls, absent, &mut sources.report);
+    if let Some(live) = &mut done {
+        live.doors = doors.into();
+    }
     let (mut report, mut unchecked) = (sources.report, sources.unchecked);
     let text_of = |file: &str| sources.protos.text_of(file);
     report.quote(&text_of);
@@ -104,6 +123,7 @@ pub enum Reflection {
 /// # Errors
 /// Those of [`build`]; an upstream that was asked and gave no answer.
 pub async fn load(config: &Config, reflection: &Reflection) -> Result<Built, Report> {
+    let tls = Arc::default();
     let asked = reflection_sources(config);
     let mut reflections = Reflections::new();
     let mut report = Report::default();
@@ -123,12 +143,12 @@ pub async fn load(config: &Config, reflection: &Reflection) -> Result<Built, Rep
     }
     if report.has_errors() {
         // What else is wrong is worth knowing, though not what only lacks the answer.
-        if let Err(other) = build(config, &reflections) {
+        if let Err(other) = build_with(config, &reflections, &tls, Absent::Unchecked) {
             report.extend(other);
         }
         return Err(report);
     }
-    let mut built = build(config, &reflections)?;
+    let mut built = build_with(config, &reflections, &tls, Absent::Unchecked)?;
     built.report.diagnostics.splice(..0, report.diagnostics);
     Ok(built)
 }

@@ -15,7 +15,7 @@ use crate::upstream::UpstreamBody;
 
 use super::Connection;
 use super::deadline::Deadline;
-use super::forwarded::{host, is_trusted};
+use super::forwarded::{FORWARDED_CLIENT_CERT, host, is_trusted};
 use super::request_id::X_REQUEST_ID;
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
@@ -127,6 +127,9 @@ impl Asked<'_> {
         to_metadata(&self.head.headers, allow, &client, headers)?;
         if speaks == Speaks::Rest && self.policy.compat.is_grpc_gateway() {
             gateway_headers::to_metadata(&self.head.headers, client.trust, headers)?;
+        }
+        if let Some(certificate) = &self.connection.certificate {
+            headers.insert(FORWARDED_CLIENT_CERT, certificate.clone());
         }
         if let Some(id) = headers.get_mut(X_REQUEST_ID) {
             id.set_sensitive(ONCE);

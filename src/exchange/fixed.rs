@@ -2,9 +2,10 @@
 
 use http::header::LOCATION;
 use http::request::Parts;
-use http::{HeaderValue, Response};
+use http::uri::Authority;
+use http::{HeaderValue, Response, StatusCode};
 
-use crate::config::model::{Redirect, Respond};
+use crate::config::model::{Redirect, Respond, ToHttps};
 use crate::config::redirect::Asked;
 use crate::failure::Failure;
 use crate::live::Below;
@@ -19,6 +20,36 @@ pub(super) fn respond(with: &Respond) -> Response<ReplyBody> {
         reply.headers_mut().insert(name, value.clone());
     }
     reply
+}
+
+/// The same place under `https`; `local` is the port that the client has come to.
+///
+/// # Errors
+/// 400 for a host that is missing or can't stand in a URL.
+pub(super) fn to_https(
+    to: &ToHttps,
+    local: u16,
+    head: &Parts,
+) -> Result<Response<ReplyBody>, Failure> {
+    const HTTP: u16 = 80;
+    const HTTPS: u16 = 443;
+    let wrong = || Failure::client("the host of the request can't stand in a URL");
+    let authority = host(head).filter(|h| !h.is_empty()).ok_or_else(wrong)?;
+    let authority: Authority = authority.parse().map_err(|_| wrong())?;
+    let target = head.uri.path_and_query();
+    let target = target.map_or("/", |t| t.as_str());
+    // `OPTIONS *` asks about the server, which has no place of its own.
+    let target = if target == "*" { "/" } else { target };
+    let name = authority.host();
+    let url = match to.port_for(authority.port_u16().unwrap_or(HTTP), local) {
+        HTTPS => format!("https://{name}{target}"),
+        port => format!("https://{name}:{port}{target}"),
+    };
+    let mut reply = Response::new(ReplyBody::empty());
+    *reply.status_mut() = StatusCode::PERMANENT_REDIRECT;
+    let location = HeaderValue::try_from(url).map_err(|_| wrong())?;
+    reply.headers_mut().insert(LOCATION, location);
+    Ok(reply)
 }
 
 /// # Errors

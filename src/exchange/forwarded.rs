@@ -15,6 +15,9 @@ use super::Connection;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// A client's certificate, as Envoy tells of it.
+pub(super) const FORWARDED_CLIENT_CERT: HeaderName =
+    HeaderName::from_static("x-forwarded-client-cert");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// For one connection, whether or not `Connection` lists them.
@@ -70,7 +73,7 @@ pub(super) fn is_trusted(peer: IpAddr, trusted: &[ipnet::IpNet]) -> bool {
 
 /// Makes the forwarding headers true: a stranger's are dropped, then the peer is appended to
 /// `X-Forwarded-For`, and host and scheme are set unless a trusted peer has.
-pub(super) fn tell_origin(head: &mut Parts, connection: Connection, trusted: &[ipnet::IpNet]) {
+pub(super) fn tell_origin(head: &mut Parts, connection: &Connection, trusted: &[ipnet::IpNet]) {
     let host = host(head).and_then(|h| HeaderValue::from_str(h).ok());
     let headers = &mut head.headers;
     let peer = connection.peer.ip().to_canonical();
@@ -93,6 +96,9 @@ pub(super) fn tell_origin(head: &mut Parts, connection: Connection, trusted: &[i
     }
     let scheme = HeaderValue::from_static(if connection.tls { "https" } else { "http" });
     headers.entry(FORWARDED_PROTO).or_insert(scheme);
+    if let Some(certificate) = &connection.certificate {
+        headers.insert(FORWARDED_CLIENT_CERT, certificate.clone());
+    }
 }
 
 /// The host that the client asks for, with its port: the authority of HTTP/2 and of absolute
@@ -159,6 +165,8 @@ mod tests {
             peer: peer.parse().unwrap(),
             local: "127.0.0.1:8080".parse().unwrap(),
             tls: false,
+            certificate: None,
+            redirect: None,
         }
     }
 
@@ -183,7 +191,7 @@ mod tests {
             ("x_real_ip", "1.1.1.1"),
             ("x-forwarder", "kept"),
         ]);
-        tell_origin(&mut head, from("203.0.113.9:5000"), &[]);
+        tell_origin(&mut head, &from("203.0.113.9:5000"), &[]);
         assert_eq!(all(&head, "x-forwarded-for"), ["203.0.113.9"]);
         assert_eq!(all(&head, "x-forwarded-proto"), ["http"]);
         assert_eq!(all(&head, "x-forwarded-host"), ["shop.example:8080"]);
@@ -203,7 +211,7 @@ mod tests {
             ("x-forwarded-host", "shop.example"),
         ]);
         let trusted = ["10.0.0.0/8".parse().unwrap()];
-        tell_origin(&mut head, from("[::ffff:10.1.2.3]:5000"), &trusted);
+        tell_origin(&mut head, &from("[::ffff:10.1.2.3]:5000"), &trusted);
         assert_eq!(
             all(&head, "x-forwarded-for"),
             ["1.1.1.1, 2.2.2.2, 3.3.3.3, 10.1.2.3"]

@@ -43,6 +43,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use http::header::STRICT_TRANSPORT_SECURITY;
 use http::request::Parts;
 use http::{Method, Request, Response};
 use smallvec::SmallVec;
@@ -50,7 +51,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::client_body::ClientBody;
-use crate::config::model::Policy;
+use crate::config::model::{Policy, ToHttps};
 use crate::failure::{Blame, Failure, GrpcCode};
 use crate::limits::DESCRIPTORS_RETRY_AFTER_SECONDS;
 use crate::live::{Live, Route, Target};
@@ -131,11 +132,15 @@ impl Exchange {
 }
 
 /// Facts of the client's connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Connection {
     pub peer: SocketAddr,
     pub local: SocketAddr,
     pub tls: bool,
+    /// The client's certificate, as services are told of it.
+    pub certificate: Option<http::HeaderValue>,
+    /// All requests are sent there.
+    pub redirect: Option<ToHttps>,
 }
 
 /// Answers one request. Never fails: each failure is a reply. Dropping the future or the reply's body
@@ -154,7 +159,9 @@ pub async fn exchange(
 
     let live = &*current.live;
     let mut voice = Voice::of_all(live);
-    let answered = if let Some(answered) = preflight(live, &head, &mut voice) {
+    let answered = if let Some(to) = &connection.redirect {
+        fixed::to_https(to, connection.local.port(), &head)
+    } else if let Some(answered) = preflight(live, &head, &mut voice) {
         answered
     } else if let Some(asked) = websocket::claim(live, &head) {
         match asked {
@@ -164,7 +171,7 @@ pub async fn exchange(
                 let head = changed.as_deref().unwrap_or(&head);
                 let counters = Rc::clone(&current.counters);
                 let opened = websocket::check_bare(&body)
-                    .and_then(|()| websocket::open(asked, &current, connection, head, counters));
+                    .and_then(|()| websocket::open(asked, &current, &connection, head, counters));
                 opened.or_else(|failure| websocket::refuse(voice, head, failure))
             }
             Err(failure) => Err(failure),
@@ -207,6 +214,10 @@ pub async fn exchange(
     }
     if let Some(rules) = &voice.policy.response_headers {
         headers::apply(rules, reply.headers_mut());
+        if let Some(hsts) = rules.hsts.as_ref().filter(|_| connection.tls) {
+            let entry = reply.headers_mut().entry(STRICT_TRANSPORT_SECURITY);
+            entry.or_insert_with(|| hsts.clone());
+        }
     }
     if let Some(cors) = &voice.policy.cors {
         cors::mark(cors, &head, &mut reply);

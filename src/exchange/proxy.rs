@@ -130,7 +130,7 @@ fn outgoing(
     // What `Connection` lists is the client's to take away; what we add afterwards is not.
     end_hop(&mut head.headers);
     join_cookies(&mut head.headers);
-    tell_origin(&mut head, *connection, trusted);
+    tell_origin(&mut head, connection, trusted);
     if let Some(asked) = asked {
         head.headers.insert(HOST, asked);
     }

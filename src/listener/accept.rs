@@ -8,15 +8,17 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
+use crate::config::model::ListenerId;
 use crate::limits::{ACCEPT_PAUSE_MAX, ACCEPT_PAUSE_MIN};
 use crate::rt::LocalExec;
 
 use super::connection::{self, Accepted};
-use super::{Connections, Counters, Ends, Gate, Refused, Service, count};
+use super::{Bounds, Connections, Counters, Ends, Gate, Refused, Service, count};
 
 /// What accepting on one socket needs.
 #[derive(Debug)]
 pub struct Listener<S> {
+    pub id: ListenerId,
     pub socket: TcpListener,
     pub service: S,
     pub gate: Arc<Gate>,
@@ -39,8 +41,9 @@ pub async fn accept<S: Service>(listener: Listener<S>, stop: impl Future<Output 
         match accepted {
             Ok((stream, peer)) => {
                 pause = ACCEPT_PAUSE_MIN;
-                listener.admit(stream, peer);
-                let bounds = listener.service.bounds();
+                let Some(bounds) = listener.admit(stream, peer) else {
+                    continue;
+                };
                 let wait = listener.gate.pace(Instant::now(), &bounds.limits);
                 if !wait.is_zero() {
                     count(&listener.counters.accept_delays);
@@ -69,29 +72,35 @@ pub async fn accept<S: Service>(listener: Listener<S>, stop: impl Future<Output 
 }
 
 impl<S: Service> Listener<S> {
-    fn admit(&self, stream: TcpStream, peer: std::net::SocketAddr) {
+    /// Serves a connection, unless a limit is in its way. Gives the limits of now.
+    fn admit(&self, stream: TcpStream, peer: std::net::SocketAddr) -> Option<Rc<Bounds>> {
         count(&self.counters.accepted);
-        let bounds = self.service.bounds();
-        let pass = match self.gate.enter(peer.ip(), &bounds.limits) {
+        let bounds = self.service.bounds(&self.id)?;
+        // A balancer's address stands for many clients: they are counted when it has told of them.
+        let told_later = bounds.door.proxy_protocol && bounds.trusts(peer.ip());
+        let counted = (!told_later).then(|| peer.ip());
+        let pass = match self.gate.enter(counted, &bounds.limits) {
             Ok(pass) => pass,
             Err(refused) => {
-                count(match refused {
-                    Refused::Process => &self.counters.refused_full,
-                    Refused::Address => &self.counters.refused_by_ip,
-                });
-                tracing::debug!(%peer, ?refused, "connection refused by a limit");
-                return;
+                self.counters.refuse(refused, &peer);
+                return Some(bounds);
             }
         };
         let Ok(local) = stream.local_addr() else {
-            return;
+            return Some(bounds);
         };
         // Costs latency alone when it fails.
         stream.set_nodelay(true).ok();
         let accepted = Accepted {
             stream,
-            ends: Ends { peer, local },
-            bounds,
+            ends: Ends {
+                peer,
+                local,
+                secure: None,
+                redirect: bounds.door.redirect,
+            },
+            pass,
+            bounds: Rc::clone(&bounds),
             service: self.service.clone(),
             connections: Rc::clone(&self.connections),
             counters: Rc::clone(&self.counters),
@@ -100,8 +109,19 @@ impl<S: Service> Listener<S> {
         };
         self.exec.spawn(async move {
             connection::serve(accepted).await;
-            drop(pass);
         });
+        Some(bounds)
+    }
+}
+
+impl Counters {
+    /// One connection that isn't let in.
+    pub(super) fn refuse(&self, refused: Refused, peer: &std::net::SocketAddr) {
+        count(match refused {
+            Refused::Process => &self.refused_full,
+            Refused::Address => &self.refused_by_ip,
+        });
+        tracing::debug!(%peer, ?refused, "connection refused by a limit");
     }
 }
 

@@ -1,5 +1,6 @@
 //! One client connection from the first byte to the last.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
@@ -19,6 +20,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use crate::client_body::{ClientBody, Pace};
+use crate::failure::Failure;
 use crate::limits::{
     CLIENT_CONNECTION_WINDOW, CLIENT_STREAM_WINDOW, CLOSE_GRACE, H1_BUFFER_BYTES_MAX,
     H2_ERROR_RESETS_MAX, H2_PENDING_RESETS_MAX, SEND_BUFFER_BYTES_MAX,
@@ -27,18 +29,21 @@ use crate::rt::LocalExec;
 
 use super::check::{check, strip_h2c};
 use super::flood::Flood;
+use super::handshake;
 use super::io::ClientIo;
 use super::pulse::{Pulse, Verdict};
 use super::reply::Reply;
 use super::sniff::{Protocol, sniff};
 use super::streams::StreamExec;
 use super::switch::{Http1, Switch};
-use super::{Bounds, Connections, Counters, Ends, Service, count};
+use super::{Bounds, Connections, Counters, Ends, Pass, Service, count};
 
 /// A connection as it was accepted.
 pub(super) struct Accepted<S> {
     pub(super) stream: TcpStream,
     pub(super) ends: Ends,
+    /// Its place among the open connections.
+    pub(super) pass: Pass,
     pub(super) bounds: Rc<Bounds>,
     pub(super) service: S,
     pub(super) connections: Rc<Connections>,
@@ -51,19 +56,39 @@ pub(super) struct Accepted<S> {
 pub(super) async fn serve<S: Service>(mut accepted: Accepted<S>) {
     let pulse = Pulse::new(accepted.at);
     let _entered = accepted.connections.enter(&pulse);
+    let (ends, bounds) = (&mut accepted.ends, &accepted.bounds);
+    let (headers, handshake) = (bounds.timeouts.headers, bounds.timeouts.handshake);
+    let wire = tokio::select! {
+        biased;
+        wire = handshake::open(accepted.stream, ends, bounds, &pulse, &accepted.counters) => wire,
+        () = until_due(&pulse, handshake, &accepted.counters.slow_handshakes) => return,
+    };
+    let Some(mut wire) = wire else {
+        return;
+    };
+    let whose = accepted.ends.peer;
+    if let Err(refused) = accepted.pass.is_of(whose.ip(), &accepted.bounds.limits) {
+        return accepted.counters.refuse(refused, &whose);
+    }
+    pulse.on_open();
     let first = tokio::select! {
         biased;
-        first = sniff(&mut accepted.stream) => first,
-        () = until_due(&pulse, &accepted.bounds, &accepted.counters) => return,
+        first = sniff(&mut wire) => first,
+        () = until_due(&pulse, headers, &accepted.counters.slow_heads) => return,
     };
     let Ok((protocol, ahead, read @ 1..)) = first else {
         return;
     };
+    let agreed = accepted.ends.secure.as_ref().map(|s| s.is_http2());
+    if protocol == Protocol::Http1 && agreed == Some(true) {
+        tracing::debug!(peer = %whose, "HTTP/2 was agreed on and something else came");
+        return;
+    }
     let counters = Rc::clone(&accepted.counters);
     let bounds = Rc::clone(&accepted.bounds);
     let flood = (protocol == Protocol::Http2)
         .then(|| Flood::new(bounds.limits.control_frames_max, Rc::clone(&counters)));
-    let io = ClientIo::new(accepted.stream, ahead, read, flood, Rc::clone(&pulse));
+    let io = ClientIo::new(wire, ahead, read, flood, Rc::clone(&pulse));
     let switch = Rc::new(Switch::default());
     let service = Requests {
         switch: Rc::clone(&switch),
@@ -74,7 +99,7 @@ pub(super) async fn serve<S: Service>(mut accepted: Accepted<S>) {
         counters: Rc::clone(&counters),
     };
     let io = TokioIo::new(io);
-    let peer = accepted.ends.peer;
+    let peer = whose;
     let aged_at = accepted.at + jittered(bounds.timeouts.max_age, &peer);
     let ended = match protocol {
         Protocol::Http1 => {
@@ -126,7 +151,7 @@ fn is_calmed(error: &hyper::Error) -> bool {
 }
 
 /// Resolves when the first bytes are due, or the worker drains.
-async fn until_due(pulse: &Pulse, bounds: &Bounds, counters: &Counters) {
+async fn until_due(pulse: &Pulse, wait: Duration, slow: &Cell<u64>) {
     let closing = std::future::poll_fn(|cx| {
         pulse.register(cx.waker());
         if pulse.is_closing() {
@@ -137,9 +162,7 @@ async fn until_due(pulse: &Pulse, bounds: &Bounds, counters: &Counters) {
     });
     tokio::select! {
         () = closing => {}
-        () = tokio::time::sleep(bounds.timeouts.headers) => {
-            count(&counters.slow_heads);
-        }
+        () = tokio::time::sleep(wait) => count(slow),
     }
 }
 
@@ -319,6 +342,14 @@ impl<C: Served> Future for Driver<C> {
     }
 }
 
+/// Without the port.
+fn host_of(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => host,
+        _ => authority,
+    }
+}
+
 /// The requests of one connection.
 pub(super) struct Requests<S> {
     service: S,
@@ -330,6 +361,28 @@ pub(super) struct Requests<S> {
 }
 
 impl<S> Requests<S> {
+    /// Whether the certificate that the client has seen is for the host that it asks for.
+    fn is_for_here(&self, authority: &str) -> Result<(), Failure> {
+        let Some(secure) = &self.ends.secure else {
+            return Ok(());
+        };
+        let host = host_of(authority);
+        let lower;
+        let host = match host.bytes().any(|b| b.is_ascii_uppercase()) {
+            true => {
+                lower = host.to_ascii_lowercase();
+                &*lower
+            }
+            false => host,
+        };
+        if secure.allows(host) {
+            return Ok(());
+        }
+        count(&self.counters.misdirected);
+        let message = "this connection is not for that host: open another one";
+        Err(Failure::client(message).status(StatusCode::MISDIRECTED_REQUEST))
+    }
+
     /// How fast a body must come. The messages of a gRPC call may be small and far between.
     fn pace(&self, headers: &HeaderMap) -> Pace {
         let is_grpc = headers
@@ -351,7 +404,11 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Requests<S> {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let in_flight = self.pulse.begin();
         let (mut parts, body) = request.into_parts();
-        match check(&parts, &self.bounds.limits) {
+        let checked = check(&parts, &self.bounds.limits).and_then(|checked| {
+            self.is_for_here(checked.authority)?;
+            Ok(checked)
+        });
+        match checked {
             Ok(checked) => {
                 if checked.upgrade_h2c {
                     strip_h2c(&mut parts.headers);
@@ -359,7 +416,7 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Requests<S> {
                 let body = ClientBody::new(body, self.pace(&parts.headers));
                 let answer = self
                     .service
-                    .answer(self.ends, Request::from_parts(parts, body));
+                    .answer(self.ends.clone(), Request::from_parts(parts, body));
                 let (service, switch) = (self.service.clone(), Rc::clone(&self.switch));
                 Box::pin(answer.map(move |mut reply| {
                     if reply.status() == StatusCode::SWITCHING_PROTOCOLS

@@ -44,7 +44,8 @@ pub enum Refused {
 #[derive(Debug)]
 pub struct Pass {
     gate: Arc<Gate>,
-    address: IpAddr,
+    /// Counted for this one, if it is known.
+    address: Option<IpAddr>,
 }
 
 impl Gate {
@@ -60,12 +61,13 @@ impl Gate {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Lets one connection in.
+    /// Lets one connection in; without a peer it is one whose client isn't known yet: see
+    /// [`Pass::is_of`].
     ///
     /// # Errors
     /// The limit that is reached.
-    pub fn enter(self: &Arc<Self>, peer: IpAddr, limits: &Limits) -> Result<Pass, Refused> {
-        let entered = self.try_enter(client_of(peer), limits);
+    pub fn enter(self: &Arc<Self>, peer: Option<IpAddr>, limits: &Limits) -> Result<Pass, Refused> {
+        let entered = self.try_enter(peer, limits);
         if entered.is_err() {
             self.refused.fetch_add(1, Ordering::Relaxed);
         }
@@ -87,24 +89,19 @@ impl Gate {
         Duration::from_nanos(paced.saturating_sub(now).saturating_sub(BURST))
     }
 
-    fn try_enter(self: &Arc<Self>, address: IpAddr, limits: &Limits) -> Result<Pass, Refused> {
+    fn try_enter(self: &Arc<Self>, peer: Option<IpAddr>, limits: &Limits) -> Result<Pass, Refused> {
         if self.open.fetch_add(1, Ordering::Relaxed) >= limits.connections_max {
             self.open.fetch_sub(1, Ordering::Relaxed);
             return Err(Refused::Process);
         }
-        let mut by_address = self.lock();
-        let of_address = by_address.entry(address).or_default();
-        if *of_address >= limits.connections_per_ip_max {
-            drop(by_address);
-            self.open.fetch_sub(1, Ordering::Relaxed);
-            return Err(Refused::Address);
-        }
-        *of_address += 1;
-        drop(by_address);
-        Ok(Pass {
+        let mut pass = Pass {
             gate: Arc::clone(self),
-            address,
-        })
+            address: None,
+        };
+        match peer {
+            Some(peer) => pass.count(peer, limits).map(|()| pass),
+            None => Ok(pass),
+        }
     }
 
     fn lock(
@@ -116,16 +113,47 @@ impl Gate {
     }
 }
 
+impl Pass {
+    /// Whose connection it is has been told: counts it for them, unless it is counted already.
+    ///
+    /// # Errors
+    /// They have too many.
+    pub fn is_of(&mut self, peer: IpAddr, limits: &Limits) -> Result<(), Refused> {
+        if self.address.is_some() {
+            return Ok(());
+        }
+        let counted = self.count(peer, limits);
+        if counted.is_err() {
+            self.gate.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        counted
+    }
+
+    fn count(&mut self, peer: IpAddr, limits: &Limits) -> Result<(), Refused> {
+        let address = client_of(peer);
+        let mut by_address = self.gate.lock();
+        let of_address = by_address.entry(address).or_default();
+        if *of_address >= limits.connections_per_ip_max {
+            return Err(Refused::Address);
+        }
+        *of_address += 1;
+        drop(by_address);
+        self.address = Some(address);
+        Ok(())
+    }
+}
+
 impl Drop for Pass {
     fn drop(&mut self) {
-        let mut by_address = self.gate.lock();
-        if let Some(count) = by_address.get_mut(&self.address) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                by_address.remove(&self.address);
+        if let Some(address) = &self.address {
+            let mut by_address = self.gate.lock();
+            if let Some(count) = by_address.get_mut(address) {
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    by_address.remove(address);
+                }
             }
         }
-        drop(by_address);
         self.gate.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -158,16 +186,16 @@ mod tests {
     fn each_limit_refuses_and_recovers() {
         let gate = Arc::new(Gate::default());
         let limits = limits(3, 2);
-        let a = gate.enter(ip("192.0.2.1"), &limits).unwrap();
-        let _b = gate.enter(ip("192.0.2.1"), &limits).unwrap();
-        let again = gate.enter(ip("192.0.2.1"), &limits);
+        let a = gate.enter(Some(ip("192.0.2.1")), &limits).unwrap();
+        let _b = gate.enter(Some(ip("192.0.2.1")), &limits).unwrap();
+        let again = gate.enter(Some(ip("192.0.2.1")), &limits);
         assert_eq!(again.unwrap_err(), Refused::Address);
-        let _c = gate.enter(ip("192.0.2.2"), &limits).unwrap();
-        let full = gate.enter(ip("192.0.2.3"), &limits);
+        let _c = gate.enter(Some(ip("192.0.2.2")), &limits).unwrap();
+        let full = gate.enter(Some(ip("192.0.2.3")), &limits);
         assert_eq!(full.unwrap_err(), Refused::Process);
         assert_eq!((gate.open(), gate.refused()), (3, 2));
         drop(a);
-        let _d = gate.enter(ip("192.0.2.1"), &limits).unwrap();
+        let _d = gate.enter(Some(ip("192.0.2.1")), &limits).unwrap();
         assert_eq!(gate.open(), 3);
     }
 
@@ -204,7 +232,7 @@ mod tests {
     #[test]
     fn no_trace_of_closed_connections_is_kept() {
         let gate = Arc::new(Gate::default());
-        drop(gate.enter(ip("192.0.2.1"), &limits(1, 1)).unwrap());
+        drop(gate.enter(Some(ip("192.0.2.1")), &limits(1, 1)).unwrap());
         assert!(gate.lock().is_empty());
         assert_eq!(gate.open(), 0);
     }

@@ -52,15 +52,6 @@ impl<S> ClientIo<S> {
     pub(super) fn has_ended(&self) -> bool {
         self.ended
     }
-
-    fn written(&self, done: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        match &done {
-            Poll::Pending => self.pulse.on_write_blocked(),
-            Poll::Ready(Ok(bytes)) => self.pulse.on_written(*bytes),
-            Poll::Ready(Err(_)) => {}
-        }
-        done
-    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for ClientIo<S> {
@@ -109,7 +100,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
         if let (Some(flood), Poll::Ready(Ok(written))) = (&mut self.flood, &done) {
             flood.on_written(bytes.get(..*written).unwrap_or_default());
         }
-        self.written(done)
+        done
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -134,7 +125,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
                 left -= part;
             }
         }
-        self.written(done)
+        done
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -7,23 +7,27 @@ pub mod check;
 mod connection;
 mod flood;
 mod gate;
+mod handshake;
 mod io;
+mod proxy_header;
 mod pulse;
 mod reply;
 mod sniff;
 mod socket;
 mod streams;
 mod switch;
+mod wire;
 
 pub use accept::{Listener, accept};
 pub use gate::{Gate, Pass, Refused};
+pub use handshake::Secure;
 pub use socket::{BindError, Bound, bind, raise_open_files};
 pub use switch::{ClientStream, Ending, Tunnel};
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -31,8 +35,10 @@ use http::{Request, Response};
 use tokio::sync::Notify;
 
 use crate::client_body::ClientBody;
+use crate::config::model::{ListenerId, ToHttps};
 use crate::failure::Failure;
 use crate::limits::{Limits, Timeouts};
+use crate::live::Door;
 use crate::telemetry::Count;
 
 use pulse::Pulse;
@@ -41,8 +47,8 @@ use pulse::Pulse;
 pub trait Service: Clone + Unpin + 'static {
     type Body: http_body::Body<Data = Bytes, Error = Failure> + Unpin + 'static;
 
-    /// The limits for connections accepted now.
-    fn bounds(&self) -> Rc<Bounds>;
+    /// The limits for connections accepted now on this listener; `None` when it takes none.
+    fn bounds(&self, listener: &ListenerId) -> Option<Rc<Bounds>>;
 
     /// Answers a request that passed the check. Dropped when the client leaves.
     fn answer(
@@ -60,18 +66,32 @@ pub trait Service: Clone + Unpin + 'static {
     fn refuse(&self, failure: &Failure) -> Response<Self::Body>;
 }
 
-/// The two addresses of a connection.
-#[derive(Clone, Copy, Debug)]
+/// The two ends of a connection, and what lies between.
+#[derive(Clone, Debug)]
 pub struct Ends {
     pub peer: SocketAddr,
     pub local: SocketAddr,
+    /// TLS, if it is spoken.
+    pub secure: Option<Rc<Secure>>,
+    /// All requests are sent there.
+    pub redirect: Option<ToHttps>,
 }
 
-/// Limits of one generation, as connections need them.
-#[derive(Clone, Debug, Default)]
+/// Limits of one generation, as connections of one listener need them.
+#[derive(Clone, Debug)]
 pub struct Bounds {
     pub limits: Limits,
     pub timeouts: Timeouts,
+    pub door: Door,
+    pub trusted_proxies: Rc<[ipnet::IpNet]>,
+}
+
+impl Bounds {
+    /// Whether what this peer says of others is believed.
+    pub(crate) fn trusts(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.trusted_proxies.iter().any(|net| net.contains(&peer))
+    }
 }
 
 /// How often a limit of this module was hit; one set for each worker.
@@ -101,6 +121,15 @@ pub struct Counters {
     pub heads_too_large: Cell<u64>,
     /// `limits.control_frames`, and h2's own limits on what costs more than it brings.
     pub floods: Cell<u64>,
+    /// TLS
+    pub handshakes: Cell<u64>,
+    pub handshakes_failed: Cell<u64>,
+    /// `timeouts.handshake`
+    pub slow_handshakes: Cell<u64>,
+    /// Connections of trusted peers without a PROXY header.
+    pub proxy_headers_refused: Cell<u64>,
+    /// Requests for a host that the connection's certificate isn't for (421).
+    pub misdirected: Cell<u64>,
 }
 
 impl Counters {
@@ -130,6 +159,23 @@ impl Counters {
                 "Pauses of accepting for want of files.",
                 &self.accept_pauses,
             ),
+            one("tls_handshakes", "TLS handshakes done.", &self.handshakes),
+            one(
+                "tls_handshakes_failed",
+                "TLS handshakes that came to nothing.",
+                &self.handshakes_failed,
+            ),
+            one(
+                "proxy_headers_refused",
+                "Connections of trusted peers without a PROXY header.",
+                &self.proxy_headers_refused,
+            ),
+            one(
+                "requests_misdirected",
+                "Requests for a host that the connection's certificate isn't for (421).",
+                &self.misdirected,
+            ),
+            hit("handshake", &self.slow_handshakes),
             hit("headers_time", &self.slow_heads),
             hit("keep_alive", &self.idle_closed),
             hit("write_idle", &self.stalled),

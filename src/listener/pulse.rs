@@ -100,6 +100,11 @@ impl Pulse {
         }
     }
 
+    /// What came before HTTP is done: the first request is due from now on.
+    pub(super) fn on_open(&self) {
+        self.phase.set(Phase::Head(Instant::now()));
+    }
+
     /// The HTTP/2 preface is there: from here on only silence counts, not headers.
     pub(super) fn on_preface(&self) {
         self.phase.set(Phase::Idle(Instant::now()));

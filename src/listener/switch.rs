@@ -15,7 +15,6 @@ use bytes::{Buf, Bytes};
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use crate::limits::{CLOSE_GRACE, LINGER_MAX};
@@ -24,11 +23,12 @@ use super::Service;
 use super::connection::{Requests, Served};
 use super::io::ClientIo;
 use super::pulse::InFlight;
+use super::wire::Wire;
 
 /// The client's side of a tunnel.
 #[derive(Debug)]
 pub struct ClientStream {
-    io: ClientIo<TcpStream>,
+    io: ClientIo<Wire>,
     /// What came behind the head that switched protocols.
     ahead: Bytes,
     ending: Rc<Ending>,
@@ -76,7 +76,7 @@ impl fmt::Debug for Switch {
     }
 }
 
-type Io = TokioIo<ClientIo<TcpStream>>;
+type Io = TokioIo<ClientIo<Wire>>;
 
 enum State<S: Service> {
     Serving(Box<http1::Connection<Io, Requests<S>>>),
@@ -84,7 +84,7 @@ enum State<S: Service> {
         work: Pin<Box<dyn Future<Output = ()>>>,
         _in_flight: InFlight,
     },
-    Closing(ClientIo<TcpStream>),
+    Closing(ClientIo<Wire>),
     Lingering(Box<Linger>),
     Over,
 }
@@ -176,14 +176,14 @@ impl<S: Service> Future for Http1<S> {
 /// the client unread it would be reset, and the client's kernel would throw the reply away
 /// (RFC 9112 §9.6).
 struct Linger {
-    io: ClientIo<TcpStream>,
+    io: ClientIo<Wire>,
     idle: Pin<Box<Sleep>>,
     until: Instant,
     _in_flight: InFlight,
 }
 
 impl Linger {
-    fn new(io: ClientIo<TcpStream>) -> Self {
+    fn new(io: ClientIo<Wire>) -> Self {
         let now = Instant::now();
         Self {
             idle: Box::pin(tokio::time::sleep_until(now + CLOSE_GRACE)),

@@ -79,6 +79,7 @@ pub(super) fn build(
         timeouts: config.timeouts.clone(),
         trusted_proxies: config.trusted_proxies.clone(),
         manners: manners(config),
+        doors: super::Door::without_tls(config),
     };
     Ok(live.number())
 }

@@ -25,11 +25,13 @@ use std::sync::Arc;
 use crate::codec::Codec;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::model::{
-    Config, Files, Matcher, Place, Policy, Redirect, Respond, SelectorRule, Upstream, UpstreamId,
+    Config, Files, Listener, ListenerId, Matcher, Place, Policy, Redirect, Respond, SelectorRule,
+    ToHttps, Upstream, UpstreamId,
 };
 use crate::limits::{Limits, Timeouts};
 use crate::route::{HostPattern, PathMatch, RouteId, Table};
 use crate::schema::Schema;
+use crate::tls;
 use crate::transcode::MethodPlan;
 
 /// Everything a request needs, from one reading of config and descriptors.
@@ -61,6 +63,35 @@ pub struct Live {
     pub timeouts: Timeouts,
     pub trusted_proxies: Vec<ipnet::IpNet>,
     pub manners: Manners,
+    /// How connections are taken, by listener. One that isn't here takes none.
+    pub doors: Box<[Door]>,
+}
+
+/// How connections are taken on a listener.
+#[derive(Clone, Debug)]
+pub struct Door {
+    pub id: ListenerId,
+    pub tls: Option<Arc<tls::Terms>>,
+    /// All requests are sent there.
+    pub redirect: Option<ToHttps>,
+    /// Connections of trusted peers begin with a PROXY header.
+    pub proxy_protocol: bool,
+}
+
+impl Door {
+    /// Those of the listeners that need nothing but the config. TLS needs certificates: see
+    /// `control`.
+    fn without_tls(config: &Config) -> Box<[Self]> {
+        let all = ListenerId::of(&config.listeners).zip(&config.listeners);
+        let plain = all.filter(|(_, listener)| listener.tls.is_none());
+        let door = |(id, listener): (ListenerId, &Listener)| Self {
+            id,
+            tls: None,
+            redirect: listener.redirect,
+            proxy_protocol: listener.proxy_protocol,
+        };
+        plain.map(door).collect()
+    }
 }
 
 /// What some route wants of the search for routes: nothing is looked at that no route wants.

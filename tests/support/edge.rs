@@ -12,9 +12,11 @@ use http_body::Frame;
 use http_body_util::BodyExt;
 use tokio::sync::{mpsc, oneshot};
 use transom::client_body::ClientBody;
+use transom::config::model::ListenerId;
 use transom::failure::Failure;
 use transom::limits::{Limits, Timeouts};
 use transom::listener::{self, Bounds, Connections, Counters, Ends, Gate, Listener};
+use transom::live::Door;
 use transom::rt::LocalExec;
 
 /// What the listener let through: answered by the test.
@@ -68,8 +70,8 @@ struct Mirror {
 impl listener::Service for Mirror {
     type Body = ReplyBody;
 
-    fn bounds(&self) -> Rc<Bounds> {
-        Rc::clone(&self.bounds)
+    fn bounds(&self, _listener: &ListenerId) -> Option<Rc<Bounds>> {
+        Some(Rc::clone(&self.bounds))
     }
 
     fn answer(
@@ -178,10 +180,26 @@ impl Edge {
                 let connections = Rc::new(Connections::default());
                 let exec = LocalExec::default();
                 let socket = bound.sockets.into_iter().next().expect("a socket");
+                let id = ListenerId {
+                    address: bound.address,
+                    nth: 0,
+                };
+                let bounds = Bounds {
+                    limits,
+                    timeouts,
+                    door: Door {
+                        id,
+                        tls: None,
+                        redirect: None,
+                        proxy_protocol: false,
+                    },
+                    trusted_proxies: Rc::default(),
+                };
                 let listener = Listener {
+                    id,
                     socket: tokio::net::TcpListener::from_std(socket).expect("socket"),
                     service: Mirror {
-                        bounds: Rc::new(Bounds { limits, timeouts }),
+                        bounds: Rc::new(bounds),
                         asked,
                     },
                     gate: at_gate,

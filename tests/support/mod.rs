@@ -15,6 +15,7 @@ pub mod process;
 pub mod protos;
 pub mod rpc;
 pub mod site;
+pub mod tls;
 pub mod upstream;
 pub mod websocket;
 

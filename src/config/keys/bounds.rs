@@ -164,6 +164,12 @@ pub static TIMEOUTS: Section = Section {
         )
         .default("30s"),
         key("write_idle", DURATION, "A client that does not read.").default("30s"),
+        key(
+            "handshake",
+            DURATION,
+            "TLS with a client, and the PROXY header before it.",
+        )
+        .default("10s"),
         key("connect", DURATION, "Opening a connection to an upstream.").default("5s"),
         key(
             "ping_interval",

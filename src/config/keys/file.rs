@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    DEFAULTS, DURATION_MAX, DURATION_OR_ZERO, LIMITS, ROUTE, Section, Shape, TIMEOUTS, UPSTREAM,
-    key,
+    DEFAULTS, DURATION_MAX, DURATION_OR_ZERO, LIMITS, LISTENER, ROUTE, Section, Shape, TIMEOUTS,
+    UPSTREAM, key,
 };
 
 /// The whole file.
@@ -15,7 +15,7 @@ pub static FILE: Section = Section {
         key(
             "listeners",
             Shape::List(&Shape::Section(&LISTENER)),
-            "Addresses to listen on. Each takes HTTP/1.1 and HTTP/2 without TLS.",
+            "Addresses to listen on. Each takes HTTP/1.1 and HTTP/2, with TLS or without.",
         )
         .required(),
         key(
@@ -149,18 +149,6 @@ pub static RELOAD: Section = Section {
              an upstream is down at the start, and read by `transom check`. Default: none.",
         ),
     ]],
-    exactly_one: &[],
-};
-
-pub static LISTENER: Section = Section {
-    name: "listener",
-    about: "An address to listen on.",
-    groups: &[&[key(
-        "address",
-        Shape::Address,
-        "IP address and port: `0.0.0.0:8080`, `[::]:8080`. Port 0 takes any free port.",
-    )
-    .required()]],
     exactly_one: &[],
 };
 

@@ -6,6 +6,7 @@
 mod bounds;
 mod cors;
 mod file;
+mod listener;
 mod policy;
 mod replies;
 mod rules;
@@ -15,7 +16,8 @@ mod upstream;
 use std::time::Duration;
 
 pub use bounds::{LIMITS, TIMEOUTS};
-pub use file::{DESCRIPTOR, FILE, LISTENER};
+pub use file::{DESCRIPTOR, FILE};
+pub use listener::LISTENER;
 pub use policy::{DEFAULTS, ERRORS, FORWARDED_HEADERS, JSON, ROUTE_LIMITS, TRANSCODING_POLICY};
 pub use rules::{BINDING, CUSTOM, ROUTE, RULE_MATCHERS, SELECTOR_RULE, SERVICE_HTTP};
 pub use upstream::{HASH_ON, RETRY, UPSTREAM};

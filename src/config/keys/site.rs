@@ -1,5 +1,7 @@
 //! Keys of routes that pass nothing on, and of headers.
 
+use std::time::Duration;
+
 use super::{MIB, Section, Shape, key};
 
 pub static FILES: Section = Section {
@@ -138,6 +140,41 @@ pub static SECURITY_HEADERS: Section = Section {
             Shape::Text,
             "Which features a page may use. Default: none.",
         ),
+        key(
+            "hsts",
+            Shape::Section(&HSTS),
+            "Strict-Transport-Security, on connections with TLS: browsers use https alone from then on. \
+             There is no way back before its time is over. Default: none.",
+        ),
+    ]],
+    exactly_one: &[],
+};
+
+pub static HSTS: Section = Section {
+    name: "hsts",
+    about: "For how long browsers use https alone.",
+    groups: &[&[
+        key(
+            "max_age",
+            Shape::Duration {
+                min: Duration::ZERO,
+                max: Duration::from_secs(10 * 366 * 24 * 60 * 60),
+            },
+            "`1440h` is 60 days; `0s` tells browsers to forget.",
+        )
+        .required(),
+        key(
+            "include_subdomains",
+            Shape::Bool,
+            "For all names below as well, whoever serves them.",
+        )
+        .default("false"),
+        key(
+            "preload",
+            Shape::Bool,
+            "Consent to the lists that browsers come with.",
+        )
+        .default("false"),
     ]],
     exactly_one: &[],
 };

@@ -2,6 +2,7 @@
 //! its place. Of a config with errors the parts without fault come back beside them, for `check` alone.
 
 mod cors;
+mod listeners;
 mod policy;
 mod replies;
 mod routes;
@@ -10,7 +11,6 @@ mod upstream;
 
 pub use routes::rule;
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use std::sync::Arc;
 use super::diagnostic::{Diagnostic, Related, Report, Severity};
 use super::keys::FILE;
 use super::model::{
-    Breaking, Config, DescriptorSource, Listener, Place, Policy, Reload, Upstream, UpstreamId,
+    Breaking, Config, DescriptorSource, Place, Policy, Reload, Upstream, UpstreamId,
     UpstreamProtocol,
 };
 use super::raw::{Field, Reader, Section, did_you_mean};
@@ -69,7 +69,7 @@ fn file(reader: &Reader<'_>, root: &Node, folder: &Path) -> Option<Config> {
     let routes = routes::routes(&file, &upstreams, &defaults, folder);
     upstreams.warn_of_unused();
     let config = Config {
-        listeners: listeners(&file),
+        listeners: listeners::listeners(&file, folder),
         descriptors,
         routes,
         upstreams: upstreams.known,
@@ -91,32 +91,6 @@ fn file(reader: &Reader<'_>, root: &Node, folder: &Path) -> Option<Config> {
             .unwrap_or_default(),
     };
     whole.then_some(config)
-}
-
-fn listeners(file: &Section<'_, '_>) -> Vec<Listener> {
-    let mut listeners: Vec<Listener> = Vec::new();
-    let mut first_at = HashMap::new();
-    for item in file.items("listeners") {
-        let Some(section) = item.section() else {
-            continue;
-        };
-        let Some(field) = section.field("address") else {
-            continue;
-        };
-        let Some(address) = field.parse(scalar::address) else {
-            continue;
-        };
-        if address.port() != 0
-            && let Some(first) = first_at.insert(address, field.node.span)
-        {
-            report_twice(&field, "this address is listened on already", first);
-        }
-        listeners.push(Listener {
-            address,
-            place: field.place(),
-        });
-    }
-    listeners
 }
 
 /// An error at a field, with the place of the first of the two.
@@ -313,7 +287,7 @@ fn timeouts(file: &Section<'_, '_>) -> Timeouts {
         keep_alive: wait("keep_alive", standard.keep_alive),
         body_idle: wait("body_idle", standard.body_idle),
         write_idle: wait("write_idle", standard.write_idle),
-        handshake: standard.handshake,
+        handshake: wait("handshake", standard.handshake),
         connect: wait("connect", standard.connect),
         ping_interval: wait("ping_interval", standard.ping_interval),
         ping_timeout: wait("ping_timeout", standard.ping_timeout),

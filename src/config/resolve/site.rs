@@ -151,11 +151,15 @@ pub fn security_headers(field: &Field<'_, '_>, policy: &mut Policy) {
         .as_deref()
         .cloned()
         .unwrap_or_default();
+    rules.hsts = None;
     rules.default = match (&field.node.value, field.shape) {
         (Value::Map(_), Shape::ChoiceOr(_, keys)) => {
             let path = field.path.clone();
             match Section::open(field.reader, keys, field.node, path) {
-                Some(section) => preset(&section),
+                Some(section) => {
+                    rules.hsts = section.section("hsts").and_then(|s| hsts(&s));
+                    preset(&section)
+                }
                 None => return,
             }
         }
@@ -180,6 +184,20 @@ fn standard() -> Vec<(HeaderName, HeaderValue)> {
         fixed(REFERRER_POLICY, "strict-origin-when-cross-origin"),
         fixed(OPENER_POLICY, "same-origin"),
     ]
+}
+
+/// RFC 6797
+fn hsts(section: &Section<'_, '_>) -> Option<HeaderValue> {
+    let flag = |name| section.field(name).and_then(|f| f.bool());
+    let age = section.field("max_age")?.duration()?;
+    let mut value = format!("max-age={}", age.as_secs());
+    if flag("include_subdomains").unwrap_or_default() {
+        value.push_str("; includeSubDomains");
+    }
+    if flag("preload").unwrap_or_default() {
+        value.push_str("; preload");
+    }
+    HeaderValue::try_from(value).ok()
 }
 
 fn preset(section: &Section<'_, '_>) -> Vec<(HeaderName, HeaderValue)> {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::config::diagnostic::{Diagnostic, Format, Report};
 use crate::config::model::{Config, UpstreamId};
+use crate::tls;
 
 use super::super::sources::{self, Built, Reflections};
 
@@ -68,10 +69,14 @@ impl Refused {
 ///
 /// # Errors
 /// The faults, when they are not of what upstreams tell.
-pub fn attempt(config: &Config, choices: &[Choice]) -> Result<Attempt, Report> {
+pub fn attempt(
+    config: &Config,
+    choices: &[Choice],
+    tls: &Arc<tls::Shared>,
+) -> Result<Attempt, Report> {
     let newest = |c: &Choice| Some((c.id, Arc::clone(c.told.first()?)));
     let used: Reflections = choices.iter().filter_map(newest).collect();
-    let faults = match sources::build(config, &used) {
+    let faults = match sources::build(config, &used, tls) {
         Ok(built) => {
             let refused = Vec::new();
             return Ok(Attempt {
@@ -84,7 +89,7 @@ pub fn attempt(config: &Config, choices: &[Choice]) -> Result<Attempt, Report> {
     };
     let served = |c: &Choice| Some((c.id, Arc::clone(c.served.as_ref()?)));
     let used: Reflections = choices.iter().filter_map(served).collect();
-    let Ok(built) = sources::build(config, &used) else {
+    let Ok(built) = sources::build(config, &used, tls) else {
         return Err(faults);
     };
     let mut best = Attempt {
@@ -93,20 +98,20 @@ pub fn attempt(config: &Config, choices: &[Choice]) -> Result<Attempt, Report> {
         refused: Vec::new(),
     };
     for choice in choices {
-        choose(config, choice, &mut best);
+        choose(config, choice, tls, &mut best);
     }
     Ok(best)
 }
 
 /// Takes the newest up that can be built with the rest.
-fn choose(config: &Config, choice: &Choice, best: &mut Attempt) {
+fn choose(config: &Config, choice: &Choice, tls: &Arc<tls::Shared>, best: &mut Attempt) {
     for told in &choice.told {
         if best.used.get(&choice.id) == Some(told) {
             return;
         }
         let mut with = best.used.clone();
         with.insert(choice.id, Arc::clone(told));
-        match sources::build(config, &with) {
+        match sources::build(config, &with, tls) {
             Ok(built) => {
                 best.built = built;
                 best.used = with;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::config::diagnostic::{Diagnostic, Report};
 use crate::config::model::Config;
+use crate::tls;
 
 use super::super::builder::Builder;
 use super::super::sources::{self, Built};
@@ -34,19 +35,20 @@ pub async fn first(
     config: &Arc<Config>,
     origin: &Origin,
     builder: &Builder,
+    tls: &Arc<tls::Shared>,
 ) -> Result<First, Report> {
     let (have, silent) = sources::reflect(config, &at_start()).await;
     let silent = as_warnings(silent);
     let mut answers = Answers::default();
     answers.add(config, have);
-    let (of, origin) = (Arc::clone(config), origin.clone());
+    let (of, origin, tls) = (Arc::clone(config), origin.clone(), Arc::clone(tls));
     let build = move || {
         let warnings = match &of.reload.keep {
             Some(folder) => answers.recall(&of, folder),
             None => Report::default(),
         };
         let seen = Seen::of(&origin, &of);
-        let tried = attempt::attempt(&of, &answers.choices(&of))?;
+        let tried = attempt::attempt(&of, &answers.choices(&of), &tls)?;
         Ok((tried, answers, seen, warnings))
     };
     let done = builder.run(build).await;

@@ -9,7 +9,7 @@ use std::hash::{BuildHasher, Hash, Hasher};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::config::model::{Config, DescriptorSource};
+use crate::config::model::{Config, DescriptorSource, Tls};
 use crate::limits::{PROTO_ENTRIES_MAX, PROTO_FOLDERS_DEEP_MAX};
 
 type Hash64 = foldhash::quality::FoldHasher<'static>;
@@ -31,6 +31,8 @@ impl Inputs {
     pub fn of(file: Option<&Path>, config: &Config) -> Self {
         let mut inputs = Self::default();
         inputs.files.extend(file.map(Path::to_owned));
+        let tls = config.listeners.iter().filter_map(|l| l.tls.as_ref());
+        inputs.files.extend(tls.flat_map(Tls::files).cloned());
         for source in &config.descriptors {
             match source {
                 DescriptorSource::Protos { folder, .. } => {

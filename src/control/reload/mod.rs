@@ -27,6 +27,7 @@ use crate::config::model::{Breaking, Config};
 use crate::limits::{REFLECTION_AT_START_MAX, REFLECTION_RETRY_MAX, REFLECTION_RETRY_MIN};
 use crate::live::{Changes, Live};
 use crate::snapshot::Snapshot;
+use crate::tls;
 use crate::upstream::Fleet;
 
 use super::builder::Builder;
@@ -89,6 +90,7 @@ pub struct Reloader {
     /// Somebody wants a reload now, whether files have changed or not.
     pub asked: Arc<Asked>,
     pub status: published::Sender<Status>,
+    pub tls: Arc<tls::Shared>,
     /// What the files held when they were read for the generation that serves, or before.
     pub seen: Seen,
     /// What is on disk of what upstreams have told.
@@ -231,7 +233,9 @@ impl Reloader {
     /// Builds and publishes; a fault leaves all as it was. Whether there is another generation.
     async fn take_up(&mut self, config: Arc<Config>, mut answers: Answers) -> bool {
         let (of, choices) = (Arc::clone(&config), answers.choices(&config));
-        let tried = self.builder.run(move || attempt::attempt(&of, &choices));
+        let tls = Arc::clone(&self.tls);
+        let work = move || attempt::attempt(&of, &choices, &tls);
+        let tried = self.builder.run(work);
         let Attempt {
             built,
             used,

@@ -75,7 +75,7 @@ pub(super) fn check_bare(body: &ClientBody) -> Result<(), Failure> {
 pub(super) fn open(
     asked: SocketRoute<'_, '_>,
     current: &Rc<Current>,
-    connection: Connection,
+    connection: &Connection,
     head: &Parts,
     counters: Rc<Counters>,
 ) -> Result<Response<ReplyBody>, Failure> {
@@ -93,7 +93,7 @@ pub(super) fn open(
         plan,
         policy,
         trusted: &live.trusted_proxies,
-        connection: &connection,
+        connection,
         head: &head,
         deadline: &deadline,
     };
@@ -119,7 +119,7 @@ pub(super) fn open(
         plan: Some(plan),
         captures: &asked.captures,
         head: &head,
-        connection: &connection,
+        connection,
     };
     let opened = Opened {
         current: Rc::clone(current),
@@ -185,7 +185,7 @@ enum Credentials {
 fn admit(
     policy: &Policy,
     live: &Live,
-    connection: Connection,
+    connection: &Connection,
     head: &Parts,
 ) -> Result<Credentials, Failure> {
     let mut origins = head.headers.get_all(ORIGIN).iter();

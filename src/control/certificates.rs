@@ -1,0 +1,237 @@
+//! The files of listeners' TLS: read, checked, and told about as `check` tells of a config.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::config::diagnostic::{Diagnostic, Report, Severity};
+use crate::config::model::{
+    Certificate, ClientCertificates, Config, ListenerId, Place, Tls, UnknownName,
+};
+use crate::limits::PEM_BYTES_MAX;
+use crate::live::Door;
+use crate::tls::{ClientAuth, Identity, Shared, Spec, Terms};
+
+use super::protos::read_at_most;
+
+/// What a file is that isn't there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absent {
+    Fault,
+    /// It may be where the config is used: keys are seldom where configs are written.
+    Unchecked,
+}
+
+struct Files<'r> {
+    absent: Absent,
+    report: &'r mut Report,
+}
+
+/// The doors of a config's listeners; every fault of their files is in the report, and a listener
+/// with one has no door.
+pub fn doors(
+    config: &Config,
+    shared: &Arc<Shared>,
+    absent: Absent,
+    report: &mut Report,
+) -> Vec<Door> {
+    let mut files = Files { absent, report };
+    let mut doors = Vec::new();
+    for (id, listener) in ListenerId::of(&config.listeners).zip(&config.listeners) {
+        let tls = match &listener.tls {
+            None => None,
+            Some(tls) => match terms(tls, shared, &mut files) {
+                Some(terms) => Some(terms),
+                None => continue,
+            },
+        };
+        doors.push(Door {
+            id,
+            tls,
+            redirect: listener.redirect,
+            proxy_protocol: listener.proxy_protocol,
+        });
+    }
+    doors
+}
+
+fn terms(tls: &Tls, shared: &Arc<Shared>, files: &mut Files<'_>) -> Option<Arc<Terms>> {
+    let before = files.report.diagnostics.len();
+    let mut certificates = Vec::new();
+    let mut whole = true;
+    for certificate in &tls.certificates {
+        let client = certificate.client.as_ref();
+        let client = client.and_then(|c| client_auth(c, files));
+        whole &= client.is_some() == certificate.client.is_some();
+        if let Some(identity) = identity(certificate, files) {
+            certificates.push((identity, client));
+        }
+    }
+    warn_of_hidden(&certificates, &tls.certificates, files.report);
+    whole &= certificates.len() == tls.certificates.len();
+    if let Some(names) = &tls.self_signed {
+        match shared.self_signed(names) {
+            Ok(identity) => certificates.push((identity, None)),
+            Err(error) => {
+                let fault = Diagnostic::error(error.to_string());
+                files.report.push(fault.at(&tls.place));
+            }
+        }
+    }
+    let client = tls.client.as_ref().and_then(|c| client_auth(c, files));
+    whole &= client.is_some() == tls.client.is_some();
+    let faults = files.report.diagnostics.iter().skip(before);
+    let mut faults = faults.into_iter();
+    if !whole || faults.any(|d| d.severity == Severity::Error) {
+        return None;
+    }
+    let spec = Spec {
+        certificates,
+        provided: Box::default(),
+        client,
+        refuse_unknown: tls.unknown_name == UnknownName::Refuse,
+        only_tls13: tls.only_tls13,
+        any_host: tls.self_signed.is_some(),
+    };
+    match Terms::new(spec, shared) {
+        Ok(terms) => Some(terms),
+        Err(error) => {
+            let fault = Diagnostic::error(error.to_string());
+            files.report.push(fault.at(&tls.place));
+            None
+        }
+    }
+}
+
+/// A certificate all of whose names are those of earlier ones is never shown to anybody.
+fn warn_of_hidden(
+    identities: &[(Arc<Identity>, Option<Arc<ClientAuth>>)],
+    certificates: &[Certificate],
+    report: &mut Report,
+) {
+    // One that could not be read is an error already, and which is which isn't known any more.
+    if identities.len() != certificates.len() {
+        return;
+    }
+    for (at, ((identity, _), certificate)) in identities.iter().zip(certificates).enumerate() {
+        let taken = |name: &str| {
+            let earlier = identities.iter().take(at);
+            earlier
+                .into_iter()
+                .any(|(other, _)| other.names().iter().any(|n| **n == *name))
+        };
+        if at > 0 && !identity.names().is_empty() && identity.names().iter().all(|n| taken(n)) {
+            let names = identity.names().join(", ");
+            let message = format!("earlier certificates have all the names of this one ({names})");
+            let warning = Diagnostic::warning(message).at(&certificate.cert_place);
+            report.push(warning.help("the first certificate with a name is the one that is shown"));
+        }
+    }
+}
+
+fn identity(files: &Certificate, all: &mut Files<'_>) -> Option<Arc<Identity>> {
+    let chain = all.read(&files.cert, &files.cert_place);
+    let key = all.read(&files.key, &files.key_place);
+    let report = &mut *all.report;
+    warn_of_open(&files.key, &files.key_place, report);
+    let identity = match Identity::from_pem(&chain?, &key?) {
+        Ok(identity) => identity,
+        Err(error) => {
+            let (file, place) = match error.is_of_key() {
+                true => (&files.key, &files.key_place),
+                false => (&files.cert, &files.cert_place),
+            };
+            let message = format!("{}: {error}", file.display());
+            let help = error.help().map(str::to_owned);
+            report.push(Diagnostic::error(message).at(place).maybe_help(help));
+            return None;
+        }
+    };
+    let file = files.cert.display();
+    for warning in identity.warnings() {
+        let message = format!("{file}: {warning}");
+        report.push(Diagnostic::warning(message).at(&files.cert_place));
+    }
+    let now = SystemTime::now();
+    let date = |at| httpdate::fmt_http_date(at);
+    if identity.not_after() < now {
+        let message = format!("{file} has expired on {}", date(identity.not_after()));
+        let warning = Diagnostic::warning(message).at(&files.cert_place);
+        report.push(warning.help("it is served all the same; clients refuse it"));
+    } else if identity.not_before() > now {
+        let message = format!("{file} holds only from {}", date(identity.not_before()));
+        let warning = Diagnostic::warning(message).at(&files.cert_place);
+        report.push(warning.help(format!("is the clock right? It says {}", date(now))));
+    }
+    Some(Arc::new(identity))
+}
+
+fn client_auth(files: &ClientCertificates, all: &mut Files<'_>) -> Option<Arc<ClientAuth>> {
+    let authorities = all.read(&files.authorities, &files.authorities_place);
+    let revoked = match &files.revoked {
+        Some((file, place)) => Some(all.read(file, place)?),
+        None => None,
+    };
+    match ClientAuth::from_pem(&authorities?, revoked.as_deref(), files.required) {
+        Ok(client) => Some(Arc::new(client)),
+        Err(error) => {
+            let (file, place) = match &files.revoked {
+                Some((file, place)) if error.is_of_list() => (file, place),
+                _ => (&files.authorities, &files.authorities_place),
+            };
+            let message = format!("{}: {error}", file.display());
+            all.report.push(Diagnostic::error(message).at(place));
+            None
+        }
+    }
+}
+
+impl Files<'_> {
+    fn read(&mut self, file: &Path, place: &Place) -> Option<Vec<u8>> {
+        let error = match read_at_most(file, PEM_BYTES_MAX) {
+            Ok(bytes) => return Some(bytes),
+            Err(error) => error,
+        };
+        if error.kind() == io::ErrorKind::NotFound && self.absent == Absent::Unchecked {
+            let message = format!("{} isn't here, and could not be checked", file.display());
+            let warning = Diagnostic::warning(message).at(place);
+            self.report
+                .push(warning.help("`transom run` does not start without it"));
+            return None;
+        }
+        let help = (error.kind() == io::ErrorKind::PermissionDenied).then(|| {
+            let user = rustix::process::geteuid().as_raw();
+            format!("the user with the number {user} must be allowed to read it")
+        });
+        let message = format!("can't read {}: {error}", file.display());
+        let fault = Diagnostic::error(message).at(place).maybe_help(help);
+        self.report.push(fault);
+        None
+    }
+}
+
+/// A key that others may read is no secret, unless the folder keeps them out. Kubernetes mounts keys
+/// so, for the containers of one pod alone: its folders are told by their links.
+fn warn_of_open(key: &Path, place: &Place, report: &mut Report) {
+    const OTHERS_READ: u32 = 0o004;
+    const OTHERS_SEARCH: u32 = 0o001;
+    let Ok(found) = fs::metadata(key) else {
+        return;
+    };
+    let folder = key.parent().and_then(|p| fs::metadata(p).ok());
+    let hidden = folder.is_some_and(|f| f.mode() & OTHERS_SEARCH == 0);
+    let mounted = key.parent().is_some_and(|p| p.join("..data").exists());
+    if found.mode() & OTHERS_READ == 0 || hidden || mounted {
+        return;
+    }
+    let message = format!(
+        "everybody may read the private key {} (mode {:03o})",
+        key.display(),
+        found.mode() & 0o777
+    );
+    let warning = Diagnostic::warning(message).at(place);
+    report.push(warning.help(format!("`chmod 600 {}`", key.display())));
+}

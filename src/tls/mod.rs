@@ -1,0 +1,27 @@
+//! TLS of the listeners: certificates and what they are for, chosen by the name that a client asks for.
+//!
+//! Nothing here reads files or the clock: bytes come in, and whole values go out that are swapped as
+//! such.
+
+mod choice;
+mod client;
+mod identity;
+mod shared;
+mod terms;
+
+pub use client::{ClientAuth, ClientAuthError, forwarded};
+pub use identity::{Identity, IdentityError, Warning};
+pub use shared::Shared;
+pub use terms::{ACME_PROTOCOL, Served, Spec, Terms, TermsError};
+
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+
+/// The one set of algorithms: AWS-LC, with the post-quantum key exchange first.
+#[must_use]
+pub fn provider() -> Arc<CryptoProvider> {
+    static PROVIDER: std::sync::OnceLock<Arc<CryptoProvider>> = std::sync::OnceLock::new();
+    let provider = PROVIDER.get_or_init(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+    Arc::clone(provider)
+}

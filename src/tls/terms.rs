@@ -1,0 +1,234 @@
+//! TLS of one listener, ready for handshakes.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+
+use super::choice::Choice;
+use super::{ClientAuth, Identity, Shared};
+
+/// The protocol of tls-alpn-01 (RFC 8737).
+pub const ACME_PROTOCOL: &[u8] = b"acme-tls/1";
+
+/// Who is let in without certificates of their own.
+const ANYBODY: u64 = 0;
+
+/// What a listener is made of.
+#[derive(Debug, Default)]
+pub struct Spec {
+    /// In the order of the config; each with its own rules for clients in place of `client`.
+    pub certificates: Vec<(Arc<Identity>, Option<Arc<ClientAuth>>)>,
+    /// Names whose certificates come at run time, by [`Shared::provide`].
+    pub provided: Box<[Box<str>]>,
+    pub client: Option<Arc<ClientAuth>>,
+    /// Clients that ask for a name that no certificate has are refused rather than given the first.
+    pub refuse_unknown: bool,
+    pub only_tls13: bool,
+    /// For development: it isn't asked whether the certificate is for the request's host.
+    pub any_host: bool,
+}
+
+/// Why there can be no TLS.
+#[derive(Debug, thiserror::Error)]
+pub enum TermsError {
+    #[error("no keys for session tickets can be had: {0}")]
+    Tickets(String),
+    #[error("a self-signed certificate can't be made: {0}")]
+    SelfSigned(String),
+    #[error("{0}")]
+    Config(#[from] rustls::Error),
+}
+
+/// A certificate with the rules of its handshakes.
+pub struct Served {
+    identity: Arc<Identity>,
+    config: Arc<ServerConfig>,
+    /// The digest of the rules for clients.
+    rules: u64,
+}
+
+/// TLS of one listener.
+pub struct Terms {
+    shared: Arc<Shared>,
+    spec: Spec,
+    choice: ArcSwap<Choice>,
+}
+
+impl Terms {
+    /// # Errors
+    /// No randomness for keys, or rules that rustls doesn't take.
+    pub fn new(spec: Spec, shared: &Arc<Shared>) -> Result<Arc<Self>, TermsError> {
+        let terms = Arc::new(Self {
+            shared: Arc::clone(shared),
+            choice: ArcSwap::default(),
+            spec,
+        });
+        terms.choose_from(&BTreeMap::new())?;
+        shared.enter(&terms);
+        Ok(terms)
+    }
+
+    pub(super) fn take_up(&self, provided: &BTreeMap<Box<str>, Arc<Identity>>) {
+        if self.spec.provided.is_empty() {
+            return;
+        }
+        if let Err(error) = self.choose_from(provided) {
+            tracing::error!(%error, "certificates are not taken up, the old ones serve on");
+        }
+    }
+
+    fn choose_from(&self, provided: &BTreeMap<Box<str>, Arc<Identity>>) -> Result<(), TermsError> {
+        let own = self.spec.certificates.iter();
+        let mut all = own
+            .map(|(identity, client)| self.serve(identity, client.as_ref()))
+            .collect::<Result<Vec<_>, _>>()?;
+        for name in &self.spec.provided {
+            if let Some(identity) = provided.get(name) {
+                all.push(self.serve(identity, None)?);
+            }
+        }
+        self.choice.store(Arc::new(Choice::of(all)));
+        Ok(())
+    }
+
+    fn serve(
+        &self,
+        identity: &Arc<Identity>,
+        client: Option<&Arc<ClientAuth>>,
+    ) -> Result<Arc<Served>, TermsError> {
+        let client = client.or(self.spec.client.as_ref());
+        let rules = client.map_or(ANYBODY, |c| c.digest);
+        let versions: &[&rustls::SupportedProtocolVersion] = match self.spec.only_tls13 {
+            true => &[&rustls::version::TLS13],
+            false => &[&rustls::version::TLS13, &rustls::version::TLS12],
+        };
+        let config = ServerConfig::builder_with_provider(super::provider())
+            .with_protocol_versions(versions)?;
+        let config = match client {
+            Some(client) => config.with_client_cert_verifier(client.verifier()),
+            None => config.with_no_client_auth(),
+        };
+        let one = Arc::new(One(Arc::clone(identity.certified())));
+        let mut config = config.with_cert_resolver(one);
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.ticketer = self.shared.tickets(rules)?;
+        // Tickets hold all there is to a session: nothing is kept here for clients that may never
+        // come back.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        Ok(Arc::new(Served {
+            identity: Arc::clone(identity),
+            config: Arc::new(config),
+            rules,
+        }))
+    }
+
+    /// What a client gets that asks for this name, in lower case, or for none at this address.
+    #[must_use]
+    pub fn choose(&self, name: Option<&str>, local: IpAddr) -> Option<Arc<Served>> {
+        let choice = self.choice.load();
+        let found = match name {
+            Some(name) => choice.get(name),
+            None => choice.get(&local.to_canonical().to_string()),
+        };
+        match found {
+            Some(found) => Some(Arc::clone(found)),
+            None if name.is_some() && self.spec.refuse_unknown => None,
+            None => choice.first().cloned(),
+        }
+    }
+
+    /// For an authority that looks at the certificate of its challenge.
+    ///
+    /// # Errors
+    /// No rules for it, which rustls always has.
+    pub fn challenge(&self, name: &str) -> Result<Option<Arc<ServerConfig>>, TermsError> {
+        let Some(certified) = self.shared.challenge_of(name) else {
+            return Ok(None);
+        };
+        let mut config = ServerConfig::builder_with_provider(super::provider())
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(One(certified)));
+        config.alpn_protocols = vec![ACME_PROTOCOL.to_vec()];
+        Ok(Some(Arc::new(config)))
+    }
+
+    /// Every certificate that is served, with the names that it is found by.
+    #[must_use]
+    pub fn identities(&self) -> Vec<Arc<Identity>> {
+        let own = self.spec.certificates.iter().map(|(i, _)| Arc::clone(i));
+        let provided = self.shared.provided();
+        let names = self.spec.provided.iter();
+        let provided = names.filter_map(|name| provided.get(name).cloned());
+        own.chain(provided).collect()
+    }
+
+    /// Whether requests for this host may come on a connection that was opened with `served` for
+    /// `name` (RFC 9110 §7.4). Browsers put requests for all the names of a certificate on one
+    /// connection; what needs other proof of who the client is must not come that way.
+    #[must_use]
+    pub fn allows(&self, served: &Served, name: Option<&str>, host: &str) -> bool {
+        if self.spec.any_host || name == Some(host) {
+            return true;
+        }
+        let host = host.strip_prefix('[').unwrap_or(host);
+        let host = host.strip_suffix(']').unwrap_or(host);
+        if host.parse::<IpAddr>().is_ok() && name.is_none() {
+            return true;
+        }
+        if !served.identity.covers(host) {
+            return false;
+        }
+        let choice = self.choice.load();
+        choice.get(host).is_none_or(|own| own.rules == served.rules)
+    }
+}
+
+impl Served {
+    #[must_use]
+    pub fn identity(&self) -> &Arc<Identity> {
+        &self.identity
+    }
+
+    #[must_use]
+    pub fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.config)
+    }
+}
+
+/// The choice is made before the handshake.
+struct One(Arc<CertifiedKey>);
+
+impl ResolvesServerCert for One {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+}
+
+impl fmt::Debug for One {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("One")
+    }
+}
+
+impl fmt::Debug for Served {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Served")
+            .field("identity", &self.identity)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Terms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Terms")
+            .field("spec", &self.spec)
+            .finish_non_exhaustive()
+    }
+}
