@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -39,7 +38,6 @@ pub struct Running {
     live: Arc<Snapshot<Live>>,
     gate: Arc<Gate>,
     drain: Drain,
-    drain_max: Duration,
     workers: Vec<thread::JoinHandle<()>>,
     control: Option<Control>,
     fleet: Arc<Fleet>,
@@ -61,7 +59,6 @@ impl App {
             .collect::<Result<Vec<_>, _>>()?;
         let mut running = Running {
             addresses: bound.iter().map(|b| b.address).collect(),
-            drain_max: live.timeouts.drain,
             live: Arc::new(Snapshot::new(Arc::new(live))),
             gate: Arc::new(Gate::default()),
             drain: Drain::default(),
@@ -162,6 +159,13 @@ impl Running {
         self.control.as_ref().map(|c| &c.handle)
     }
 
+    /// Tells whoever sends clients here that they should go elsewhere, and serves on for as long as
+    /// `timeouts.drain_delay`, while they learn of it. Dropping it shortens that.
+    pub async fn leave(&self) {
+        self.drain.advance(Stage::Leaving);
+        tokio::time::sleep(self.live.load().timeouts.drain_delay).await;
+    }
+
     /// Stops accepting, lets exchanges finish for as long as `timeouts.drain`, and ends the threads.
     /// Dropping it stops at once.
     pub async fn shutdown(mut self) {
@@ -180,7 +184,7 @@ impl Running {
             return;
         }
         let mut finished = std::pin::pin!(finished);
-        let limit = tokio::time::sleep(self.drain_max);
+        let limit = tokio::time::sleep(self.live.load().timeouts.drain);
         tokio::select! {
             _ = &mut finished => {}
             () = limit => {

@@ -1,4 +1,5 @@
-//! Stopping in order: no new connections, exchanges finish, and a limit on how long that may take.
+//! Stopping in order: clients are asked to go, nothing new is accepted, exchanges finish, with a limit on
+//! how long that may take.
 //!
 //! The first signal starts a drain; the second ends the process at once, for an operator who has
 //! decided not to wait.
@@ -11,6 +12,9 @@ use tokio::sync::watch;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
     Serving,
+    /// Not ready any more, and everything is still served: whoever sends clients here takes notice, and
+    /// replies ask them to go elsewhere.
+    Leaving,
     /// Nothing new is accepted; HTTP/2 clients get GOAWAY, HTTP/1.1 ones `Connection: close`.
     Draining,
     /// What is not done is dropped.
@@ -62,6 +66,25 @@ impl Drained {
     }
 }
 
+/// Who wants the process to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// SIGTERM: whoever runs services, and has told nobody else yet.
+    Terminate,
+    /// SIGINT: a person at a keyboard, with no load balancer to wait for.
+    Interrupt,
+}
+
+impl Stop {
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Terminate => "SIGTERM",
+            Self::Interrupt => "SIGINT",
+        }
+    }
+}
+
 /// The signals that stop a process.
 #[derive(Debug)]
 pub struct Signals {
@@ -82,11 +105,11 @@ impl Signals {
         })
     }
 
-    /// Waits for the next one, and names it.
-    pub async fn next(&mut self) -> &'static str {
+    /// Waits for the next one.
+    pub async fn next(&mut self) -> Stop {
         tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => Stop::Terminate,
+            _ = self.interrupt.recv() => Stop::Interrupt,
         }
     }
 }

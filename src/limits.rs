@@ -126,7 +126,11 @@ pub struct Timeouts {
     /// Age at which a client connection takes no more requests, give or take a tenth, so that clients
     /// spread over instances that came later (gRFC A9).
     pub max_age: Duration,
-    /// After a stop signal, and after `max_age`: how long exchanges may go on.
+    /// After SIGTERM: how long connections are accepted still, while load balancers learn that the
+    /// process is not ready. In Kubernetes that takes a few seconds, and clouds are slower.
+    pub drain_delay: Duration,
+    /// After that, and after `max_age`: how long exchanges may go on. Both together are less than the 30
+    /// seconds that Kubernetes gives a pod.
     pub drain: Duration,
 }
 
@@ -142,7 +146,8 @@ impl Default for Timeouts {
             ping_interval: Duration::from_secs(30),
             ping_timeout: Duration::from_secs(10),
             max_age: Duration::from_secs(60 * 60),
-            drain: Duration::from_secs(30),
+            drain_delay: Duration::from_secs(5),
+            drain: Duration::from_secs(20),
         }
     }
 }
@@ -272,6 +277,8 @@ pub const H2_ANSWERED_BYTES_MIN: usize = 16;
 /// After GOAWAY on an idle connection, or the last reply of an HTTP/1.1 one: how long the client may
 /// take to close it, or to send more of what nobody reads.
 pub const CLOSE_GRACE: Duration = Duration::from_secs(5);
+/// A connection that was accepted just before a drain's end: its time to the first bytes.
+pub const FIRST_BYTES_GRACE: Duration = Duration::from_secs(1);
 /// How long an HTTP/1.1 client may go on sending after the last reply, so that it comes to read it.
 pub const LINGER_MAX: Duration = Duration::from_secs(30);
 

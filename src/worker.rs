@@ -111,11 +111,16 @@ async fn run(parts: Parts) {
     };
     exec.spawn(told.answer(parts.asking));
     let mut drained = parts.drained;
+    let leaving = async {
+        drained.reached(Stage::Leaving).await;
+        gateway.exchange.drain();
+        connections.leave();
+        drained.reached(Stage::Draining).await;
+    };
     tokio::select! {
-        () = drained.reached(Stage::Draining) => {}
+        () = leaving => {}
         () = follow(&gateway, &parts.live, &mut changes) => {}
     }
-    gateway.exchange.drain();
     for task in accepting {
         task.await.ok();
     }

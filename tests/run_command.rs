@@ -88,7 +88,8 @@ fn proxy(upstream: SocketAddr) -> String {
     format!(
         "listeners: [{{ address: \"127.0.0.1:0\" }}]\n\
          upstreams:\n  site: {{ endpoints: [\"{upstream}\"], protocol: http1 }}\n\
-         routes:\n  - {{ prefix: /, upstream: site }}\n"
+         routes:\n  - {{ prefix: /, upstream: site }}\n\
+         timeouts: {{ drain_delay: 0s }}\n"
     )
 }
 
@@ -107,8 +108,15 @@ async fn without_a_file_a_service_is_served_by_its_reflection() {
     let mut client = Http1::connect(transom.address).await;
     let reply = client.get("/v1/games/1").await;
     assert_eq!(reply.status, 200, "{}", reply.text());
-    drop(client);
+    // It lives on through SIGTERM's delay, and Ctrl-C has none.
     transom.signal(TERM);
+    while client.get("/v1/games/1").await.header("connection") != Some("close") {}
+    let mut client = Http1::connect(transom.address).await;
+    assert_eq!(client.get("/v1/games/1").await.status, 200);
+    transom.signal(rustix::process::Signal::INT);
+    assert_eq!(transom.ended().await, Some(130));
+    let transom = Transom::start(&["--upstream", &upstream, "--listen", "127.0.0.1:0"]);
+    transom.signal(rustix::process::Signal::INT);
     assert_eq!(transom.ended().await, Some(0));
 }
 

@@ -163,6 +163,7 @@ impl Views {
             "version": env!("CARGO_PKG_VERSION"),
             "stage": match self.drained.stage() {
                 Stage::Serving => "serving",
+                Stage::Leaving => "leaving",
                 Stage::Draining | Stage::Ended => "draining",
             },
             "generation": self.live.generation().0,

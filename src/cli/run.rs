@@ -17,7 +17,7 @@ use crate::config::model::{Config, Listener};
 use crate::control::builder::Builder;
 use crate::control::reload::{self, Asked, Origin, Reloader};
 use crate::control::sources::Built;
-use crate::drain::{Hangups, Signals};
+use crate::drain::{Hangups, Signals, Stop};
 use crate::live::{Live, Route, Target};
 use crate::tls;
 
@@ -33,7 +33,8 @@ Examples:
 Changes to the config file, .proto folders and descriptor sets are taken up while it serves, and what
 reflection tells as well; SIGHUP reads all again.
 
-SIGTERM or Ctrl-C lets requests under way finish; a second one ends at once.
+SIGTERM or Ctrl-C lets requests under way finish; a second one ends at once. After SIGTERM it serves on
+for `timeouts.drain_delay`, not ready, until load balancers know.
 TRANSOM_LOG sets what is logged to stderr (error, warn, info, debug; default info).")]
 pub struct Args {
     #[command(flatten)]
@@ -75,12 +76,31 @@ pub fn run(args: Args) -> Outcome {
                 () = hangups.next() => { asked.ask(); }
             }
         };
-        tracing::info!(signal, connections = running.connections(), "draining");
         tokio::select! {
-            () = running.shutdown() => Ok(ExitCode::SUCCESS),
+            () = stop(running, signal) => Ok(ExitCode::SUCCESS),
             _ = signals.next() => Ok(ExitCode::from(INTERRUPTED)),
         }
     })
+}
+
+/// Ends in order; dropping it ends at once.
+async fn stop(running: Running, signal: Stop) {
+    let signal_name = signal.name();
+    let delay = running.live().load().timeouts.drain_delay;
+    if signal == Stop::Terminate && !delay.is_zero() {
+        tracing::info!(
+            signal = signal_name,
+            ?delay,
+            "not ready any more; serving on while that gets around"
+        );
+        running.leave().await;
+    }
+    tracing::info!(
+        signal = signal_name,
+        connections = running.connections(),
+        "draining"
+    );
+    running.shutdown().await;
 }
 
 /// Serves what can be served now; the routes of upstreams that don't answer yet follow, and so does

@@ -22,8 +22,8 @@ use tokio::time::{Instant, Sleep};
 use crate::client_body::{ClientBody, Pace};
 use crate::failure::Failure;
 use crate::limits::{
-    CLIENT_CONNECTION_WINDOW, CLIENT_STREAM_WINDOW, CLOSE_GRACE, H1_BUFFER_BYTES_MAX,
-    H2_ERROR_RESETS_MAX, H2_PENDING_RESETS_MAX, SEND_BUFFER_BYTES_MAX,
+    CLIENT_CONNECTION_WINDOW, CLIENT_STREAM_WINDOW, CLOSE_GRACE, FIRST_BYTES_GRACE,
+    H1_BUFFER_BYTES_MAX, H2_ERROR_RESETS_MAX, H2_PENDING_RESETS_MAX, SEND_BUFFER_BYTES_MAX,
 };
 use crate::rt::LocalExec;
 
@@ -37,6 +37,8 @@ use super::sniff::{Protocol, sniff};
 use super::streams::StreamExec;
 use super::switch::{Http1, Switch};
 use super::{Bounds, Connections, Counters, Ends, Pass, Service, count};
+
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 /// A connection as it was accepted.
 pub(super) struct Accepted<S> {
@@ -54,14 +56,15 @@ pub(super) struct Accepted<S> {
 
 /// Serves it to its end. Dropping it closes the socket and cancels what was being answered.
 pub(super) async fn serve<S: Service>(mut accepted: Accepted<S>) {
-    let pulse = Pulse::new(accepted.at);
+    let at = accepted.at;
+    let pulse = Pulse::new(at);
     let _entered = accepted.connections.enter(&pulse);
     let (ends, bounds) = (&mut accepted.ends, &accepted.bounds);
     let (headers, handshake) = (bounds.timeouts.headers, bounds.timeouts.handshake);
     let wire = tokio::select! {
         biased;
         wire = handshake::open(accepted.stream, ends, bounds, &pulse, &accepted.counters) => wire,
-        () = until_due(&pulse, handshake, &accepted.counters.slow_handshakes) => return,
+        () = until_due(&pulse, at, handshake, &accepted.counters.slow_handshakes) => return,
     };
     let Some(mut wire) = wire else {
         return;
@@ -74,7 +77,7 @@ pub(super) async fn serve<S: Service>(mut accepted: Accepted<S>) {
     let first = tokio::select! {
         biased;
         first = sniff(&mut wire) => first,
-        () = until_due(&pulse, headers, &accepted.counters.slow_heads) => return,
+        () = until_due(&pulse, at, headers, &accepted.counters.slow_heads) => return,
     };
     let Ok((protocol, ahead, read @ 1..)) = first else {
         return;
@@ -150,8 +153,8 @@ fn is_calmed(error: &hyper::Error) -> bool {
     false
 }
 
-/// Resolves when the first bytes are due, or the worker drains.
-async fn until_due(pulse: &Pulse, wait: Duration, slow: &Cell<u64>) {
+/// Resolves when the first bytes are due: soon, when the worker drains.
+async fn until_due(pulse: &Pulse, at: Instant, wait: Duration, slow: &Cell<u64>) {
     let closing = std::future::poll_fn(|cx| {
         pulse.register(cx.waker());
         if pulse.is_closing() {
@@ -160,6 +163,11 @@ async fn until_due(pulse: &Pulse, wait: Duration, slow: &Cell<u64>) {
             Poll::Pending
         }
     });
+    let closing = async {
+        closing.await;
+        // Whoever came last, from the queue perhaps, is about to send.
+        tokio::time::sleep_until(at + FIRST_BYTES_GRACE).await;
+    };
     tokio::select! {
         () = closing => {}
         () = tokio::time::sleep(wait) => count(slow),
@@ -265,6 +273,15 @@ impl<C: Served> Driver<C> {
         }
     }
 
+    /// Whether it is to finish, and hasn't been told yet.
+    fn ends_now(&self) -> bool {
+        let says = match C::SAYS_GOODBYE {
+            true => self.pulse.says_goaway(),
+            false => self.pulse.says_close(),
+        };
+        says && !self.finishing
+    }
+
     /// Looks at the clock; whether the connection is to be closed at once.
     fn is_over(&mut self) -> bool {
         let now = Instant::now();
@@ -324,12 +341,14 @@ impl<C: Served> Future for Driver<C> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         this.pulse.register(cx.waker());
-        if this.pulse.is_closing() {
-            this.finish();
-        }
         loop {
             if let Poll::Ready(ended) = this.connection.as_mut().poll(cx) {
                 return Poll::Ready(ended);
+            }
+            // After a look at what the client has sent: that is not thrown away.
+            if this.ends_now() {
+                this.finish();
+                continue;
             }
             if this.timer.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
@@ -410,6 +429,7 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Requests<S> {
         });
         match checked {
             Ok(checked) => {
+                let version = parts.version;
                 if checked.upgrade_h2c {
                     strip_h2c(&mut parts.headers);
                 }
@@ -423,6 +443,8 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Requests<S> {
                         && let Some(tunnel) = service.tunnel(reply.body_mut())
                     {
                         switch.set(tunnel, in_flight.another());
+                    } else if version < Version::HTTP_2 && in_flight.pulse().is_leaving() {
+                        reply.headers_mut().insert(header::CONNECTION, CLOSE);
                     }
                     Ok(reply.map(|b| Reply::new(b, in_flight)))
                 }))
@@ -432,8 +454,7 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Requests<S> {
                 tracing::debug!(peer = %self.ends.peer, %failure, "request refused");
                 let mut reply = self.service.refuse(&failure);
                 if parts.version < Version::HTTP_2 {
-                    let close = HeaderValue::from_static("close");
-                    reply.headers_mut().insert(header::CONNECTION, close);
+                    reply.headers_mut().insert(header::CONNECTION, CLOSE);
                 }
                 Box::pin(async move { Ok(reply.map(|b| Reply::new(b, in_flight))) })
             }

@@ -211,6 +211,7 @@ pub(crate) fn count(counter: &Cell<u64>) {
 pub struct Connections {
     open: RefCell<HashMap<u64, Rc<Pulse>>>,
     next: Cell<u64>,
+    leaving: Cell<bool>,
     closing: Cell<bool>,
     emptied: Notify,
 }
@@ -224,6 +225,15 @@ impl Connections {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.open.borrow().is_empty()
+    }
+
+    /// Tells the client of every connection, and of those that come yet, to go elsewhere with its next
+    /// reply. None is closed for that alone.
+    pub fn leave(&self) {
+        self.leaving.set(true);
+        for pulse in self.open.borrow().values() {
+            pulse.leave();
+        }
     }
 
     /// Asks every connection, and those that come yet, to end once its exchanges are done.
@@ -250,6 +260,9 @@ impl Connections {
         let id = self.next.get();
         self.next.set(id.wrapping_add(1));
         self.open.borrow_mut().insert(id, Rc::clone(pulse));
+        if self.leaving.get() {
+            pulse.leave();
+        }
         if self.closing.get() {
             pulse.close();
         }

@@ -38,10 +38,13 @@ pub(super) struct Pulse {
     phase: Cell<Phase>,
     in_flight: Cell<usize>,
     stalled_since: Cell<Option<Instant>>,
+    leaving: Cell<bool>,
     closing: Cell<bool>,
+    /// A request has come.
+    served: Cell<bool>,
     /// Left by a reply's body for the stream's task, within one poll.
     piece: Cell<Option<Piece>>,
-    /// The driver's, to tell it of `closing`.
+    /// The driver's, to tell it of `leaving` and `closing`.
     waker: RefCell<Option<Waker>>,
 }
 
@@ -67,7 +70,9 @@ impl Pulse {
             phase: Cell::new(Phase::Head(accepted)),
             in_flight: Cell::new(0),
             stalled_since: Cell::new(None),
+            leaving: Cell::new(false),
             closing: Cell::new(false),
+            served: Cell::new(false),
             piece: Cell::new(None),
             waker: RefCell::new(None),
         })
@@ -113,6 +118,7 @@ impl Pulse {
     /// A request is being answered until the guard is dropped.
     pub(super) fn begin(self: &Rc<Self>) -> InFlight {
         self.in_flight.set(self.in_flight.get().saturating_add(1));
+        self.served.set(true);
         self.phase.set(Phase::Busy);
         InFlight(Rc::clone(self))
     }
@@ -121,16 +127,44 @@ impl Pulse {
         self.in_flight.get() > 0
     }
 
+    /// The client should go elsewhere: the next reply tells it so. An idle connection stays open, for a
+    /// request may be on its way.
+    pub(super) fn leave(&self) {
+        self.leaving.set(true);
+        self.wake();
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.get()
+    }
+
     /// Asks the driver to end the connection when its exchanges are done.
     pub(super) fn close(&self) {
+        self.leaving.set(true);
         self.closing.set(true);
+        self.wake();
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.get()
+    }
+
+    fn wake(&self) {
         if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();
         }
     }
 
-    pub(super) fn is_closing(&self) -> bool {
-        self.closing.get()
+    /// Whether an HTTP/2 connection is to be told GOAWAY: it would end one that has only just been
+    /// opened before its first request, and the client would open the next.
+    pub(super) fn says_goaway(&self) -> bool {
+        self.closing.get() || (self.leaving.get() && self.served.get())
+    }
+
+    /// Whether an HTTP/1.1 connection is to end now, or with the reply under way. A request that is
+    /// being read is answered still.
+    pub(super) fn says_close(&self) -> bool {
+        self.closing.get() && !matches!(self.phase.get(), Phase::Head(_))
     }
 
     /// What a reply's body did, for the task that polls it.
@@ -143,7 +177,7 @@ impl Pulse {
         self.piece.take()
     }
 
-    /// Keeps the driver's waker for [`Pulse::close`].
+    /// Keeps the driver's waker for [`Pulse::leave`] and [`Pulse::close`].
     pub(super) fn register(&self, waker: &Waker) {
         let mut kept = self.waker.borrow_mut();
         match kept.as_ref() {

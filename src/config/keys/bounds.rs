@@ -1,6 +1,6 @@
 //! Keys of `limits` and `timeouts`.
 
-use super::{BODY, DURATION, MIB, Section, Shape, key};
+use super::{BODY, DURATION, DURATION_OR_ZERO, MIB, Section, Shape, key};
 
 pub static LIMITS: Section = Section {
     name: "limits",
@@ -190,12 +190,18 @@ pub static TIMEOUTS: Section = Section {
         )
         .default("1h"),
         key(
+            "drain_delay",
+            DURATION_OR_ZERO,
+            "How long connections are accepted still after SIGTERM, while load balancers learn that the \
+             process is not ready; replies ask clients to connect anew. Zero: not at all.",
+        )
+        .default("5s"),
+        key(
             "drain",
             DURATION,
-            "How long exchanges may go on after a stop signal. WebSockets are closed with 1001 a little \
-             before.",
+            "How long exchanges may go on after that. WebSockets are closed with 1001 a little before.",
         )
-        .default("30s"),
+        .default("20s"),
     ]],
     exactly_one: &[],
 };

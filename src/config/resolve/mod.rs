@@ -292,6 +292,7 @@ fn timeouts(file: &Section<'_, '_>) -> Timeouts {
         ping_interval: wait("ping_interval", standard.ping_interval),
         ping_timeout: wait("ping_timeout", standard.ping_timeout),
         max_age: wait("max_age", standard.max_age),
+        drain_delay: wait("drain_delay", standard.drain_delay),
         drain: wait("drain", standard.drain),
     }
 }
