@@ -290,6 +290,15 @@ pub const REFLECTION_FILES_MAX: usize = 10_000;
 pub const REFLECTION_SERVICES_MAX: usize = 4_000;
 /// All of one upstream's reflection, over all its endpoints.
 pub const REFLECTION_TIMEOUT: Duration = Duration::from_secs(30);
+/// Instances of one upstream that are asked for descriptors at a time; of more, these at random.
+pub const REFLECTION_INSTANCES_MAX: usize = 16;
+/// How long those that haven't answered are waited for once one has.
+pub const REFLECTION_OTHERS_WAIT: Duration = Duration::from_secs(1);
+/// Between two questions to one upstream that something gives reason for: an answer UNIMPLEMENTED to a
+/// known method, other instances. Doubled while the answers stay the same, up to the maximum.
+pub const REFLECTION_NUDGED_MIN: Duration = Duration::from_secs(1);
+/// Longest time between two such questions.
+pub const REFLECTION_NUDGED_MAX: Duration = Duration::from_secs(30);
 /// Connecting, and each answer, of one upstream's reflection.
 pub const REFLECTION_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 

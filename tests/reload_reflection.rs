@@ -220,3 +220,70 @@ async fn descriptors_that_cannot_be_used_are_a_fault_of_their_source_alone() {
     let told = running.told().await;
     assert_eq!(told["reloads"]["failed"], 1, "said once: {told}");
 }
+
+/// [`SHOP`] with one more route.
+fn more() -> String {
+    SHOP.replace(
+        "service Shop {",
+        "service Shop {\n  rpc More(Item) returns (Item) { option (google.api.http) = { get: \"/v1/more/{id}\" }; }",
+    )
+}
+
+#[tokio::test]
+async fn while_instances_differ_the_one_with_all_of_it_is_served() {
+    let (old, new) = (tells(any(), SHOP), tells(any(), &more()));
+    let both = format!("{}\", \"{}", old.address(), new.address());
+    let text = config(&[("shop", old.address())], "reflection: 100ms");
+    let text = text.replace(
+        &format!("endpoints: [\"{}", old.address()),
+        &format!("endpoints: [\"{both}"),
+    );
+    let running = Process::start(folder(&text));
+    assert_eq!(running.status("/v1/more/1").await, 501);
+    let told = running.told().await;
+    let versions = told["sources"][0]["versions"].as_array().expect("versions");
+    let names: Vec<_> = versions.iter().map(|v| v["instances"][0].clone()).collect();
+    let expected = [new.address().to_string(), old.address().to_string()];
+    assert_eq!(names, expected, "{told}");
+    let lacks = versions[1]["lacks"].to_string();
+    assert!(lacks.contains("GET /v1/more/{id} is gone"), "{told}");
+    let shown = Command::new(env!("CARGO_BIN_EXE_transom"))
+        .args([
+            "status",
+            "--admin",
+            &running.admin.expect("admin").to_string(),
+        ])
+        .output()
+        .expect("runs");
+    let shown = String::from_utf8(shown.stdout).expect("text");
+    assert!(shown.contains("its instances differ"), "{shown}");
+    assert_eq!(told["reloads"]["failed"], 0);
+
+    // The deploy is rolled back: what nobody tells any more goes.
+    drop(new);
+    let _back = tells(expected[0].parse().expect("an address"), SHOP);
+    running.until("/v1/more/1", 404).await;
+    let told = running.told().await;
+    let versions = told["sources"][0]["versions"].as_array().expect("versions");
+    assert_eq!(versions.len(), 1, "{told}");
+}
+
+#[tokio::test]
+async fn a_method_that_the_service_lacks_has_it_asked_at_once() {
+    let old = tells(any(), &more());
+    let address = old.address();
+    let running = Process::start(folder(&config(&[("shop", address)], "reflection: 1h")));
+    drop(old);
+    let _new = tells(address, &SHOP.replace("/v1/items", "/v2/items"));
+    // Each of these calls tells that the method is not there.
+    let asked = async {
+        loop {
+            running.status("/v1/more/1").await;
+            if running.status("/v2/items/1").await == 501 {
+                break;
+            }
+        }
+    };
+    support::soon("the new route", asked).await;
+    assert_eq!(running.status("/v1/more/1").await, 404);
+}

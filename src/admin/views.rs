@@ -9,7 +9,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::control::reload::{Asked, SourceState, SourceStatus, Status, Whence};
+use crate::control::reload::{Asked, SourceState, SourceStatus, Status, Version, Whence};
 use crate::drain::{Drained, Stage};
 use crate::limits::RELOAD_ANSWER_MAX;
 use crate::live::{Live, Target};
@@ -263,6 +263,16 @@ fn source(source: &SourceStatus) -> Value {
         "since": since,
         "sha256": source.hash.map(|h| h.to_string()),
         "refused": source.refused.as_deref(),
+        "versions": source.versions.iter().map(version).collect::<Vec<_>>(),
+    })
+}
+
+fn version(version: &Version) -> Value {
+    let instances: Vec<_> = version.instances.iter().map(|i| &**i).collect();
+    json!({
+        "sha256": version.hash.to_string(),
+        "instances": instances,
+        "lacks": version.lacks,
     })
 }
 

@@ -94,6 +94,16 @@ struct Source {
     since: Option<u64>,
     sha256: Option<String>,
     refused: Option<String>,
+    /// What its instances tell.
+    #[serde(default)]
+    versions: Vec<Version>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Version {
+    sha256: String,
+    instances: Vec<String>,
+    lacks: Vec<String>,
 }
 
 impl Source {
@@ -110,6 +120,16 @@ impl Source {
         }
         if self.refused.is_some() {
             text.push_str(", what it tells now is refused");
+        }
+        if self.versions.len() > 1 {
+            text.push_str("; its instances differ");
+            for version in &self.versions {
+                let instances = version.instances.join(", ");
+                _ = write!(text, "\n    {:.12} of {instances}", version.sha256);
+                if let Some(first) = version.lacks.first() {
+                    _ = write!(text, " lacks {} (first: {first})", version.lacks.len());
+                }
+            }
         }
         text
     }

@@ -1,5 +1,6 @@
 //! The control plane: reads what generations are made of. Nothing here is on the path of a request.
 
+pub mod agree;
 pub mod builder;
 mod certificates;
 pub mod discovery;

@@ -12,18 +12,19 @@ use std::sync::Arc;
 
 use crate::config::diagnostic::{Diagnostic, Location, Report, Severity, Snippet};
 use crate::config::model::{
-    Config, DescriptorSource, Destination, Place, SelectorRule, UpstreamId,
+    Config, DescriptorSource, Destination, Place, SelectorRule, Upstream, UpstreamId,
 };
 use crate::config::rules;
-use crate::limits::{DESCRIPTOR_SET_BYTES_MAX, PROTO_BYTES_MAX};
+use crate::limits::{DESCRIPTOR_SET_BYTES_MAX, PROTO_BYTES_MAX, REFLECTION_INSTANCES_MAX};
 use crate::live::{BuildError, Live};
 use crate::schema::{self, Schema, SchemaBuilder, SchemaError};
 use crate::tls;
 
+use super::agree;
 use super::certificates::{self, Absent};
 use super::kept::{ContentHash, Kept};
 use super::protos::{Protos, read_at_most};
-use super::reflection::{self, Budget};
+use super::reflection::{self, Budget, Instance};
 
 /// An encoded `FileDescriptorSet` for each upstream that answered.
 pub type Reflections = HashMap<UpstreamId, Arc<Vec<u8>>>;
@@ -129,7 +130,15 @@ pub async fn load(config: &Config, reflection: &Reflection) -> Result<Built, Rep
     let mut report = Report::default();
     match reflection {
         Reflection::Kept => (reflections, report) = last_good(config),
-        Reflection::Ask => (reflections, report) = reflect(config, &Budget::default()).await,
+        Reflection::Ask => {
+            let heard;
+            (heard, report) = reflect(config, Instance::all_of, &Budget::default()).await;
+            for (id, told) in heard {
+                let agreed = agree::agree(&told, None);
+                report.diagnostics.extend(agreed.disagreement(config, id));
+                reflections.insert(id, agreed.descriptors);
+            }
+        }
         Reflection::Instead(file) => match read_at_most(file, DESCRIPTOR_SET_BYTES_MAX) {
             Ok(set) => {
                 let (all, set) = (asked.into_iter(), Arc::new(set));
@@ -153,31 +162,60 @@ pub async fn load(config: &Config, reflection: &Reflection) -> Result<Built, Rep
     Ok(built)
 }
 
-/// Asks every upstream that is a `reflection` source, all at the same time. Dropping the future ends
-/// all that it opened.
-pub async fn reflect(config: &Config, budget: &Budget) -> (Reflections, Report) {
+/// What the instances of upstreams have told.
+pub type Heard = HashMap<UpstreamId, Vec<Told>>;
+
+/// What one instance has told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// `10.0.0.7:50051`
+    pub instance: Arc<str>,
+    pub descriptors: Arc<Vec<u8>>,
+}
+
+/// Asks every upstream that is a `reflection` source, those that `instances` gives of it, all at the
+/// same time. Dropping the future ends all that it opened.
+pub async fn reflect(
+    config: &Config,
+    instances: impl Fn(&Upstream) -> Vec<Instance>,
+    budget: &Budget,
+) -> (Heard, Report) {
     let asked = reflection_sources(config);
-    let fetches = asked.iter().filter_map(|(id, place)| {
+    let questions = asked.iter().filter_map(|(id, place)| {
         let upstream = config.upstreams.get(id.0 as usize)?;
-        Some(async move { (*id, place, reflection::fetch(upstream, budget).await) })
+        let mut instances = instances(upstream);
+        instances.truncate(REFLECTION_INSTANCES_MAX);
+        Some(async move {
+            let answers = reflection::ask(upstream, &instances, budget).await;
+            (*id, place, answers)
+        })
     });
-    let mut reflections = Reflections::new();
+    let mut heard = Heard::new();
     let mut report = Report::default();
-    for (id, place, answer) in futures_util::future::join_all(fetches).await {
-        match answer {
-            Ok(reflected) => {
-                for missing in &reflected.missing {
-                    let message =
-                        format!("reflection leaves out {}: {}", missing.name, missing.reason);
-                    report.push(Diagnostic::warning(message).at(place));
-                }
-                reflections.insert(id, Arc::new(reflected.descriptors));
+    for (id, place, answers) in futures_util::future::join_all(questions).await {
+        let answers = match answers {
+            Ok(answers) => answers,
+            Err(error) => {
+                report.push(Diagnostic::error(error.to_string()).at(place));
+                continue;
             }
-            Err(error) => report.push(Diagnostic::error(error.to_string()).at(place)),
+        };
+        for (instance, reflected) in answers {
+            for missing in &reflected.missing {
+                let message = format!("reflection leaves out {}: {}", missing.name, missing.reason);
+                let warning = Diagnostic::warning(message).at(place);
+                if !report.diagnostics.contains(&warning) {
+                    report.push(warning);
+                }
+            }
+            heard.entry(id).or_default().push(Told {
+                instance: instance.to_string().into(),
+                descriptors: Arc::new(reflected.descriptors),
+            });
         }
     }
     report.quote(&|file| Protos::default().text_of(file));
-    (reflections, report)
+    (heard, report)
 }
 
 /// What is kept of the upstreams that are `reflection` sources. Reads files.

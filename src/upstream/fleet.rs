@@ -30,6 +30,7 @@ pub struct Fleet {
     workers: usize,
     /// Taken when a generation is built, never for a call.
     known: Mutex<HashMap<Arc<str>, Vec<Arc<Shared>>>>,
+    doubted: Arc<Notify>,
 }
 
 impl Fleet {
@@ -38,6 +39,7 @@ impl Fleet {
         Arc::new(Self {
             workers: workers.max(1),
             known: Mutex::default(),
+            doubted: Arc::default(),
         })
     }
 
@@ -56,9 +58,32 @@ impl Fleet {
         if let Some(shared) = of_name.iter().find(|s| s.serves(spec)) {
             return Arc::clone(shared);
         }
-        let shared = Arc::new(Shared::new(spec, self.workers));
+        let shared = Arc::new(Shared::new(spec, self.workers, &self.doubted));
         of_name.push(Arc::clone(&shared));
         shared
+    }
+
+    /// What is shared about an upstream that some generation has.
+    #[must_use]
+    pub fn known(&self, spec: &Upstream) -> Option<Arc<Shared>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut of_name = known.get(&spec.name)?.iter();
+        of_name.find(|s| s.serves(spec)).map(Arc::clone)
+    }
+
+    /// Resolves with the names of upstreams whose descriptors may have changed. Dropping it loses
+    /// nothing: they are told the next time.
+    pub async fn doubted(&self) -> Vec<Arc<str>> {
+        self.doubted.notified().await;
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let doubted = |shared: &[Arc<Shared>]| {
+            let taken = shared
+                .iter()
+                .map(|s| s.doubted.swap(false, Ordering::AcqRel));
+            taken.fold(false, |any, one| any | one)
+        };
+        let names = known.iter().filter(|(_, shared)| doubted(shared));
+        names.map(|(name, _)| Arc::clone(name)).collect()
     }
 
     /// Forgets upstreams that are not these.
@@ -83,6 +108,9 @@ pub struct Shared {
     members: Snapshot<Members>,
     pub(super) places: Arc<Places>,
     nudged: Notify,
+    /// There is reason to think that what it tells of itself has changed.
+    doubted: AtomicBool,
+    doubts: Arc<Notify>,
 }
 
 /// The instances of an upstream.
@@ -101,7 +129,7 @@ impl Members {
 }
 
 impl Shared {
-    fn new(spec: &Upstream, workers: usize) -> Self {
+    fn new(spec: &Upstream, workers: usize, doubts: &Arc<Notify>) -> Self {
         let members = spec
             .endpoints
             .iter()
@@ -111,6 +139,8 @@ impl Shared {
             places: Arc::new(Places::new(&spec.rules.load, workers)),
             spec: spec.clone(),
             nudged: Notify::new(),
+            doubted: AtomicBool::new(false),
+            doubts: Arc::clone(doubts),
         }
     }
 
@@ -134,7 +164,17 @@ impl Shared {
     /// Takes up a new set. Who is in both keeps what is known of it when the caller passes on the
     /// same `Arc`.
     pub fn publish(&self, members: Members) -> Generation {
-        self.members.publish(Arc::new(members))
+        let generation = self.members.publish(Arc::new(members));
+        self.doubt();
+        generation
+    }
+
+    /// It doesn't know a method that it has told of, or it has other instances: whoever reads its
+    /// descriptors should do so now. Never waits; many are one.
+    pub fn doubt(&self) {
+        if !self.doubted.swap(true, Ordering::AcqRel) {
+            self.doubts.notify_one();
+        }
     }
 
     /// Told of each new set.
@@ -364,6 +404,32 @@ mod tests {
         assert!(Arc::ptr_eq(&second, &fleet.upstream(&moved)));
         fleet.retain(&[]);
         assert!(!Arc::ptr_eq(&second, &fleet.upstream(&moved)));
+    }
+
+    #[tokio::test]
+    async fn doubts_are_told_once() {
+        let fleet = Fleet::new(1);
+        let (games, shop) = (upstream(&["10.0.0.1:1"]), upstream(&["10.0.0.2:1"]));
+        let shared = fleet.upstream(&games);
+        shared.doubt();
+        shared.doubt();
+        assert_eq!(fleet.doubted().await, ["games".into()]);
+        let mut other = shop;
+        other.name = "shop".into();
+        shared.publish(Members::new([]));
+        fleet.upstream(&other).doubt();
+        let mut names = fleet.doubted().await;
+        names.sort();
+        assert_eq!(names, ["games".into(), "shop".into()]);
+        // Told one by one, nothing is left; a late notice has no names.
+        let late = tokio::time::timeout(Duration::from_millis(1), fleet.doubted()).await;
+        assert!(late.is_err() || late.is_ok_and(|names| names.is_empty()));
+        assert!(
+            fleet
+                .known(&games)
+                .is_some_and(|k| Arc::ptr_eq(&k, &shared))
+        );
+        assert!(fleet.known(&upstream(&["10.0.0.3:1"])).is_none());
     }
 
     #[test]

@@ -285,7 +285,12 @@ impl Pool {
         how: &How<'_>,
         attempt: u32,
     ) -> Ended {
-        let failed = code_of(answer.headers()).filter(|code| how.allows(*code, attempt));
+        let code = code_of(answer.headers());
+        if code == Some(GrpcCode::Unimplemented) {
+            // Only methods that it has told of are called.
+            self.shared.doubt();
+        }
+        let failed = code.filter(|code| how.allows(*code, attempt));
         Ended {
             copy: copy.filter(|_| failed.is_some()),
             pushback: match failed {

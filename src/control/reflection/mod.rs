@@ -16,8 +16,12 @@ mod session;
 mod tests;
 
 use std::collections::BTreeSet;
+use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, timeout_at};
 use tonic::transport::Channel;
 
@@ -77,39 +81,104 @@ pub struct Missing {
     pub reason: String,
 }
 
-/// Fetches the descriptors from the first endpoint that answers. Dropping the future ends the stream
-/// and the connection.
-///
-/// # Errors
-/// No endpoint can be reached or speaks reflection, an answer is wrong, or the budget is spent.
-pub async fn fetch(upstream: &Upstream, budget: &Budget) -> Result<Reflected, ReflectionError> {
-    let until = Instant::now() + budget.whole;
-    let mut last = None;
-    for endpoint in &upstream.endpoints {
-        let result = match timeout_at(until, fetch_one(endpoint, budget)).await {
-            Ok(result) => result,
-            Err(_) => Err(ReflectionProblem::OutOfTime {
-                limit: budget.whole,
-            }),
-        };
-        let problem = match result {
-            Ok(reflected) => return Ok(reflected),
-            Err(problem) => problem,
-        };
-        // Another instance of the same service may be up; it won't have other descriptors.
-        let elsewhere = problem.is_of_the_endpoint();
-        let error = ReflectionError::new(upstream, Some(endpoint), problem);
-        if !elsewhere {
-            return Err(error);
-        }
-        last = Some(error);
-    }
-    let none = || ReflectionError::new(upstream, None, ReflectionProblem::NoEndpoints);
-    Err(last.unwrap_or_else(none))
+/// One instance of an upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    /// What it is called.
+    pub endpoint: Endpoint,
+    /// Where it is, when that is known already.
+    pub address: Option<SocketAddr>,
 }
 
-async fn fetch_one(endpoint: &Endpoint, budget: &Budget) -> Result<Reflected, ReflectionProblem> {
-    let channel = session::connect(endpoint, budget).await?;
+impl Instance {
+    /// The instances of an upstream as far as its config tells them apart.
+    #[must_use]
+    pub fn all_of(upstream: &Upstream) -> Vec<Self> {
+        let one = |endpoint: &Endpoint| Self {
+            endpoint: endpoint.clone(),
+            address: None,
+        };
+        upstream.endpoints.iter().map(one).collect()
+    }
+}
+
+/// `10.0.0.7:50051`, or the name that it goes by.
+impl fmt::Display for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address {
+            Some(address) => write!(f, "{address}"),
+            None => write!(f, "{}:{}", self.endpoint.host, self.endpoint.port),
+        }
+    }
+}
+
+/// Asks these instances, all at the same time. Once one has answered the others have a moment left:
+/// one that is down holds nobody up. Dropping the future ends all streams and connections.
+///
+/// # Errors
+/// None has answered: no instance can be reached or speaks reflection, answers are wrong, or the
+/// budget is spent.
+pub async fn ask(
+    upstream: &Upstream,
+    instances: &[Instance],
+    budget: &Budget,
+) -> Result<Vec<(Instance, Reflected)>, ReflectionError> {
+    let mut until = Instant::now() + budget.whole;
+    let asking = instances.iter().enumerate();
+    let mut asking: FuturesUnordered<_> = asking
+        .map(|(at, instance)| async move { (at, fetch_one(instance, budget).await) })
+        .collect();
+    let (mut told, mut failed) = (Vec::new(), Vec::new());
+    while let Ok(Some((at, result))) = timeout_at(until, asking.next()).await {
+        match result {
+            Ok(reflected) => {
+                told.push((at, reflected));
+                until = until.min(Instant::now() + limits::REFLECTION_OTHERS_WAIT);
+            }
+            Err(problem) => failed.push((at, problem)),
+        }
+    }
+    let instance = |at: usize| instances.get(at).cloned();
+    if !told.is_empty() {
+        told.sort_by_key(|(at, _)| *at);
+        let told = told.into_iter();
+        return Ok(told
+            .filter_map(|(at, r)| Some((instance(at)?, r)))
+            .collect());
+    }
+    let silent = !asking.is_empty();
+    failed.sort_by_key(|(at, _)| *at);
+    // What is no fault of one instance is that of all.
+    let first = failed.iter().position(|(_, p)| !p.is_of_the_endpoint());
+    let first = first.unwrap_or_default();
+    Err(
+        match (failed.len() > first).then(|| failed.swap_remove(first)) {
+            Some((at, problem)) => {
+                let endpoint = instances.get(at).map(|i| &i.endpoint);
+                ReflectionError::new(upstream, endpoint, problem)
+            }
+            None if silent => {
+                let endpoint = instances.first().map(|i| &i.endpoint);
+                let limit = budget.whole;
+                ReflectionError::new(upstream, endpoint, ReflectionProblem::OutOfTime { limit })
+            }
+            None => ReflectionError::new(upstream, None, ReflectionProblem::NoEndpoints),
+        },
+    )
+}
+
+/// What an upstream tells, as one of its endpoints has it.
+///
+/// # Errors
+/// As [`ask`].
+pub async fn fetch(upstream: &Upstream, budget: &Budget) -> Result<Reflected, ReflectionError> {
+    let told = ask(upstream, &Instance::all_of(upstream), budget).await?;
+    let none = || ReflectionError::new(upstream, None, ReflectionProblem::NoEndpoints);
+    told.into_iter().next().map(|(_, r)| r).ok_or_else(none)
+}
+
+async fn fetch_one(instance: &Instance, budget: &Budget) -> Result<Reflected, ReflectionProblem> {
+    let channel = session::connect(instance, budget).await?;
     match read_all(channel.clone(), Version::V1, budget).await {
         Err(ReflectionProblem::Unsupported) => read_all(channel, Version::V1Alpha, budget).await,
         result => result,

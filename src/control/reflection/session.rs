@@ -15,9 +15,8 @@ use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse};
 
-use super::Budget;
 use super::error::ReflectionProblem;
-use crate::config::model::Endpoint;
+use super::{Budget, Instance};
 
 /// Which package the service is in. The messages are the same on the wire.
 #[derive(Clone, Copy, Debug)]
@@ -80,17 +79,27 @@ pub(super) enum Answer {
 }
 
 pub(super) async fn connect(
-    endpoint: &Endpoint,
+    instance: &Instance,
     budget: &Budget,
 ) -> Result<Channel, ReflectionProblem> {
+    let endpoint = &instance.endpoint;
     let host = if endpoint.host.contains(':') {
         format!("[{}]", endpoint.host)
     } else {
         endpoint.host.to_string()
     };
+    let named = format!("http://{host}:{}", endpoint.port);
+    let place = match instance.address {
+        Some(address) => format!("http://{address}"),
+        None => named.clone(),
+    };
+    let origin = named
+        .parse()
+        .map_err(|error: http::uri::InvalidUri| ReflectionProblem::Connect(error.to_string()))?;
     let failed = |error: tonic::transport::Error| ReflectionProblem::Connect(causes(&error));
-    let target = Channel::from_shared(format!("http://{host}:{}", endpoint.port))
+    let target = Channel::from_shared(place)
         .map_err(|error| ReflectionProblem::Connect(error.to_string()))?
+        .origin(origin)
         .user_agent(concat!("transom/", env!("CARGO_PKG_VERSION")))
         .map_err(failed)?
         .connect_timeout(budget.answer);

@@ -10,13 +10,29 @@ use std::time::SystemTime;
 
 use crate::config::diagnostic::{Diagnostic, Report};
 use crate::config::model::{Config, DescriptorSource, Endpoint, Upstream, UpstreamId};
+use crate::upstream::{Fleet, Location, Member};
 
-use super::super::kept::Kept;
-use super::super::reflection::Budget;
-use super::super::sources::{self, Reflections};
+use super::super::agree::{Agreed, Version, agree};
+use super::super::builder::Builder;
+use super::super::kept::{Kept, LastGood};
+use super::super::reflection::{Budget, Instance};
+use super::super::sources::{self, Reflections, Told};
 use super::attempt::{Choice, Refused};
 
 type Bytes = Arc<Vec<u8>>;
+
+/// Instances of those who told what is served that are asked in any case.
+const ASKED_AGAIN: usize = 2;
+
+/// How to ask.
+#[derive(Debug)]
+pub(super) struct Ask<'a> {
+    pub(super) config: &'a Config,
+    /// Who knows the instances, where names have been looked up already.
+    pub(super) fleet: Option<&'a Fleet>,
+    pub(super) builder: &'a Builder,
+    pub(super) budget: Budget,
+}
 
 /// By the upstream's name.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +48,8 @@ struct Answer {
     offered: Option<Bytes>,
     /// Told after that, and of no use.
     refused: Option<(Bytes, Arc<str>)>,
+    /// What its instances told the last time, the one that was taken first.
+    versions: Vec<Version>,
 }
 
 /// Where descriptors of reflection are from.
@@ -81,12 +99,13 @@ impl Answer {
 
 impl Answers {
     /// Takes up what the upstreams of `config` have answered. Whether any of that is new.
-    pub fn add(&mut self, config: &Config, found: Reflections) -> bool {
+    fn add(&mut self, config: &Config, found: HashMap<UpstreamId, Agreed>) -> bool {
         let mut new = false;
-        for (id, descriptors) in found {
+        for (id, agreed) in found {
             if let Some(upstream) = config.upstreams.get(id.0 as usize) {
                 let answer = self.0.entry(Arc::clone(&upstream.name)).or_default();
-                new |= answer.take(upstream, descriptors);
+                answer.versions = agreed.versions;
+                new |= answer.take(upstream, agreed.descriptors);
             }
         }
         new
@@ -106,9 +125,7 @@ impl Answers {
             }
             match kept.read(&upstream.name) {
                 Ok(last) => {
-                    let good = |l: super::super::kept::LastGood| {
-                        (Arc::new(l.descriptors), Whence::Kept(l.since))
-                    };
+                    let good = |l: LastGood| (Arc::new(l.descriptors), Whence::Kept(l.since));
                     answer.good = last.map(good);
                     // What it has told already may be the same.
                     if let Some(offered) = answer.offered.take() {
@@ -182,22 +199,76 @@ impl Answers {
         }
     }
 
-    /// Asks those that have not answered yet. What is new of it, and what is to be said.
-    pub(super) async fn ask_for(&mut self, config: &Config, budget: &Budget) -> (Heard, Report) {
-        let asking = only(config, |id| !self.has_told(config, id));
-        let (found, report) = sources::reflect(&asking, budget).await;
-        let heard = Heard {
-            any: !found.is_empty(),
-            new: self.add(config, found),
+    /// Asks those that are `wanted`. What is new of it, and what is to be said.
+    pub(super) async fn ask(
+        &mut self,
+        ask: &Ask<'_>,
+        wanted: impl Fn(&Self, UpstreamId) -> bool,
+    ) -> (Heard, Report) {
+        let asking = only(ask.config, |id| wanted(self, id));
+        let instances = |upstream: &Upstream| self.instances(ask.fleet, upstream);
+        let (told, mut report) = sources::reflect(&asking, instances, &ask.budget).await;
+        let any = !told.is_empty();
+        let served: HashMap<_, _> = told
+            .keys()
+            .filter_map(|id| {
+                let (good, _) = self.of(ask.config, *id)?.good.as_ref()?;
+                Some((*id, Arc::clone(good)))
+            })
+            .collect();
+        // Comparing what instances tell is building.
+        let compare = move || -> HashMap<UpstreamId, Agreed> {
+            let of = |id, told: &[Told]| agree(told, served.get(&id));
+            told.iter().map(|(id, told)| (*id, of(*id, told))).collect()
         };
-        (heard, report)
+        let agreed = match ask.builder.run(compare).await {
+            Ok(agreed) => agreed,
+            Err(error) => {
+                report.push(Diagnostic::error(error.to_string()));
+                HashMap::new()
+            }
+        };
+        let new = self.add(ask.config, agreed);
+        (Heard { any, new }, report)
     }
 
-    /// Asks those that have answered. Whether any tells something else now.
-    pub(super) async fn ask_again(&mut self, config: &Config, budget: &Budget) -> bool {
-        let asking = only(config, |id| self.has_told(config, id));
-        let (found, _) = sources::reflect(&asking, budget).await;
-        self.add(config, found)
+    /// Whom to ask: every instance that is known, and first of all, one or two of those who told what
+    /// is served. So it is seen that somebody still tells it where not all are asked.
+    fn instances(&self, fleet: Option<&Fleet>, upstream: &Upstream) -> Vec<Instance> {
+        let Some(shared) = fleet.and_then(|f| f.known(upstream)) else {
+            return Instance::all_of(upstream);
+        };
+        let members = shared.members();
+        let instance = |member: &Arc<Member>| Instance {
+            endpoint: Endpoint {
+                host: member.authority.host().trim_matches(['[', ']']).into(),
+                port: member.authority.port_u16().unwrap_or_default(),
+            },
+            address: match member.location {
+                Location::Address(address) => Some(address),
+                Location::Name { .. } => None,
+            },
+        };
+        let mut all: Vec<_> = members.iter().map(instance).collect();
+        fastrand::shuffle(&mut all);
+        let answer = self.0.get(&upstream.name);
+        let served = answer.and_then(|a| a.versions.first());
+        let mut first = 0;
+        for at in 0..all.len() {
+            let told = |i: &Instance| {
+                served.is_some_and(|s| s.instances.iter().any(|name| **name == *i.to_string()))
+            };
+            if first < ASKED_AGAIN && all.get(at).is_some_and(told) {
+                all.swap(first, at);
+                first += 1;
+            }
+        }
+        all
+    }
+
+    /// What the instances of a source told the last time they were asked.
+    pub(super) fn versions(&self, config: &Config, id: UpstreamId) -> &[Version] {
+        self.of(config, id).map_or(&[], |answer| &answer.versions)
     }
 
     /// Whether a source of `config` has yet to tell.
@@ -236,7 +307,7 @@ impl Answers {
         self.0.get(&config.upstreams.get(id.0 as usize)?.name)
     }
 
-    fn has_told(&self, config: &Config, id: UpstreamId) -> bool {
+    pub(super) fn has_told(&self, config: &Config, id: UpstreamId) -> bool {
         let upstream = config.upstreams.get(id.0 as usize);
         upstream.is_some_and(|u| self.0.get(&u.name).is_some_and(|a| a.has_told(u)))
     }

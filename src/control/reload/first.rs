@@ -9,7 +9,7 @@ use crate::tls;
 
 use super::super::builder::Builder;
 use super::super::sources::{self, Built};
-use super::answers::{Answers, Whence};
+use super::answers::{Answers, Ask, Whence};
 use super::attempt::{self, Attempt};
 use super::status::Status;
 use super::{Origin, Seen, as_warnings, at_start, sources_of};
@@ -37,10 +37,15 @@ pub async fn first(
     builder: &Builder,
     tls: &Arc<tls::Shared>,
 ) -> Result<First, Report> {
-    let (have, silent) = sources::reflect(config, &at_start()).await;
-    let silent = as_warnings(silent);
     let mut answers = Answers::default();
-    answers.add(config, have);
+    let ask = Ask {
+        config,
+        fleet: None,
+        builder,
+        budget: at_start(),
+    };
+    let (_, silent) = answers.ask(&ask, |_, _| true).await;
+    let silent = as_warnings(silent);
     let (of, origin, tls) = (Arc::clone(config), origin.clone(), Arc::clone(tls));
     let build = move || {
         let warnings = match &of.reload.keep {

@@ -10,21 +10,22 @@ mod first;
 mod inputs;
 mod status;
 mod watch;
+mod when;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use tokio::sync::{Notify, watch as published};
 use tokio::time::Instant;
 
 use crate::config::Loaded;
 use crate::config::diagnostic::{Diagnostic, Format, Report, Severity};
-use crate::config::model::{Breaking, Config};
-use crate::limits::{REFLECTION_AT_START_MAX, REFLECTION_RETRY_MAX, REFLECTION_RETRY_MIN};
+use crate::config::model::{Breaking, Config, UpstreamId};
+use crate::limits::REFLECTION_AT_START_MAX;
 use crate::live::{Changes, Live};
 use crate::snapshot::Snapshot;
 use crate::tls;
@@ -35,12 +36,15 @@ use super::kept::{ContentHash, Kept};
 use super::reflection::Budget;
 use super::sources::{self, Built, Source};
 
+pub use super::agree::Version;
 pub use answers::{Answers, Whence};
+use answers::{Ask, Heard};
 use attempt::Attempt;
 pub use first::{First, first};
 use inputs::{Inputs, Stamp};
 pub use status::{SourceState, SourceStatus, Status};
 use watch::Watch;
+use when::{Doubts, Retry, at};
 
 /// Reads the config anew.
 pub type Load = Arc<dyn Fn() -> Result<Loaded, Report> + Send + Sync>;
@@ -123,6 +127,7 @@ impl Reloader {
         let mut inputs = self.inputs();
         let mut seen = self.seen;
         let mut retry = Retry::new();
+        let mut doubts = Doubts::default();
         watch.follow(&inputs);
         self.keep().await;
         loop {
@@ -145,6 +150,12 @@ impl Reloader {
                     () = at(poll), if poll.is_some() => {
                         self.ask_again().await;
                         poll = self.next_poll();
+                    }
+                    names = self.fleet.doubted() => doubts.add(self.worth_asking(names)),
+                    () = doubts.due() => {
+                        let names = doubts.take();
+                        let new = self.ask_named(&names).await;
+                        doubts.asked(new);
                     }
                 }
             }
@@ -194,6 +205,19 @@ impl Reloader {
         changed
     }
 
+    /// Those of the upstreams whose reflection is a source that is asked again.
+    fn worth_asking(&self, mut names: Vec<Arc<str>>) -> Vec<Arc<str>> {
+        let polled = !self.config.reload.reflection.is_zero();
+        let sources = sources::reflection_sources(&self.config);
+        let upstream = |id: UpstreamId| self.config.upstreams.get(id.0 as usize);
+        let is_source = |name: &Arc<str>| {
+            let mut sources = sources.iter().filter_map(|(id, _)| upstream(*id));
+            sources.any(|u| u.name == *name)
+        };
+        names.retain(|name| polled && is_source(name));
+        names
+    }
+
     fn next_poll(&self) -> Option<Instant> {
         let interval = self.config.reload.reflection;
         let sources = sources::reflection_sources(&self.config);
@@ -223,7 +247,12 @@ impl Reloader {
         };
         let mut answers = self.answers.clone();
         answers.forgive();
-        let (heard, report) = answers.ask_for(&config, &at_start()).await;
+        let ask = Ask {
+            budget: at_start(),
+            ..self.ask(&config)
+        };
+        let told = |answers: &Answers, id| answers.has_told(&config, id);
+        let (heard, report) = answers.ask(&ask, |a, id| !told(a, id)).await;
         if !heard.any {
             tell(&as_warnings(report));
         }
@@ -321,23 +350,61 @@ impl Reloader {
         });
     }
 
-    /// Asks the upstreams that have never answered. Whether one has now.
-    async fn ask_missing(&mut self) -> bool {
-        let mut answers = self.answers.clone();
-        let (heard, report) = answers.ask_for(&self.config, &Budget::default()).await;
-        let report = as_warnings(report);
-        if report != self.told {
-            tell(&report);
-            self.told = report;
+    fn ask<'a>(&'a self, config: &'a Config) -> Ask<'a> {
+        Ask {
+            config,
+            fleet: Some(&self.fleet),
+            builder: &self.builder,
+            budget: Budget::default(),
         }
+    }
+
+    /// Asks upstreams that are `wanted`, and takes up what they tell. One that has told and doesn't
+    /// answer now has changed nothing. What is to be said of those that don't answer.
+    async fn ask_those(
+        &mut self,
+        wanted: impl Fn(&Answers, UpstreamId) -> bool,
+    ) -> (Heard, Report) {
+        let mut answers = self.answers.clone();
+        let config = Arc::clone(&self.config);
+        let (heard, report) = answers.ask(&self.ask(&config), wanted).await;
         match heard.new {
             true => {
-                self.take_up(Arc::clone(&self.config), answers).await;
+                self.take_up(config, answers).await;
             }
             false if heard.any => self.confirmed(answers).await,
             false => {}
         }
+        (heard, as_warnings(report))
+    }
+
+    /// Asks the upstreams that have never answered. Whether one has now.
+    async fn ask_missing(&mut self) -> bool {
+        let config = Arc::clone(&self.config);
+        let wanted = |answers: &Answers, id| !answers.has_told(&config, id);
+        let (heard, report) = self.ask_those(wanted).await;
+        if report != self.told {
+            tell(&report);
+            self.told = report;
+        }
         heard.any
+    }
+
+    /// Asks these upstreams. Whether one tells something new.
+    async fn ask_named(&mut self, names: &BTreeSet<Arc<str>>) -> bool {
+        let config = Arc::clone(&self.config);
+        let wanted = |_: &Answers, id: UpstreamId| {
+            let upstream = config.upstreams.get(id.0 as usize);
+            upstream.is_some_and(|u| names.contains(&u.name))
+        };
+        self.ask_those(wanted).await.0.new
+    }
+
+    /// Asks those that have answered whether they tell the same as before.
+    async fn ask_again(&mut self) {
+        let config = Arc::clone(&self.config);
+        let wanted = |answers: &Answers, id| answers.has_told(&config, id);
+        self.ask_those(wanted).await;
     }
 
     /// What upstreams tell is what they are served from already.
@@ -348,24 +415,13 @@ impl Reloader {
             for source in &mut status.sources {
                 if let Some(id) = source.upstream {
                     let (whence, refused) = answers.state_of(config, id);
+                    source.versions = answers.versions(config, id).to_vec();
                     source.state = whence.map_or(SourceState::Awaited, SourceState::Reflection);
                     source.refused = refused;
                 }
             }
         });
         self.keep().await;
-    }
-
-    /// Asks the others whether they tell the same as before. One that doesn't answer has changed
-    /// nothing.
-    async fn ask_again(&mut self) {
-        let mut answers = self.answers.clone();
-        match answers.ask_again(&self.config, &Budget::default()).await {
-            true => {
-                self.take_up(Arc::clone(&self.config), answers).await;
-            }
-            false => self.confirmed(answers).await,
-        }
     }
 }
 
@@ -402,6 +458,9 @@ fn sources_of(config: &Config, read: &[Source], answers: &Answers) -> Vec<Source
             upstream: source.upstream,
             hash: source.hash,
             state,
+            versions: source
+                .upstream
+                .map_or_else(Vec::new, |id| answers.versions(config, id).to_vec()),
             refused,
         }
     };
@@ -457,37 +516,6 @@ impl Seen {
             looks: Some(inputs.look()),
             holds: Some(inputs.read()),
         }
-    }
-}
-
-/// When upstreams that don't answer are asked again: soon, and less and less often.
-struct Retry {
-    wait: Duration,
-    at: Instant,
-}
-
-impl Retry {
-    fn new() -> Self {
-        Self {
-            wait: REFLECTION_RETRY_MIN,
-            at: Instant::now() + REFLECTION_RETRY_MIN,
-        }
-    }
-
-    fn again(&mut self) {
-        self.wait = self.wait.saturating_mul(2).min(REFLECTION_RETRY_MAX);
-        self.at = Instant::now() + self.wait;
-    }
-
-    async fn due(&self) {
-        tokio::time::sleep_until(self.at).await;
-    }
-}
-
-async fn at(when: Option<Instant>) {
-    match when {
-        Some(when) => tokio::time::sleep_until(when).await,
-        None => std::future::pending().await,
     }
 }
 

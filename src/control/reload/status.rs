@@ -7,6 +7,7 @@ use crate::config::model::UpstreamId;
 use crate::live::Changes;
 use crate::snapshot::Generation;
 
+use super::super::agree::Version;
 use super::super::kept::ContentHash;
 use super::answers::Whence;
 
@@ -38,6 +39,8 @@ pub struct SourceStatus {
     /// Of what is served; `None` when nothing of it is.
     pub hash: Option<ContentHash>,
     pub state: SourceState,
+    /// What its instances told the last time, the one that was taken first.
+    pub versions: Vec<Version>,
     /// Why it isn't served from what it tells now.
     pub refused: Option<Arc<str>>,
 }
