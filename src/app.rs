@@ -8,13 +8,14 @@ use std::thread;
 
 use tokio::sync::oneshot;
 
-use crate::config::model::Config;
+use crate::config::model::{Config, ListenerId};
 use crate::control::discovery::{self, Names};
 use crate::drain::{Drain, Drained, Stage};
-use crate::listener::{self, BindError, Gate, Inherited, Ports};
+use crate::listener::{self, BindError, Bound, Gate};
 use crate::live::Live;
 use crate::snapshot::{Generation, Snapshot};
 use crate::telemetry::Reports;
+use crate::tokens::Tokens;
 use crate::upstream::Fleet;
 use crate::worker;
 
@@ -34,7 +35,7 @@ pub enum StartError {
 /// A running gateway. Dropping it stops it at once; [`Running::shutdown`] lets exchanges finish.
 #[derive(Debug)]
 pub struct Running {
-    ports: Arc<Ports>,
+    addresses: Vec<SocketAddr>,
     live: Arc<Snapshot<Live>>,
     gate: Arc<Gate>,
     drain: Drain,
@@ -42,6 +43,7 @@ pub struct Running {
     control: Option<Control>,
     fleet: Arc<Fleet>,
     reports: Arc<Reports>,
+    tokens: Arc<Tokens>,
 }
 
 impl App {
@@ -50,24 +52,15 @@ impl App {
     /// # Errors
     /// An address that can't be listened on, or no threads.
     pub fn start(config: &Config, live: Live) -> Result<Running, StartError> {
-        Self::start_with(config, live, &mut Inherited::default())
-    }
-
-    /// The same, with sockets that somebody else has opened.
-    ///
-    /// # Errors
-    /// As [`App::start`].
-    pub fn start_with(
-        config: &Config,
-        live: Live,
-        inherited: &mut Inherited,
-    ) -> Result<Running, StartError> {
         listener::raise_open_files();
         let count = config.workers.map_or_else(cores, NonZeroUsize::get);
-        let (ports, posts) = Ports::new(count);
-        let change = ports.prepare(&config.listeners, inherited)?;
+        let bound = config
+            .listeners
+            .iter()
+            .map(|l| listener::bind(l.address, count))
+            .collect::<Result<Vec<_>, _>>()?;
         let mut running = Running {
-            ports: Arc::new(ports),
+            addresses: bound.iter().map(|b| b.address).collect(),
             live: Arc::new(Snapshot::new(Arc::new(live))),
             gate: Arc::new(Gate::default()),
             drain: Drain::default(),
@@ -75,27 +68,44 @@ impl App {
             control: Some(Control::start()?),
             fleet: Fleet::new(count),
             reports: Arc::default(),
+            tokens: Arc::default(),
         };
         if let Some(control) = running.control() {
             let (fleet, live) = (Arc::clone(&running.fleet), Arc::clone(&running.live));
             control.spawn(discovery::run(fleet, live, Names::of_the_system()));
         }
         let mut reports = Reports::default();
-        for (index, post) in posts.into_iter().enumerate() {
+        let ids = ListenerId::of(&config.listeners);
+        for (index, sockets) in deal(ids, bound, count).into_iter().enumerate() {
             running.workers.push(worker::spawn(worker::Parts {
                 index,
-                post,
+                sockets,
                 live: Arc::clone(&running.live),
                 gate: Arc::clone(&running.gate),
                 drained: running.drain.watch(),
                 fleet: Arc::clone(&running.fleet),
+                tokens: Arc::clone(&running.tokens),
                 asking: reports.worker(),
             })?);
         }
         running.reports = Arc::new(reports);
-        running.ports.carry_out(change)?;
         Ok(running)
     }
+}
+
+/// One socket of each listener for each worker.
+fn deal(
+    ids: impl Iterator<Item = ListenerId>,
+    bound: Vec<Bound>,
+    workers: usize,
+) -> Vec<Vec<(ListenerId, std::net::TcpListener)>> {
+    let mut hands: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
+    for (id, one) in ids.zip(bound) {
+        for (hand, socket) in hands.iter_mut().zip(one.sockets) {
+            hand.push((id, socket));
+        }
+    }
+    hands
 }
 
 /// Cores that the process may use, a cgroup's quota included.
@@ -104,17 +114,10 @@ fn cores() -> usize {
 }
 
 impl Running {
-    /// What is listened on, with the ports that the kernel gave; at first in the order of the config.
+    /// What is listened on, in the order of the config, with the ports that the kernel gave.
     #[must_use]
-    pub fn addresses(&self) -> Vec<SocketAddr> {
-        let all = self.ports.addresses();
-        all.into_iter().map(|(_, address)| address).collect()
-    }
-
-    /// The listeners, to be changed with the config.
-    #[must_use]
-    pub fn ports(&self) -> &Arc<Ports> {
-        &self.ports
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
     }
 
     /// Serves `live` from now on. Requests under way keep the generation they began with.
@@ -147,6 +150,12 @@ impl Running {
         &self.fleet
     }
 
+    /// What listeners answer to ACME authorities before anything else.
+    #[must_use]
+    pub fn tokens(&self) -> &Arc<Tokens> {
+        &self.tokens
+    }
+
     /// Open client connections.
     #[must_use]
     pub fn connections(&self) -> usize {
@@ -170,7 +179,6 @@ impl Running {
     /// Stops accepting, lets exchanges finish for as long as `timeouts.drain`, and ends the threads.
     /// Dropping it stops at once.
     pub async fn shutdown(mut self) {
-        self.ports.close_all();
         self.drain.advance(Stage::Draining);
         let (done, finished) = oneshot::channel();
         let workers = std::mem::take(&mut self.workers);
@@ -199,7 +207,6 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.ports.close_all();
         self.drain.advance(Stage::Ended);
         for worker in self.workers.drain(..) {
             worker.join().ok();

@@ -256,8 +256,6 @@ pub const REPLY_HEADER_BYTES_READ: u32 = 4 * 64 * 1024;
 pub const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// Connections that the kernel has made and we have not accepted, for each socket.
 pub const ACCEPT_QUEUE: i32 = 1024;
-/// Connections that a worker has been dealt and not taken up.
-pub const DEALT_MAX: usize = 16;
 /// First pause of accepting when the process is out of files; doubled each time, up to the maximum.
 pub const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(10);
 /// Longest pause of accepting.
@@ -376,3 +374,19 @@ pub const DNS_LOOK_MAX: Duration = Duration::from_secs(10);
 pub const DNS_RECORD_TTL_SECONDS: u32 = 60;
 /// What is kept of a hook's words when it fails.
 pub const HOOK_WORDS_BYTES_MAX: u64 = 2048;
+/// One file of an ACME storage.
+pub const ACME_STORED_BYTES_MAX: u64 = 1024 * 1024;
+/// Orders under way at one authority.
+pub const ACME_ORDERS_AT_ONCE: usize = 8;
+/// Orders that may be placed without a pause: Let's Encrypt takes 300 in three hours.
+pub const ACME_ORDERS_BURST: u32 = 200;
+/// Between orders after those: Let's Encrypt lets one more in every 36 s.
+pub const ACME_ORDER_PACE: Duration = Duration::from_secs(40);
+/// How often it is looked whether another process is done with asking for an account.
+pub const ACME_ACCOUNT_LOCK_POLL: Duration = Duration::from_millis(500);
+/// How often it is looked whether another process is done with a name.
+pub const ACME_NAME_LOCK_POLL: Duration = Duration::from_secs(5);
+/// Longest sleep of who looks after a certificate: other processes may renew it, and clocks are set.
+pub const ACME_SLEEP_MAX: Duration = Duration::from_secs(60 * 60);
+/// When a certificate or its course can't be kept or read: until the next try.
+pub const ACME_DISK_RETRY: Duration = Duration::from_secs(60);

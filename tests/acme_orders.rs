@@ -17,7 +17,7 @@ fn solvers() -> Solvers {
     Solvers {
         kinds: [Kind::Http01].into(),
         tokens: Arc::default(),
-        certificates: Certificates::new(Box::new(drop)),
+        certificates: Arc::new(Certificates::new(Box::new(drop))),
         dns: None,
     }
 }

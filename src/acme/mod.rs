@@ -1,16 +1,28 @@
 //! Certificates from ACME authorities (RFC 8555): accounts, orders and the answers to challenges.
 
 mod authority;
+pub mod board;
 pub mod challenge;
+mod clerk;
 mod error;
+mod folder;
 mod http;
+mod issued;
+mod kept;
 mod key;
+mod office;
 mod order;
 mod renewal;
+pub mod schedule;
+mod setup;
+mod task;
 
 pub use authority::{Authority, Credentials, Directory, External, Meta, Session};
 pub use error::{AcmeError, Cause, Step};
+pub use folder::{Folder, FolderError};
 pub use http::{Http, HttpError};
+pub use issued::Issued;
 pub use key::KeyType;
 pub use order::{Placed, Wanted};
 pub use renewal::{Window, identifier};
+pub use task::Task;

@@ -12,7 +12,6 @@ use tokio::sync::watch;
 use crate::control::reload::{Asked, SourceState, SourceStatus, Status, Version, Whence};
 use crate::drain::{Drained, Stage};
 use crate::limits::RELOAD_ANSWER_MAX;
-use crate::listener::Ports;
 use crate::live::{Live, Target};
 use crate::snapshot::Snapshot;
 use crate::telemetry::{Process, Reports, expose};
@@ -25,7 +24,6 @@ use super::server::Scope;
 pub struct Views {
     pub live: Arc<Snapshot<Live>>,
     pub fleet: Arc<Fleet>,
-    pub ports: Arc<Ports>,
     pub reports: Arc<Reports>,
     pub drained: Drained,
     pub status: watch::Receiver<Status>,
@@ -170,7 +168,6 @@ impl Views {
             },
             "generation": self.live.generation().0,
             "since": status.since.map(seconds),
-            "listeners": self.ports.addresses().iter().map(|(_, a)| a.to_string()).collect::<Vec<_>>(),
             "reloads": { "succeeded": status.succeeded, "failed": status.failed },
             "last_error": status.error.as_deref(),
             "last_changes": {
@@ -178,7 +175,6 @@ impl Views {
                 "removed": status.changes.removed,
                 "moved": status.changes.moved,
                 "breaking": status.changes.breaking,
-                "listeners": status.listeners,
             },
             "sources": status.sources.iter().map(source).collect::<Vec<_>>(),
         })

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::{ConfigArgs, FileArg, Outcome};
 use anyhow::Context;
 
+use crate::acme::{self, board::Board};
 use crate::admin::{self, Admin, Scope, Views};
 use crate::app::{App, Running};
 use crate::config::Loaded;
@@ -127,6 +128,14 @@ async fn start(
         }
     }
     let running = App::start(&config, live)?;
+    let board = Arc::<Board>::default();
+    let certificates = acme::Task::new(
+        &running.live().load().wanted,
+        Arc::clone(running.live()),
+        Arc::clone(&tls),
+        Arc::clone(running.tokens()),
+        Arc::clone(&board),
+    );
     let listen = running.addresses().first().copied();
     let listen = listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080)));
     let summary = summary(&running.live().load(), unread.is_empty(), listen);
@@ -134,14 +143,13 @@ async fn start(
     let views = Views {
         live: Arc::clone(running.live()),
         fleet: Arc::clone(running.fleet()),
-        ports: Arc::clone(running.ports()),
         reports: Arc::clone(running.reports()),
         drained: running.drained(),
         status: status.subscribe(),
         asked: Arc::clone(&asked),
     };
     let admin = admin::start(sockets, views)?;
-    let mut told = listening(&config.listeners, &running.addresses());
+    let mut told = listening(&config.listeners, running.addresses());
     for (scope, address) in admin.addresses() {
         _ = writeln!(told, "{scope} on http://{address}");
     }
@@ -167,7 +175,6 @@ async fn start(
             builder,
             live: Arc::clone(running.live()),
             fleet: Arc::clone(running.fleet()),
-            ports: Arc::clone(running.ports()),
             asked,
             status,
             tls,
@@ -175,6 +182,7 @@ async fn start(
             saved: reload::Saved::new(),
         };
         control.spawn(reloader.run());
+        control.spawn(certificates.run());
     }
     Ok((running, admin))
 }

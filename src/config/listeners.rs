@@ -13,18 +13,7 @@ pub struct Listener {
     pub redirect: Option<ToHttps>,
     /// Connections of trusted peers begin with a PROXY header that tells whose they are.
     pub proxy_protocol: bool,
-    pub accept: Accept,
     pub place: Place,
-}
-
-/// Who accepts its connections.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Accept {
-    /// Each worker on a socket of its own; the kernel deals.
-    #[default]
-    Reuseport,
-    /// One thread, which gives each to the worker with the fewest.
-    Deal,
 }
 
 impl Listener {
@@ -36,7 +25,6 @@ impl Listener {
             tls: None,
             redirect: None,
             proxy_protocol: false,
-            accept: Accept::default(),
             place,
         }
     }
@@ -95,11 +83,22 @@ pub struct Tls {
     pub certificates: Vec<Certificate>,
     /// For development: names of a certificate that nobody vouches for.
     pub self_signed: Option<Vec<String>>,
+    /// Names whose certificates come from an authority.
+    pub acme: Option<Issued>,
     pub client: Option<ClientCertificates>,
     /// What a client gets that asks for a name that no certificate has.
     pub unknown_name: UnknownName,
     pub only_tls13: bool,
     pub place: Place,
+}
+
+/// Certificates of an authority.
+#[derive(Clone, Debug)]
+pub struct Issued {
+    /// Index into [`Config::acme`](super::model::Config::acme).
+    pub authority: usize,
+    /// In lower case.
+    pub names: Vec<(Box<str>, Place)>,
 }
 
 /// A certificate with its key, as files.

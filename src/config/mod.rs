@@ -4,6 +4,7 @@
 //! Three formats make one tree with places, one table of keys says what may stand in it, and whatever
 //! is wrong comes back as one [`Report`]. Reading the file is the only thing here that touches a disk.
 
+pub mod acme;
 pub mod cors;
 pub mod diagnostic;
 mod from_json;
@@ -240,6 +241,7 @@ impl Config {
                 upstream,
                 place: Arc::clone(&place),
             }],
+            acme: Vec::new(),
             upstreams: vec![Upstream {
                 name: "upstream".into(),
                 endpoints: vec![endpoint],

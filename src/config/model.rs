@@ -13,9 +13,10 @@ use crate::limits::{ByteLimit, Limits, Timeouts};
 use crate::route::{HostPattern, PathMatch};
 use crate::schema::HttpRule;
 
+pub use super::acme::Acme;
 pub use super::cors::Cors;
 pub use super::listeners::{
-    Accept, Certificate, ClientCertificates, Listener, ListenerId, Tls, ToHttps, UnknownName,
+    Certificate, ClientCertificates, Listener, ListenerId, Tls, ToHttps, UnknownName,
 };
 pub use super::site::{Compression, Effort, Files, HeaderRules, Redirect, Respond};
 pub use super::upstreams::{
@@ -32,6 +33,8 @@ pub type Place = Arc<str>;
 #[derive(Clone, Debug)]
 pub struct Config {
     pub listeners: Vec<Listener>,
+    /// Ordered by name.
+    pub acme: Vec<Acme>,
     pub descriptors: Vec<DescriptorSource>,
     /// Ordered by name; [`UpstreamId`] indexes it.
     pub upstreams: Vec<Upstream>,

@@ -226,6 +226,26 @@ pub fn host(text: &str) -> Result<crate::route::HostPattern, Trouble> {
     crate::route::HostPattern::parse(text).ok_or_else(|| wrong("expected a host name"))
 }
 
+/// A name that a certificate is for: a host, a wildcard or an address, as they stand in certificates.
+pub fn certificate_name(text: &str) -> Result<Box<str>, Trouble> {
+    let wrong = |message: &'static str| {
+        let help = "names are written `api.example.com`, `*.example.com` or `192.0.2.7`";
+        Trouble::new(message).help(help)
+    };
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(address.to_canonical().to_string().into());
+    }
+    if !text.is_ascii() {
+        return Err(wrong("this name is not ASCII").help("write it in its `xn--` form"));
+    }
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let below = name.strip_prefix("*.").unwrap_or(name);
+    if below.contains(['*', ':', '/']) || !is_host_name(below) {
+        return Err(wrong("expected the name of a host, without a port"));
+    }
+    Ok(name.to_ascii_lowercase().into())
+}
+
 /// A header name, or a prefix that ends in `*`.
 pub fn header(text: &str) -> Result<HeaderPattern, Trouble> {
     const HELP: &str = "such as `x-tenant`, or `x-app-*` for all that begin so";

@@ -210,7 +210,12 @@ fn paths_in(node: &Node, path: &str, named: bool, found: &mut BTreeSet<String>) 
                     format!("{path}.{key}")
                 };
                 found.insert(path.clone());
-                paths_in(value, &path, path == "upstreams", found);
+                paths_in(
+                    value,
+                    &path,
+                    matches!(path.as_str(), "upstreams" | "acme"),
+                    found,
+                );
             }
         }
     }

@@ -3,16 +3,20 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use crate::config::acme::DnsWay;
 use crate::config::diagnostic::{Diagnostic, Report, Severity};
 use crate::config::model::{
     Certificate, ClientCertificates, Config, ListenerId, Place, Tls, UnknownName,
 };
 use crate::limits::PEM_BYTES_MAX;
-use crate::live::Door;
+use crate::live::{Door, Issuer, Wanted};
 use crate::tls::{ClientAuth, Identity, Shared, Spec, Terms};
 
 use super::protos::read_at_most;
@@ -58,6 +62,53 @@ pub fn doors(
     doors
 }
 
+/// What authorities are to issue; every fault of their files is in the report.
+pub fn wanted(config: &Config, absent: Absent, report: &mut Report) -> Wanted {
+    let mut files = Files { absent, report };
+    let issuers = config.acme.iter().map(|acme| {
+        let hook = acme.dns.as_ref().and_then(|dns| match &dns.way {
+            DnsWay::Webhook { roots, .. } => roots.as_ref(),
+            DnsWay::Update { .. } | DnsWay::Exec { .. } => None,
+        });
+        Issuer {
+            acme: acme.clone(),
+            roots: acme.roots.as_ref().and_then(|f| roots(f, &mut files)),
+            hook_roots: hook.and_then(|f| roots(f, &mut files)),
+        }
+    });
+    let authorities = issuers.collect();
+    let listeners = config.listeners.iter();
+    let issued = listeners.filter_map(|l| l.tls.as_ref()?.acme.as_ref());
+    let names = issued.flat_map(|issued| {
+        let names = issued.names.iter();
+        names.map(|(name, _)| (name.clone(), issued.authority))
+    });
+    Wanted {
+        authorities,
+        names: Arc::new(names.collect()),
+    }
+}
+
+fn roots((file, place): &(PathBuf, Place), files: &mut Files<'_>) -> Option<Vec<u8>> {
+    let text = files.read(file, place)?;
+    let mut roots = rustls::RootCertStore::empty();
+    for found in CertificateDer::pem_slice_iter(&text) {
+        let added = found.map_err(|e| e.to_string());
+        let added = added.and_then(|der| roots.add(der).map_err(|e| e.to_string()));
+        if let Err(error) = added {
+            let message = format!("{}: a root can't be read: {error}", file.display());
+            files.report.push(Diagnostic::error(message).at(place));
+            return None;
+        }
+    }
+    if roots.is_empty() {
+        let message = format!("{} holds no certificate", file.display());
+        files.report.push(Diagnostic::error(message).at(place));
+        return None;
+    }
+    Some(text)
+}
+
 fn terms(tls: &Tls, shared: &Arc<Shared>, files: &mut Files<'_>) -> Option<Arc<Terms>> {
     let before = files.report.diagnostics.len();
     let mut certificates = Vec::new();
@@ -90,7 +141,12 @@ fn terms(tls: &Tls, shared: &Arc<Shared>, files: &mut Files<'_>) -> Option<Arc<T
     }
     let spec = Spec {
         certificates,
-        provided: Box::default(),
+        provided: tls
+            .acme
+            .iter()
+            .flat_map(|a| &a.names)
+            .map(|(name, _)| name.clone())
+            .collect(),
         client,
         refuse_unknown: tls.unknown_name == UnknownName::Refuse,
         only_tls13: tls.only_tls13,

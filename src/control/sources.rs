@@ -87,8 +87,9 @@ fn build_with(
     let mut sources = Sources::read(config, reflections);
     let mut done = sources.build(config);
     let doors = certificates::doors(config, tls, absent, &mut sources.report);
+    let wanted = certificates::wanted(config, absent, &mut sources.report);
     if let Some(live) = &mut done {
-        live.doors = doors.into();
+        (live.doors, live.wanted) = (doors.into(), wanted);
     }
     let (mut report, mut unchecked) = (sources.report, sources.unchecked);
     let text_of = |file: &str| sources.protos.text_of(file);

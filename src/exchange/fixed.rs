@@ -1,6 +1,6 @@
 //! Replies that need nobody else: redirects and fixed ones.
 
-use http::header::LOCATION;
+use http::header::{CONTENT_TYPE, LOCATION};
 use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderValue, Response, StatusCode};
@@ -19,6 +19,14 @@ pub(super) fn respond(with: &Respond) -> Response<ReplyBody> {
     for (name, value) in &with.headers {
         reply.headers_mut().insert(name, value.clone());
     }
+    reply
+}
+
+/// What an authority looks for.
+pub(super) fn token(text: &str) -> Response<ReplyBody> {
+    let mut reply = Response::new(ReplyBody::whole(text.to_owned().into()));
+    let kind = HeaderValue::from_static("application/octet-stream");
+    reply.headers_mut().insert(CONTENT_TYPE, kind);
     reply
 }
 

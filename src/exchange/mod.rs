@@ -58,6 +58,7 @@ use crate::live::{Live, Route, Target};
 use crate::route::{Lookup, RawPath};
 use crate::schema::StreamKind;
 use crate::telemetry::Series;
+use crate::tokens::Tokens;
 use crate::transcode::MethodPlan;
 use crate::transcode::gateway_headers::takes_trailers;
 use crate::upstream::{UpstreamBody, Upstreams};
@@ -89,6 +90,7 @@ pub struct Exchange {
     current: RefCell<Rc<Current>>,
     ids: Ids,
     notices: watch::Sender<Notice>,
+    tokens: Arc<Tokens>,
 }
 
 /// What those who watch the gateway are woken for.
@@ -99,11 +101,12 @@ struct Notice {
 
 impl Exchange {
     #[must_use]
-    pub fn new(current: Current) -> Self {
+    pub fn new(current: Current, tokens: Arc<Tokens>) -> Self {
         Self {
             current: RefCell::new(Rc::new(current)),
             ids: Ids::new(),
             notices: watch::Sender::default(),
+            tokens,
         }
     }
 
@@ -159,7 +162,9 @@ pub async fn exchange(
 
     let live = &*current.live;
     let mut voice = Voice::of_all(live);
-    let answered = if let Some(to) = &connection.redirect {
+    let answered = if let Some(text) = cx.tokens.answer(head.uri.path()) {
+        Ok(fixed::token(&text))
+    } else if let Some(to) = &connection.redirect {
         fixed::to_https(to, connection.local.port(), &head)
     } else if let Some(answered) = preflight(live, &head, &mut voice) {
         answered

@@ -80,6 +80,7 @@ pub(super) fn build(
         trusted_proxies: config.trusted_proxies.clone(),
         manners: manners(config),
         doors: super::Door::without_tls(config),
+        wanted: super::Wanted::default(),
     };
     Ok(live.number())
 }

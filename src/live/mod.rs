@@ -20,13 +20,14 @@ pub use sockets::{Ambiguous, SocketRoute};
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::codec::Codec;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::model::{
-    Config, Files, Listener, ListenerId, Matcher, Place, Policy, Redirect, Respond, SelectorRule,
-    ToHttps, Upstream, UpstreamId,
+    Acme, Config, Files, Listener, ListenerId, Matcher, Place, Policy, Redirect, Respond,
+    SelectorRule, ToHttps, Upstream, UpstreamId,
 };
 use crate::limits::{Limits, Timeouts};
 use crate::route::{HostPattern, PathMatch, RouteId, Table};
@@ -63,6 +64,8 @@ pub struct Live {
     pub timeouts: Timeouts,
     pub trusted_proxies: Vec<ipnet::IpNet>,
     pub manners: Manners,
+    /// Certificates that authorities are to issue.
+    pub wanted: Wanted,
     /// How connections are taken, by listener. One that isn't here takes none.
     pub doors: Box<[Door]>,
 }
@@ -92,6 +95,24 @@ impl Door {
         };
         plain.map(door).collect()
     }
+}
+
+/// Certificates that authorities are to issue, and renew.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    pub authorities: Arc<[Issuer]>,
+    /// What each certificate is for, and which of the authorities it comes from.
+    pub names: Arc<BTreeMap<Box<str>, usize>>,
+}
+
+/// An authority as configured, with the files that it is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issuer {
+    pub acme: Acme,
+    /// Roots of its HTTPS as PEM text; `None` is the system's.
+    pub roots: Option<Vec<u8>>,
+    /// The same of the web service that makes TXT records.
+    pub hook_roots: Option<Vec<u8>>,
 }
 
 /// What some route wants of the search for routes: nothing is looked at that no route wants.

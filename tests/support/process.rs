@@ -18,6 +18,8 @@ pub struct Process {
     pub folder: tempfile::TempDir,
     process: Child,
     pub address: SocketAddr,
+    /// Of all listeners, in the order of the config.
+    pub addresses: Vec<SocketAddr>,
     /// Where the config has one.
     pub admin: Option<SocketAddr>,
     /// What it says on stderr, line by line.
@@ -28,9 +30,9 @@ impl Process {
     /// Runs `transom.yaml` of this folder.
     pub fn start(folder: tempfile::TempDir) -> Self {
         let file = folder.path().join("transom.yaml");
-        let with_admin = fs::read_to_string(&file)
-            .expect("a config")
-            .contains("admin:");
+        let config = fs::read_to_string(&file).expect("a config");
+        let with_admin = config.contains("admin:");
+        let listeners = config.matches("address:").count() - usize::from(with_admin);
         let mut process = Command::new(env!("CARGO_BIN_EXE_transom"))
             .args(["run", "-c"])
             .arg(file)
@@ -42,7 +44,8 @@ impl Process {
         let mut on = |what: &str| -> SocketAddr {
             let mut line = String::new();
             stdout.read_line(&mut line).expect("text");
-            let address = line.trim().strip_prefix(what).and_then(|a| a.parse().ok());
+            let address = line.trim().strip_prefix(what);
+            let address = address.and_then(|a| a.split_once("://")?.1.parse().ok());
             address.unwrap_or_else(|| {
                 let mut told = String::new();
                 let mut stderr = process.stderr.take().expect("piped");
@@ -50,8 +53,8 @@ impl Process {
                 panic!("{line:?} for {what:?}\n{told}");
             })
         };
-        let address = on("listening on http://");
-        let admin = with_admin.then(|| on("admin on http://"));
+        let addresses: Vec<_> = (0..listeners).map(|_| on("listening on ")).collect();
+        let admin = with_admin.then(|| on("admin on "));
         let (tell, said) = mpsc::channel();
         let stderr = BufReader::new(process.stderr.take().expect("piped"));
         std::thread::spawn(move || {
@@ -66,7 +69,8 @@ impl Process {
         Self {
             folder,
             process,
-            address,
+            address: addresses[0],
+            addresses,
             admin,
             said,
         }

@@ -46,7 +46,7 @@ pub struct Solvers {
     /// What may be used, the first that can rather than those after it.
     pub kinds: Box<[Kind]>,
     pub tokens: Arc<Tokens>,
-    pub certificates: Certificates,
+    pub certificates: Arc<Certificates>,
     pub dns: Option<Dns>,
 }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    DEFAULTS, DURATION_MAX, DURATION_OR_ZERO, LIMITS, LISTENER, ROUTE, Section, Shape, TIMEOUTS,
-    UPSTREAM, key,
+    ACME, DEFAULTS, DURATION_MAX, DURATION_OR_ZERO, LIMITS, LISTENER, ROUTE, Section, Shape,
+    TIMEOUTS, UPSTREAM, key,
 };
 
 /// The whole file.
@@ -18,6 +18,11 @@ pub static FILE: Section = Section {
             "Addresses to listen on. Each takes HTTP/1.1 and HTTP/2, with TLS or without.",
         )
         .required(),
+        key(
+            "acme",
+            Shape::Named(&ACME),
+            "Authorities (RFC 8555) that listeners' certificates come from, by names of your own.",
+        ),
         key(
             "descriptors",
             Shape::List(&Shape::Section(&DESCRIPTOR)),

@@ -39,26 +39,30 @@ pub static LISTENER: Section = Section {
              the client's address.",
         )
         .default("false"),
-        key(
-            "accept",
-            Shape::Choice(&["reuseport", "deal"]),
-            "Who accepts: every worker on a socket of its own, or one thread that gives each connection \
-             to the worker with the fewest, which is fairer to few connections with much to do.",
-        )
-        .default("reuseport"),
     ]],
     exactly_one: &[],
 };
 
 pub static TLS: Section = Section {
     name: "tls",
-    about: "TLS of a listener: `certificates`, or `self_signed` for development.",
+    about: "TLS of a listener: `certificates`, those of an authority (`acme`), or `self_signed` for development.",
     groups: &[&[
         key(
             "certificates",
             Shape::List(&Shape::Section(&CERTIFICATE)),
             "Certificates with their keys. Clients get the one that has the name that they ask for, an \
              exact one before a wildcard. The files are watched.",
+        ),
+        key(
+            "acme",
+            Shape::Text,
+            "The authority under `acme` that certificates for `names` come from, and are renewed by.",
+        ),
+        key(
+            "names",
+            Shape::List(&Shape::Host),
+            "With `acme`: hosts, `*.example.com` (by dns-01), or IP addresses. Each has a certificate \
+             of its own.",
         ),
         key(
             "self_signed",
@@ -85,7 +89,7 @@ pub static TLS: Section = Section {
             "Clients show certificates too. Services are told of them in x-forwarded-client-cert.",
         ),
     ]],
-    exactly_one: &[&["certificates", "self_signed"]],
+    exactly_one: &[&["certificates", "acme", "self_signed"]],
 };
 
 pub static CERTIFICATE: Section = Section {

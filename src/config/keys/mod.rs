@@ -3,6 +3,7 @@
 //! Unknown-key errors, required keys, ranges, the JSON Schema and the docs are all read from it. A key
 //! is listed only once it works.
 
+mod acme;
 mod bounds;
 mod cors;
 mod file;
@@ -15,6 +16,7 @@ mod upstream;
 
 use std::time::Duration;
 
+pub use acme::ACME;
 pub use bounds::{LIMITS, TIMEOUTS};
 pub use file::{DESCRIPTOR, FILE};
 pub use listener::LISTENER;

@@ -4,14 +4,21 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::super::listeners::{
-    Accept, Certificate, ClientCertificates, Listener, Tls, ToHttps, UnknownName,
+    Certificate, ClientCertificates, Issued, Listener, Tls, ToHttps, UnknownName,
 };
 use super::super::model::Place;
 use super::super::raw::Section;
 use super::super::scalar;
+use super::super::source::Span;
+use super::acme::Authorities;
 use super::report_twice;
 
-pub fn listeners(file: &Section<'_, '_>, folder: &Path) -> Vec<Listener> {
+pub fn listeners(
+    file: &Section<'_, '_>,
+    authorities: &Authorities,
+    folder: &Path,
+) -> Vec<Listener> {
+    let mut issued = HashMap::new();
     let mut listeners: Vec<Listener> = Vec::new();
     let mut first_at = HashMap::new();
     for item in file.items("listeners") {
@@ -20,7 +27,7 @@ pub fn listeners(file: &Section<'_, '_>, folder: &Path) -> Vec<Listener> {
         };
         let tls = section
             .section("tls")
-            .and_then(|tls| self::tls(&tls, folder));
+            .and_then(|tls| self::tls(&tls, authorities, &mut issued, folder));
         let redirect = redirect(&section);
         let flag = |name| section.field(name).and_then(|f| f.bool());
         let Some(field) = section.field("address") else {
@@ -39,10 +46,6 @@ pub fn listeners(file: &Section<'_, '_>, folder: &Path) -> Vec<Listener> {
             tls,
             redirect,
             proxy_protocol: flag("proxy_protocol").unwrap_or_default(),
-            accept: match section.field("accept").and_then(|f| f.choice()) {
-                Some("deal") => Accept::Deal,
-                Some(_) | None => Accept::Reuseport,
-            },
             place: field.place(),
         });
     }
@@ -82,7 +85,15 @@ fn redirect(section: &Section<'_, '_>) -> Option<ToHttps> {
     })
 }
 
-fn tls(section: &Section<'_, '_>, folder: &Path) -> Option<Tls> {
+/// Names of certificates that authorities issue, which one, and where that stands.
+type Claims = HashMap<Box<str>, (usize, Span)>;
+
+fn tls(
+    section: &Section<'_, '_>,
+    authorities: &Authorities,
+    claims: &mut Claims,
+    folder: &Path,
+) -> Option<Tls> {
     let word = |name| section.field(name).and_then(|f| f.choice());
     let certificates = section
         .items("certificates")
@@ -101,6 +112,7 @@ fn tls(section: &Section<'_, '_>, folder: &Path) -> Option<Tls> {
     Some(Tls {
         certificates,
         self_signed: self_signed.then(|| names.map(str::to_owned).to_vec()),
+        acme: issued(section, authorities, claims),
         client: section
             .section("client_certificates")
             .and_then(|s| client_certificates(&s, folder)),
@@ -110,6 +122,54 @@ fn tls(section: &Section<'_, '_>, folder: &Path) -> Option<Tls> {
         },
         only_tls13: word("min_version") == Some("1.3"),
         place: section.place(),
+    })
+}
+
+/// Certificates of an authority.
+fn issued(
+    section: &Section<'_, '_>,
+    authorities: &Authorities,
+    claims: &mut Claims,
+) -> Option<Issued> {
+    let names = section.field("names");
+    let Some(field) = section.field("acme") else {
+        if let Some(names) = names {
+            let wrong = names.fail("these names belong to no authority");
+            let help = "they go with `acme`; files tell their names themselves";
+            names.reader.push(wrong.help(help));
+        }
+        return None;
+    };
+    if names.is_none() {
+        let wrong = field.fail("`names` is missing: what the certificates are for");
+        field.reader.push(wrong.help("`names: [api.example.com]`"));
+    }
+    let authority = authorities.named_by(&field);
+    let mut found: Vec<(Box<str>, Place)> = Vec::new();
+    for item in section.items("names") {
+        let Some(name) = item.parse(scalar::certificate_name) else {
+            continue;
+        };
+        let Some(authority) = authority else { continue };
+        if let Some(reason) = authorities.cannot_prove(authority, &name) {
+            item.error(reason);
+        }
+        match claims.get(&name) {
+            Some((other, at)) if *other != authority => {
+                report_twice(&item, "this name has another authority already", *at);
+            }
+            _ if found.iter().any(|(n, _)| *n == name) => {
+                item.error("this name is listed already");
+            }
+            _ => {}
+        }
+        claims.insert(name.clone(), (authority, item.node.span));
+        found.push((name, item.place()));
+    }
+    let authority = authority?;
+    Some(Issued {
+        authority,
+        names: found,
     })
 }
 

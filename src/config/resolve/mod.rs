@@ -1,6 +1,7 @@
 //! From what the file says to what it means: every value in range, every name known, every error with
 //! its place. Of a config with errors the parts without fault come back beside them, for `check` alone.
 
+mod acme;
 mod cors;
 mod listeners;
 mod policy;
@@ -68,8 +69,10 @@ fn file(reader: &Reader<'_>, root: &Node, folder: &Path) -> Option<Config> {
     let (descriptors, whole) = descriptors(&file, &upstreams, folder);
     let routes = routes::routes(&file, &upstreams, &defaults, folder);
     upstreams.warn_of_unused();
+    let authorities = acme::Authorities::read(&file, folder);
     let config = Config {
-        listeners: listeners::listeners(&file, folder),
+        listeners: listeners::listeners(&file, &authorities, folder),
+        acme: authorities.known,
         descriptors,
         routes,
         upstreams: upstreams.known,

@@ -9,7 +9,7 @@ use std::hash::{BuildHasher, Hash, Hasher};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::config::model::{Config, DescriptorSource, Tls};
+use crate::config::model::{Acme, Config, DescriptorSource, Tls};
 use crate::limits::{PROTO_ENTRIES_MAX, PROTO_FOLDERS_DEEP_MAX};
 
 type Hash64 = foldhash::quality::FoldHasher<'static>;
@@ -44,6 +44,8 @@ impl Inputs {
                 DescriptorSource::Reflection { .. } => {}
             }
         }
+        let roots = config.acme.iter().flat_map(Acme::files);
+        inputs.files.extend(roots.cloned());
         inputs
     }
 

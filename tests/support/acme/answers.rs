@@ -41,7 +41,9 @@ pub async fn serve(http: SocketAddr, tls: SocketAddr, kinds: &[Kind], dns: Optio
     Solvers {
         kinds: kinds.into(),
         tokens,
-        certificates: Certificates::new(Box::new(move |all| *shown.0.lock().unwrap() = all)),
+        certificates: Arc::new(Certificates::new(Box::new(move |all| {
+            *shown.0.lock().unwrap() = all
+        }))),
         dns,
     }
 }

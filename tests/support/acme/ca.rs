@@ -182,6 +182,13 @@ impl Ca {
         self.state.lock().unwrap()
     }
 
+    /// Waits until a place is asked for.
+    pub async fn is_asked(&self, at: At) {
+        while !self.state().asked.contains_key(&at) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
     /// Lets `fault` happen the next `times` at a place.
     pub fn fail(&self, at: At, times: u32, fault: Fault) {
         self.state().manners.faults.insert(at, (times, fault));

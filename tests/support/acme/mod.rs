@@ -58,20 +58,24 @@ impl Root {
     }
 
     /// A client that trusts this root alone.
+    /// What trusts certificates of this root.
+    pub fn client(&self) -> rustls::ClientConfig {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(self.0.der().clone()).expect("a root");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth()
+    }
+
     pub fn http(&self) -> Http {
         self.http_within(ANSWER)
     }
 
     pub fn http_within(&self, answer: Duration) -> Http {
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(self.0.der().clone()).expect("a root");
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Http::new(Arc::new(config), answer)
+        Http::new(Arc::new(self.client()), answer)
     }
 
     /// An authority at `directory`, with terms that we agree to.

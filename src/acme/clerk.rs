@@ -1,0 +1,437 @@
+//! Who looks after one name: asks the schedule, acts, keeps what comes of it, and shows the new
+//! certificate. The one that is served stays until there is a better one, whatever happens here.
+//!
+//! Killed at any point it can start again: an order is written down as soon as it is placed, with its
+//! key, and goes on from there.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use instant_acme::{CertificateIdentifier, Identifier};
+use tokio::time::sleep;
+
+use crate::limits::{ACME_DISK_RETRY, ACME_NAME_LOCK_POLL, ACME_SLEEP_MAX};
+use crate::tls::Identity;
+
+use super::authority::Session;
+use super::board::{Board, Outcome};
+use super::challenge::Solvers;
+use super::error::{AcmeError, Cause, Step};
+use super::issued::Issued;
+use super::kept::{Kept, Open, Shelf};
+use super::key::KeyType;
+use super::office::Office;
+use super::order::Wanted;
+use super::renewal;
+use super::schedule::{self, Action, Failure, Life, next, renew_at};
+
+/// An authority that may be asked, and how.
+#[derive(Debug)]
+pub struct Choice {
+    pub office: Arc<Office>,
+    /// Where names are tried after a refusal.
+    pub trial: Option<Arc<Office>>,
+    pub solvers: Solvers,
+    pub key_type: KeyType,
+    pub profile: Option<Box<str>>,
+}
+
+/// Shows a certificate to clients.
+pub type Show = Arc<dyn Fn(&str, Arc<Identity>) + Send + Sync>;
+
+/// What looking after a name takes.
+pub struct Clerk {
+    pub name: Box<str>,
+    /// The first is the one that the configuration names; the others are turned to when it fails.
+    pub choices: Vec<Arc<Choice>>,
+    pub shelf: Shelf,
+    pub board: Arc<Board>,
+    pub show: Show,
+}
+
+/// A certificate that is served.
+struct Served {
+    identity: Arc<Identity>,
+    /// What its authority calls it.
+    id: Option<CertificateIdentifier<'static>>,
+}
+
+impl Served {
+    fn of(issued: Issued) -> Self {
+        let chain = &issued.identity.certified().cert;
+        Self {
+            id: chain.first().and_then(renewal::identifier),
+            identity: Arc::new(issued.identity),
+        }
+    }
+
+    fn serial(&self) -> Option<String> {
+        self.id.as_ref().map(ToString::to_string)
+    }
+}
+
+impl Clerk {
+    /// Looks after the name for ever. Dropping it stops that; an order under way can be taken up
+    /// again.
+    pub async fn run(self) {
+        loop {
+            // Other processes may have worked on it: what is on disk decides.
+            let (served, mut kept) = match self.look().await {
+                Ok(looked) => looked,
+                Err(error) => {
+                    self.trouble(&error);
+                    sleep(ACME_DISK_RETRY).await;
+                    continue;
+                }
+            };
+            let now = SystemTime::now();
+            let life = served.as_ref().map(|s| self.life(s, &kept));
+            match next(life.as_ref(), &kept.course, self.choices.len(), now) {
+                Action::Wait(at) => {
+                    self.tell(served.as_ref(), &kept, Some(at));
+                    let long = at.duration_since(now).unwrap_or_default();
+                    sleep(long.min(ACME_SLEEP_MAX).max(Duration::from_millis(10))).await;
+                }
+                Action::AskWindow => {
+                    self.ask_window(served.as_ref(), &mut kept).await;
+                    self.keep(kept).await;
+                }
+                Action::Order { authority, trial } => {
+                    self.tell(served.as_ref(), &kept, None);
+                    let turn = Turn { authority, trial };
+                    if let Err(error) = self.work(served, turn).await {
+                        self.trouble(&error);
+                        sleep(ACME_DISK_RETRY).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// What is on disk, shown if it is new.
+    async fn look(&self) -> Result<(Option<Served>, Kept), String> {
+        let shelf = self.shelf.clone();
+        let read = blocking(move || shelf.certificate().map(|c| (c, shelf.kept()))).await?;
+        let (issued, mut kept) = read?;
+        let served = issued.map(Served::of);
+        let serial = served.as_ref().and_then(Served::serial);
+        if served.is_some() && kept.serial != serial {
+            // Its course was that of another certificate.
+            kept = Kept {
+                serial,
+                issuer: None,
+                ..Kept::default()
+            };
+            kept.course.renewed(SystemTime::now(), fastrand::f64());
+        }
+        if let Some(served) = &served {
+            (self.show)(&self.name, Arc::clone(&served.identity));
+        }
+        Ok((served, kept))
+    }
+
+    fn life(&self, served: &Served, kept: &Kept) -> Life {
+        Life {
+            not_before: served.identity.not_before(),
+            not_after: served.identity.not_after(),
+            has_window: served.id.is_some() && self.issuer(kept).is_some(),
+        }
+    }
+
+    /// Whoever issued the certificate, if that is somebody that we know.
+    fn issuer(&self, kept: &Kept) -> Option<&Arc<Office>> {
+        let issuer = kept.issuer.as_deref();
+        let mut offices = self.choices.iter().map(|c| &c.office);
+        offices.find(|o| issuer.is_none_or(|i| *o.authority.directory == *i))
+    }
+
+    async fn ask_window(&self, served: Option<&Served>, kept: &mut Kept) {
+        let now = SystemTime::now();
+        let later = |wait: Duration| now + wait.max(Duration::from_secs(60));
+        let (Some(id), Some(office)) = (served.and_then(|s| s.id.as_ref()), self.issuer(kept))
+        else {
+            kept.course.untold(later(ACME_SLEEP_MAX * 6));
+            return;
+        };
+        match office.authority.window(id).await {
+            Ok(Some(window)) => {
+                let (start, end) = (window.start, window.end);
+                let ask_at = now + window.ask_again;
+                let moved = kept.course.told(start, end, ask_at, fastrand::f64());
+                if moved {
+                    let (name, why) = (&self.name, window.explanation.as_deref());
+                    let why = why.unwrap_or("no reason given");
+                    let start = httpdate::fmt_http_date(start);
+                    tracing::warn!(%name, %start, why, "the authority wants it renewed at another time");
+                }
+            }
+            // It has no opinion: a third of the life left is all there is to go by.
+            Ok(None) => kept.course.untold(later(ACME_SLEEP_MAX * 24)),
+            Err(error) => {
+                let (name, wait) = (&self.name, error.retry_after);
+                tracing::debug!(%name, %error, "no renewal window");
+                kept.course.untold(later(wait.unwrap_or(ACME_SLEEP_MAX)));
+            }
+        }
+    }
+
+    /// One order, alone among all processes that share the storage.
+    async fn work(&self, before: Option<Served>, turn: Turn) -> Result<(), String> {
+        let Some(choice) = self.choices.get(turn.authority) else {
+            return Err("there is no authority to ask".to_owned());
+        };
+        let lock = self.shelf.lock().map_err(|e| e.to_string())?;
+        let Some(_lock) = lock else {
+            sleep(ACME_NAME_LOCK_POLL).await;
+            return Ok(());
+        };
+        // Whoever had it may have done the work.
+        let (served, mut kept) = self.look().await?;
+        let serial = |s: &Option<Served>| s.as_ref().and_then(Served::serial);
+        if serial(&served) != serial(&before) {
+            return Ok(());
+        }
+        let life = served.as_ref().map(|s| self.life(s, &kept));
+        let office = match (turn.trial, &choice.trial) {
+            (true, Some(trial)) => trial,
+            _ => &choice.office,
+        };
+        let is_trial = turn.trial && choice.trial.is_some();
+        let name = &self.name;
+        tracing::info!(%name, authority = %office.authority.name, trial = is_trial, "ordering a certificate");
+        let done = self.order(choice, office, is_trial, &served, &kept).await;
+        let authority = &*choice.office.authority.name;
+        match done {
+            Ok(Some(issued)) => {
+                let new = self.store(issued, &mut kept, office).await?;
+                self.board.count(authority, Outcome::Issued);
+                let until = httpdate::fmt_http_date(new.not_after());
+                tracing::info!(%name, %until, "a new certificate");
+                (self.show)(name, new);
+            }
+            Ok(None) => {
+                self.board.count(authority, Outcome::Passed);
+                tracing::info!(%name, "the trial has passed");
+                kept.course.passed();
+            }
+            Err(error) => {
+                self.board.count(authority, Outcome::Failed);
+                let said = error.to_string();
+                let failure = Failure {
+                    said: &said,
+                    retry_after: error.retry_after,
+                    may_try: choice.trial.is_some() && may_try(&error),
+                    authorities: self.choices.len(),
+                    chance: fastrand::f64(),
+                };
+                kept.course
+                    .failed(&failure, life.as_ref(), SystemTime::now());
+                self.keep(kept.clone()).await;
+                self.alarm(&error, served.as_ref(), &kept);
+                return Ok(());
+            }
+        }
+        self.keep(kept).await;
+        Ok(())
+    }
+
+    /// `None` for a trial, whose certificate is of no use.
+    async fn order(
+        &self,
+        choice: &Choice,
+        office: &Office,
+        is_trial: bool,
+        served: &Option<Served>,
+        kept: &Kept,
+    ) -> Result<Option<Issued>, AcmeError> {
+        let _turn = office.turn().await;
+        let session = match office.session().await {
+            Err(error) if error.is_account_gone() => {
+                office.forget_account();
+                office.session().await?
+            }
+            done => done?,
+        };
+        let turn = usize::try_from(kept.course.failures).unwrap_or_default();
+        let turn = turn / self.choices.len().max(1);
+        let placed = match self
+            .place(choice, office, &session, is_trial, served, kept)
+            .await
+        {
+            Err(error) if error.is_account_gone() => {
+                office.forget_account();
+                let session = office.session().await?;
+                self.place(choice, office, &session, is_trial, served, kept)
+                    .await
+            }
+            done => done,
+        };
+        let open = placed?;
+        let solvers = &choice.solvers;
+        let done = session.fulfil(&open.url, &open.key, solvers, turn).await;
+        let done = done.and_then(|chain| Issued::check(&chain, &open.key, &self.name));
+        if let Err(error) = &done
+            && !error.passes()
+            && !matches!(error.cause, Cause::Slow(_))
+            && !is_trial
+            && let Err(error) = self.shelf.forget_order()
+        {
+            tracing::warn!(name = %self.name, %error, "an order that has failed can't be forgotten");
+        }
+        done.map(|issued| (!is_trial).then_some(issued))
+    }
+
+    /// The order that was placed before and isn't done, or a new one.
+    async fn place(
+        &self,
+        choice: &Choice,
+        office: &Office,
+        session: &Session,
+        is_trial: bool,
+        served: &Option<Served>,
+        kept: &Kept,
+    ) -> Result<Open, AcmeError> {
+        let directory = &office.authority.directory;
+        let own = |error: String| AcmeError::new(Step::Order, Cause::Other(error));
+        if !is_trial
+            && let Some(open) = self.shelf.open_order()
+            && open.directory == *directory
+        {
+            return Ok(open);
+        }
+        let key_type = choice.key_type;
+        let key = blocking(move || key_type.generate()).await.map_err(own)?;
+        let key = key.map_err(|e| own(format!("no key: {e}")))?;
+        let is_same = kept.issuer.as_ref().is_some_and(|i| i == directory);
+        let replaced = served.as_ref().and_then(|s| s.id.as_ref());
+        let names = [identifier(&self.name)];
+        let wanted = Wanted {
+            names: &names,
+            profile: choice.profile.as_deref(),
+            replaces: replaced.filter(|_| is_same && !is_trial),
+        };
+        let placed = session.place(&wanted).await?;
+        let open = Open {
+            directory: directory.clone(),
+            url: placed.url,
+            key,
+        };
+        if !is_trial {
+            let kept = self.shelf.keep_order(&open);
+            kept.map_err(|e| own(format!("the order can't be written down: {e}")))?;
+        }
+        Ok(open)
+    }
+
+    /// First the certificate, then what is known of it: whatever is missing after a crash is found out
+    /// again.
+    async fn store(
+        &self,
+        issued: Issued,
+        kept: &mut Kept,
+        office: &Office,
+    ) -> Result<Arc<Identity>, String> {
+        let shelf = self.shelf.clone();
+        let stored = blocking(move || shelf.keep_certificate(&issued).map(|()| issued)).await?;
+        let issued = stored.map_err(|e| format!("the certificate can't be kept: {e}"))?;
+        let new = Served::of(issued);
+        kept.course.renewed(SystemTime::now(), fastrand::f64());
+        kept.serial = new.serial();
+        kept.issuer = Some(office.authority.directory.clone());
+        self.keep(kept.clone()).await;
+        if let Err(error) = self.shelf.forget_order() {
+            tracing::warn!(name = %self.name, %error, "an order that is done can't be forgotten");
+        }
+        Ok(new.identity)
+    }
+
+    async fn keep(&self, kept: Kept) {
+        let shelf = self.shelf.clone();
+        let done = blocking(move || shelf.keep(&kept).map_err(|e| e.to_string())).await;
+        if let Err(error) = done.flatten() {
+            self.trouble(&error);
+            // Without what is kept the same thing would be done at once again.
+            sleep(ACME_DISK_RETRY).await;
+        }
+    }
+
+    fn trouble(&self, error: &str) {
+        tracing::error!(name = %self.name, error, "a certificate can't be looked after");
+        self.board
+            .change(&self.name, |entry| entry.error = Some(error.into()));
+    }
+
+    fn alarm(&self, error: &AcmeError, served: Option<&Served>, kept: &Kept) {
+        let name = &self.name;
+        let again = kept.course.not_before.map(schedule::time);
+        let again = again.map(httpdate::fmt_http_date).unwrap_or_default();
+        match served.map(|s| s.identity.not_after()) {
+            None => tracing::error!(%name, %error, %again, "no certificate yet"),
+            Some(end) if end <= SystemTime::now() => {
+                tracing::error!(%name, %error, %again, "the certificate has EXPIRED and is served all the same");
+            }
+            Some(end) => {
+                let until = httpdate::fmt_http_date(end);
+                tracing::warn!(%name, %error, %again, %until, "not renewed yet, the old certificate serves on");
+            }
+        }
+    }
+
+    fn tell(&self, served: Option<&Served>, kept: &Kept, next: Option<SystemTime>) {
+        let identity = served.map(|s| &s.identity);
+        let life = served.map(|s| self.life(s, kept));
+        let authority = self.choices.first();
+        self.board.change(&self.name, |entry| {
+            entry.authority =
+                authority.map_or_else(Box::default, |c| c.office.authority.name.clone());
+            entry.issuer = identity.map(|i| i.issuer().into());
+            entry.not_before = identity.map(|i| i.not_before());
+            entry.not_after = identity.map(|i| i.not_after());
+            entry.renewal = life.map(|life| renew_at(&life, &kept.course));
+            let window = kept.course.window.as_ref();
+            entry.window = window.map(|w| (schedule::time(w.start), schedule::time(w.end)));
+            entry.next = next;
+            entry.failures = kept.course.failures;
+            entry.error = kept.course.error.as_deref().map(Into::into);
+        });
+    }
+}
+
+/// Which order.
+#[derive(Clone, Copy, Debug)]
+struct Turn {
+    authority: usize,
+    trial: bool,
+}
+
+/// What a trial would find out as well: not that the authority is down, or has had enough.
+fn may_try(error: &AcmeError) -> bool {
+    match &error.cause {
+        Cause::Invalid(_) | Cause::Solver(_) => true,
+        Cause::Refused(_) => !error.is_limit() && !error.passes(),
+        _ => false,
+    }
+}
+
+fn identifier(name: &str) -> Identifier {
+    match name.parse() {
+        Ok(address) => Identifier::Ip(address),
+        Err(_) => Identifier::Dns(name.to_owned()),
+    }
+}
+
+/// Runs what may wait for a disk, or take long, apart from the control thread.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, String> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|e| e.to_string())
+}
+
+impl std::fmt::Debug for Clerk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Clerk")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,285 @@
+//! Certificates that a running gateway gets, keeps and renews by itself.
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use support::acme::ca::{At, COURSE, Ca, Fault, Lie};
+use support::client::Http1;
+use support::process::Process;
+use support::soon;
+use support::tls::connect;
+
+const NAME: &str = "api.example.com";
+
+/// A listener with certificates of `ca` for `names`, and one without TLS.
+fn config(ca: &Ca, names: &str, more: &str) -> String {
+    let directory = &ca.directory;
+    format!(
+        "listeners:\n\
+         - {{ address: \"127.0.0.1:0\", redirect_https: true }}\n\
+         - {{ address: \"127.0.0.1:0\", tls: {{ acme: own, names: [{names}] }} }}\n\
+         acme:\n\
+         \x20 own: {{ directory: \"{directory}\", storage: kept, roots: ca.pem, agree_to_terms: true, {more} }}\n\
+         routes: [{{ prefix: /, respond: {{ body: here }} }}]\n\
+         workers: 1\n"
+    )
+}
+
+fn folder(ca: &Ca, config: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("ca.pem"), ca.root.pem()).expect("written");
+    fs::write(folder.path().join("transom.yaml"), config).expect("written");
+    folder
+}
+
+fn start(ca: &Ca, more: &str) -> Process {
+    Process::start(folder(ca, &config(ca, NAME, more)))
+}
+
+/// The serial number of the certificate that is shown for a name.
+async fn shown(process: &Process, ca: &Ca, name: &str) -> Option<Vec<u8>> {
+    let config = ca.root.client();
+    let stream = connect(process.addresses[1], name, config).await.ok()?;
+    let (_, session) = stream.get_ref();
+    let leaf = session.peer_certificates()?.first()?;
+    let (_, leaf) = x509_parser::parse_x509_certificate(leaf).expect("a certificate");
+    Some(leaf.raw_serial().to_vec())
+}
+
+async fn until_shown(process: &Process, ca: &Ca, name: &str) -> Vec<u8> {
+    let asked = async {
+        loop {
+            if let Some(serial) = shown(process, ca, name).await {
+                return serial;
+            }
+        }
+    };
+    soon("a certificate", asked).await
+}
+
+async fn until_other(process: &Process, ca: &Ca, than: &[u8]) -> Vec<u8> {
+    let asked = async {
+        loop {
+            let serial = shown(process, ca, NAME)
+                .await
+                .expect("it serves all the time");
+            if serial != than {
+                return serial;
+            }
+        }
+    };
+    soon("another certificate", asked).await
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path)
+        .expect("it is there")
+        .permissions()
+        .mode()
+        & 0o777
+}
+
+#[tokio::test]
+async fn a_certificate_is_ordered_kept_and_served_after_a_restart() {
+    let ca = Ca::start();
+    let process = start(&ca, "");
+    let serial = until_shown(&process, &ca, NAME).await;
+    let kept = process.path("kept");
+    assert_eq!(mode(&kept), 0o700);
+    for file in fs::read_dir(&kept).expect("a folder") {
+        let file = file.expect("an entry").path();
+        assert_eq!(mode(&file), 0o600, "{}", file.display());
+    }
+    assert!(!kept.join("api.example.com.order.pem").exists());
+    let bundle = fs::read_to_string(kept.join("api.example.com.pem")).expect("kept");
+    assert!(
+        bundle.starts_with("-----BEGIN PRIVATE KEY-----"),
+        "{bundle}"
+    );
+    assert_eq!(bundle.matches("BEGIN CERTIFICATE").count(), 2);
+    // The authority may be gone by then.
+    let folder = process.stop();
+    let (asked, accounts) = (ca.orders().len(), ca.state().accounts);
+    assert_eq!((asked, accounts), (1, 1));
+    let process = Process::start(folder);
+    assert_eq!(shown(&process, &ca, NAME).await, Some(serial));
+    // Nobody else is served.
+    let other = connect(process.addresses[1], "other.example.com", ca.root.client()).await;
+    assert!(other.is_err());
+}
+
+#[tokio::test]
+async fn the_plain_listener_redirects_all_but_what_authorities_look_for() {
+    let ca = Ca::start();
+    ca.fail(At::Challenge, 1, Fault::Silence);
+    let process = start(&ca, "challenges: [http-01], answer_timeout: 60s");
+    soon("the challenge is ready", ca.is_asked(At::Challenge)).await;
+    let mut client = Http1::connect(process.address).await;
+    let token = "/.well-known/acme-challenge/token-0-0";
+    let reply = client.get(token).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let text = reply.text().to_owned();
+    assert!(text.starts_with("token-0-0."), "{text}");
+    for path in [
+        "/",
+        "/.well-known/acme-challenge/other",
+        "/.well-known/acme-challenge/",
+    ] {
+        let reply = client.get(path).await;
+        assert_eq!(reply.status, 308, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_is_renewed_over_and_over_while_it_serves() {
+    let ca = Ca::start();
+    {
+        let mut state = ca.state();
+        // A minute of it has passed when it is issued.
+        state.manners.validity = Duration::from_secs(70);
+        state.manners.window = None;
+    }
+    let process = start(&ca, "");
+    let mut serial = until_shown(&process, &ca, NAME).await;
+    for _ in 0..3 {
+        serial = until_other(&process, &ca, &serial).await;
+    }
+}
+
+#[tokio::test]
+async fn renewals_name_what_they_replace_and_follow_a_window_that_moves() {
+    let ca = Ca::start();
+    // Ten seconds of rest at most.
+    ca.state().manners.validity = Duration::from_secs(100);
+    ca.state().manners.window = Some(|from, _| (from, from + Duration::from_secs(1)));
+    ca.state().manners.explanation = Some("https://ca.example/incident");
+    let process = start(&ca, "");
+    let serial = until_shown(&process, &ca, NAME).await;
+    until_other(&process, &ca, &serial).await;
+    let orders = ca.orders();
+    assert_eq!(orders[0].replaces, None);
+    assert!(orders[1].replaces.is_some(), "{orders:?}");
+}
+
+#[tokio::test]
+async fn one_that_is_killed_at_any_step_goes_on_with_at_most_one_more_order() {
+    for at in COURSE {
+        let ca = Ca::start();
+        ca.fail(at, 1, Fault::Silence);
+        let process = start(&ca, "answer_timeout: 60s");
+        soon("the step", ca.is_asked(at)).await;
+        let folder = process.stop();
+        ca.state().manners.faults.clear();
+        let process = Process::start(folder);
+        until_shown(&process, &ca, NAME).await;
+        let orders = ca.orders().len();
+        assert!(orders <= 2, "{at:?}: {orders} orders");
+        let is_early = matches!(at, At::Directory | At::Nonce | At::Account | At::NewOrder);
+        assert!(is_early || orders == 1, "{at:?}: {orders} orders");
+    }
+}
+
+#[tokio::test]
+async fn a_failure_is_told_and_the_old_certificate_serves_on() {
+    let ca = Ca::start();
+    ca.state().manners.validity = Duration::from_secs(64);
+    ca.state().manners.window = None;
+    let process = start(&ca, "");
+    let serial = until_shown(&process, &ca, NAME).await;
+    ca.fail(
+        At::NewOrder,
+        1000,
+        Fault::Problem(403, "rejectedIdentifier", None),
+    );
+    let line = process.says("the old certificate serves on");
+    for word in ["as the test wants [rejectedIdentifier]", NAME] {
+        assert!(line.contains(word), "{line}");
+    }
+    assert_eq!(shown(&process, &ca, NAME).await, Some(serial));
+    // What was wrong is known after a restart, and not tried again at once.
+    let asked = ca.state().asked[&At::NewOrder];
+    let process = Process::start(process.stop());
+    let kept = fs::read_to_string(process.path("kept/api.example.com.json")).expect("kept");
+    let kept: serde_json::Value = serde_json::from_str(&kept).expect("JSON");
+    assert!(kept["course"]["failures"].as_u64() >= Some(1), "{kept}");
+    assert!(ca.state().asked[&At::NewOrder] <= asked + 1);
+}
+
+#[tokio::test]
+async fn certificates_that_cannot_be_served_are_refused() {
+    for (lie, words) in [
+        (Lie::OtherKey, "the key is not the one of the certificate"),
+        (Lie::Truncated, "it is cut off"),
+        (
+            Lie::OtherNames,
+            "it is for somebody.else.example, not for api.example.com",
+        ),
+    ] {
+        let ca = Ca::start();
+        ca.state().manners.lie = lie;
+        let process = start(&ca, "");
+        let line = process.says("no certificate yet");
+        assert!(
+            line.contains("the authority sent what can't be served"),
+            "{line}"
+        );
+        assert!(line.contains(words), "{line}");
+        assert!(!process.path("kept/api.example.com.pem").exists());
+    }
+}
+
+#[tokio::test]
+async fn another_authority_is_turned_to_and_a_refused_name_is_tried_first() {
+    let (bad, good) = (Ca::start(), Ca::start());
+    bad.fail(
+        At::NewOrder,
+        1000,
+        Fault::Problem(403, "rejectedIdentifier", None),
+    );
+    let more = format!(
+        "next: other }}\n\
+         \x20 other: {{ directory: \"{}\", storage: kept-other, roots: good.pem, agree_to_terms: true",
+        good.directory
+    );
+    let folder = folder(&bad, &config(&bad, NAME, &more));
+    fs::write(folder.path().join("good.pem"), good.root.pem()).expect("written");
+    let process = Process::start(folder);
+    until_shown(&process, &good, NAME).await;
+    assert_eq!(good.orders().len(), 1);
+    assert_eq!(bad.state().asked[&At::NewOrder], 1);
+}
+
+#[tokio::test]
+async fn names_come_and_go_with_a_reload() {
+    let ca = Ca::start();
+    let process = start(&ca, "");
+    let serial = until_shown(&process, &ca, NAME).await;
+    let both = config(&ca, "api.example.com, www.example.com", "");
+    fs::write(process.path("transom.yaml"), both).expect("written");
+    process.hang_up();
+    until_shown(&process, &ca, "www.example.com").await;
+    assert_eq!(shown(&process, &ca, NAME).await, Some(serial));
+    let one = config(&ca, "www.example.com", "");
+    fs::write(process.path("transom.yaml"), one).expect("written");
+    process.hang_up();
+    let gone = async { while shown(&process, &ca, NAME).await.is_some() {} };
+    soon("the name is gone", gone).await;
+    assert_eq!(ca.orders().len(), 2);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_the_storage_is_told() {
+    let ca = Ca::start();
+    let folder = folder(&ca, &config(&ca, NAME, ""));
+    let kept = folder.path().join("kept");
+    fs::create_dir(&kept).expect("made");
+    fs::set_permissions(&kept, fs::Permissions::from_mode(0o755)).expect("set");
+    let process = Process::start(folder);
+    let line = process.says("no certificate can be ordered");
+    assert!(line.contains("chmod 700"), "{line}");
+    assert_eq!(ca.orders().len(), 0);
+}
