@@ -79,6 +79,8 @@ fn spec(instances: &[&Instance], rules: UpstreamRules) -> Upstream {
         port: i.address.port(),
     };
     Upstream {
+        tls: None,
+        outgoing: None,
         name: "games".into(),
         endpoints: instances.iter().map(endpoint).collect(),
         protocol: UpstreamProtocol::Http2,

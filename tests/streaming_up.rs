@@ -30,6 +30,8 @@ const GAMES: UpstreamId = UpstreamId(0);
 
 fn pool(address: SocketAddr) -> Rc<Upstreams> {
     let spec = Upstream {
+        tls: None,
+        outgoing: None,
         name: "games".into(),
         endpoints: vec![Endpoint {
             host: address.ip().to_string().into(),

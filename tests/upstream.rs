@@ -24,6 +24,8 @@ const GAMES: UpstreamId = UpstreamId(0);
 
 fn pool(endpoints: &[SocketAddr], protocol: UpstreamProtocol) -> Rc<Upstreams> {
     let spec = Upstream {
+        tls: None,
+        outgoing: None,
         name: "games".into(),
         endpoints: endpoints
             .iter()

@@ -220,6 +220,7 @@ impl Views {
                         "healthy": m.is_healthy(),
                         "ejected": m.is_ejected(),
                         "ejections": m.ejections(),
+                        "trouble": m.trouble().as_deref(),
                     })
                 })
                 .collect();

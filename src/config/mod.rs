@@ -243,6 +243,8 @@ impl Config {
             }],
             acme: Vec::new(),
             upstreams: vec![Upstream {
+                tls: None,
+                outgoing: None,
                 name: "upstream".into(),
                 endpoints: vec![endpoint],
                 protocol: UpstreamProtocol::Http2,

@@ -20,8 +20,8 @@ pub use super::listeners::{
 };
 pub use super::site::{Compression, Effort, Files, HeaderRules, Redirect, Respond};
 pub use super::upstreams::{
-    Balance, Ejection, Endpoint, HashOn, Load, RetryBudget, RetryRule, Upstream, UpstreamProtocol,
-    UpstreamRules,
+    Balance, Ejection, Endpoint, HashOn, Load, OwnCertificate, RetryBudget, RetryRule, Upstream,
+    UpstreamProtocol, UpstreamRules, UpstreamTls,
 };
 pub use crate::transcode::reply_status::Statuses;
 pub use crate::transcode::{Compat, ErrorFormat, Forms, UnknownQuery};

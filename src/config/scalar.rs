@@ -153,7 +153,7 @@ pub fn endpoint(text: &str) -> Result<Endpoint, Trouble> {
     let wrong = |message: &'static str| Trouble::new(message).help(FORMS);
     if let Some((scheme, _)) = text.split_once("://") {
         return Err(Trouble::new("an endpoint has no scheme")
-            .help("leave it off; `protocol` says what is spoken")
+            .help("leave it off; `protocol` says what is spoken, `tls: on` that it is over TLS")
             .at(0..scheme.len() + 3));
     }
     let (named, text) = match text.strip_prefix("dns:") {
@@ -244,6 +244,15 @@ pub fn certificate_name(text: &str) -> Result<Box<str>, Trouble> {
         return Err(wrong("expected the name of a host, without a port"));
     }
     Ok(name.to_ascii_lowercase().into())
+}
+
+/// A name or address that a certificate may be for.
+pub fn peer_name(text: &str) -> Result<Box<str>, Trouble> {
+    match text.parse::<IpAddr>().is_ok() || is_host_name(text) {
+        true => Ok(text.into()),
+        false => Err(Trouble::new("expected a host name or an IP address")
+            .help("such as `games.internal`, without a port")),
+    }
 }
 
 /// A header name, or a prefix that ends in `*`.

@@ -2,6 +2,7 @@
 //! they are spared.
 
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use http::HeaderName;
 
 use super::model::Place;
 use crate::failure::GrpcCode;
+use crate::tls;
 
 #[derive(Clone, Debug)]
 pub struct Upstream {
@@ -16,7 +18,40 @@ pub struct Upstream {
     pub endpoints: Vec<Endpoint>,
     pub protocol: UpstreamProtocol,
     pub rules: UpstreamRules,
+    pub tls: Option<UpstreamTls>,
+    /// What is made of `tls` when its files have been read; until then there is nothing.
+    pub outgoing: Option<Arc<tls::Outgoing>>,
     pub place: Place,
+}
+
+/// TLS to an upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamTls {
+    /// Certificates of the authorities that are believed; the system's otherwise.
+    pub authorities: Option<(PathBuf, Place)>,
+    /// Our certificate and its key.
+    pub own: Option<OwnCertificate>,
+    /// In place of the endpoints' own names.
+    pub server_name: Option<Box<str>>,
+    pub place: Place,
+}
+
+/// What we show to an upstream that asks who we are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnCertificate {
+    pub cert: PathBuf,
+    pub cert_place: Place,
+    pub key: PathBuf,
+    pub key_place: Place,
+}
+
+impl UpstreamTls {
+    /// Every file that it is made of.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        let authorities = self.authorities.iter().map(|(file, _)| file);
+        let own = self.own.iter().flat_map(|own| [&own.cert, &own.key]);
+        authorities.chain(own)
+    }
 }
 
 /// How calls are spread over an upstream's instances, and bounded.

@@ -13,11 +13,11 @@ use rustls::pki_types::pem::PemObject;
 use crate::config::acme::DnsWay;
 use crate::config::diagnostic::{Diagnostic, Report, Severity};
 use crate::config::model::{
-    Certificate, ClientCertificates, Config, ListenerId, Place, Tls, UnknownName,
+    Certificate, ClientCertificates, Config, ListenerId, Place, Tls, UnknownName, UpstreamTls,
 };
 use crate::limits::PEM_BYTES_MAX;
 use crate::live::{Door, Issuer, Wanted};
-use crate::tls::{ClientAuth, Identity, Shared, Spec, Terms};
+use crate::tls::{ClientAuth, Identity, Material, Outgoing, OutgoingError, Shared, Spec, Terms};
 
 use super::protos::read_at_most;
 
@@ -107,6 +107,74 @@ fn roots((file, place): &(PathBuf, Place), files: &mut Files<'_>) -> Option<Vec<
         return None;
     }
     Some(text)
+}
+
+/// Reads the files of upstreams' TLS into the config; every fault of theirs is in the report.
+pub fn equip(config: &mut Config, absent: Absent, report: &mut Report) {
+    let mut files = Files { absent, report };
+    for upstream in &mut config.upstreams {
+        let tls = upstream.tls.as_ref();
+        upstream.outgoing = tls.and_then(|tls| outgoing(tls, &mut files));
+    }
+}
+
+/// The same for one upstream by itself.
+///
+/// # Errors
+/// What is wrong with its files.
+pub fn outgoing_of(tls: &UpstreamTls) -> Result<Arc<Outgoing>, Report> {
+    let mut report = Report::default();
+    let mut files = Files {
+        absent: Absent::Fault,
+        report: &mut report,
+    };
+    outgoing(tls, &mut files).ok_or(report)
+}
+
+fn outgoing(tls: &UpstreamTls, files: &mut Files<'_>) -> Option<Arc<Outgoing>> {
+    let authorities = match &tls.authorities {
+        Some((file, place)) => Some((files.read(file, place)?, file, place)),
+        None => None,
+    };
+    let own = match &tls.own {
+        Some(own) => {
+            let cert = files.read(&own.cert, &own.cert_place);
+            let key = files.read(&own.key, &own.key_place);
+            warn_of_open(&own.key, &own.key_place, files.report);
+            Some((cert?, key?))
+        }
+        None => None,
+    };
+    let material = Material {
+        authorities: authorities.as_ref().map(|(text, ..)| &**text),
+        own: own.as_ref().map(|(cert, key)| (&**cert, &**key)),
+        name: tls.server_name.as_deref(),
+    };
+    let error = match Outgoing::new(&material) {
+        Ok(outgoing) => return Some(Arc::new(outgoing)),
+        Err(error) => error,
+    };
+    let help = match &error {
+        OutgoingError::Own(error) => error.help().map(str::to_owned),
+        _ => None,
+    };
+    let (file, place) = match (&error, &tls.own, &authorities) {
+        (OutgoingError::Own(error), Some(own), _) if error.is_of_key() => {
+            (Some(&own.key), &own.key_place)
+        }
+        (OutgoingError::Own(_), Some(own), _) => (Some(&own.cert), &own.cert_place),
+        (OutgoingError::NoAuthority | OutgoingError::Authority(..), _, Some((_, file, place))) => {
+            (Some(*file), *place)
+        }
+        _ => (None, &tls.place),
+    };
+    let message = match file {
+        Some(file) => format!("{}: {error}", file.display()),
+        None => error.to_string(),
+    };
+    let fault = Diagnostic::error(message).at(place).maybe_help(help);
+    files.report.push(fault);
+    None
 }
 
 fn terms(tls: &Tls, shared: &Arc<Shared>, files: &mut Files<'_>) -> Option<Arc<Terms>> {

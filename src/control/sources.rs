@@ -85,6 +85,9 @@ fn build_with(
     absent: Absent,
 ) -> Result<Built, Report> {
     let mut sources = Sources::read(config, reflections);
+    let mut config = config.clone();
+    certificates::equip(&mut config, absent, &mut sources.report);
+    let config = &config;
     let mut done = sources.build(config);
     let doors = certificates::doors(config, tls, absent, &mut sources.report);
     let wanted = certificates::wanted(config, absent, &mut sources.report);
@@ -187,13 +190,16 @@ pub async fn reflect(
         let mut instances = instances(upstream);
         instances.truncate(REFLECTION_INSTANCES_MAX);
         Some(async move {
-            let answers = reflection::ask(upstream, &instances, budget).await;
-            (*id, place, answers)
+            // Building tells of files that can't be used.
+            let upstream = equipped(upstream).await.ok()?;
+            let answers = reflection::ask(&upstream, &instances, budget).await;
+            Some((*id, place, answers))
         })
     });
     let mut heard = Heard::new();
     let mut report = Report::default();
-    for (id, place, answers) in futures_util::future::join_all(questions).await {
+    let answered = futures_util::future::join_all(questions).await;
+    for (id, place, answers) in answered.into_iter().flatten() {
         let answers = match answers {
             Ok(answers) => answers,
             Err(error) => {
@@ -217,6 +223,19 @@ pub async fn reflect(
     }
     report.quote(&|file| Protos::default().text_of(file));
     (heard, report)
+}
+
+/// The upstream with the files of its TLS read, off the thread that asks.
+async fn equipped(upstream: &Upstream) -> Result<Upstream, Report> {
+    let mut upstream = upstream.clone();
+    if let Some(tls) = upstream.tls.clone() {
+        let read = tokio::task::spawn_blocking(move || certificates::outgoing_of(&tls));
+        let read = read
+            .await
+            .map_err(|e| Report::of(Diagnostic::error(e.to_string())))?;
+        upstream.outgoing = Some(read?);
+    }
+    Ok(upstream)
 }
 
 /// What is kept of the upstreams that are `reflection` sources. Reads files.

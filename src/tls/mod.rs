@@ -1,4 +1,5 @@
-//! TLS of the listeners: certificates and what they are for, chosen by the name that a client asks for.
+//! TLS of the listeners (certificates and what they are for, chosen by the name that a client asks
+//! for), and to upstreams.
 //!
 //! Nothing here reads files or the clock: bytes come in, and whole values go out that are swapped as
 //! such.
@@ -6,11 +7,13 @@
 mod choice;
 mod client;
 mod identity;
+mod outgoing;
 mod shared;
 mod terms;
 
 pub use client::{ClientAuth, ClientAuthError, forwarded};
 pub use identity::{Identity, IdentityError, Warning};
+pub use outgoing::{HandshakeError, Material, Outgoing, OutgoingError, Speaks};
 pub use shared::Shared;
 pub use terms::{ACME_PROTOCOL, Served, Spec, Terms, TermsError};
 

@@ -12,7 +12,6 @@ use std::time::Duration;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -25,8 +24,9 @@ use crate::rt::LocalExec;
 use super::UpstreamBody;
 use super::endpoint::{Endpoint, Unreachable};
 use super::leash::Spawner;
+use super::line::Line;
 
-type Driver = http2::Connection<TokioIo<Heard<TcpStream>>, UpstreamBody, Spawner>;
+type Driver = http2::Connection<TokioIo<Heard<Line>>, UpstreamBody, Spawner>;
 type Sender = http2::SendRequest<UpstreamBody>;
 
 /// The stream limit before the peer has said anything: its first frame sets another one.
@@ -49,17 +49,27 @@ impl Connection {
     /// A peer that speaks something else is found out here, before any request is sent to it.
     pub(super) async fn open(
         endpoint: &Rc<Endpoint>,
-        stream: TcpStream,
+        stream: Line,
         exec: LocalExec,
     ) -> Result<Rc<Self>, Unreachable> {
         let heard = Rc::new(Notify::new());
+        let begins = Rc::new(RefCell::new(Vec::with_capacity(BEGINNING)));
         let io = Heard {
             stream,
             tell: Some(Rc::clone(&heard)),
+            begins: Rc::clone(&begins),
         };
         let ping_timeout = endpoint.timeouts.ping_timeout;
         let failed = |e: &dyn fmt::Display| {
-            Unreachable::new(format_args!("{}: HTTP/2: {e}", endpoint.authority()))
+            let begins = begins.borrow();
+            let authority = endpoint.authority();
+            Unreachable::new(match spoken(&begins) {
+                Some(other) => format!("{authority}: {other}"),
+                None if endpoint.lacks_certificate() => format!(
+                    "{authority}: it wants a certificate of ours: `tls: {{ cert: …, key: … }}` ({e})"
+                ),
+                None => format!("{authority}: HTTP/2: {e}"),
+            })
         };
         let spawner = Spawner::new(exec.clone());
         let (sender, mut driver) = http2::Builder::new(spawner.clone())
@@ -215,6 +225,22 @@ impl Drop for Lease {
 struct Heard<S> {
     stream: S,
     tell: Option<Rc<Notify>>,
+    /// What came first.
+    begins: Rc<RefCell<Vec<u8>>>,
+}
+
+/// So much of the first bytes tells what a peer speaks.
+const BEGINNING: usize = 5;
+
+/// What a peer speaks that doesn't speak HTTP/2, by its first bytes.
+fn spoken(begins: &[u8]) -> Option<&'static str> {
+    const TLS_ALERT: &[u8] = &[21, 3];
+    if begins.starts_with(TLS_ALERT) {
+        return Some("it speaks TLS: `tls: on`");
+    }
+    begins.starts_with(b"HTTP/").then_some(
+        "it speaks HTTP/1.1, not HTTP/2: is this the port of gRPC? (`protocol: http1` is for `prefix` and `path` routes)",
+    )
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
@@ -228,6 +254,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
             if Rc::strong_count(tell) == 1 {
                 self.tell = None;
             }
+            let before = buf.filled().len();
+            let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+            let mut begins = self.begins.borrow_mut();
+            let lacking = BEGINNING.saturating_sub(begins.len());
+            let came = buf.filled().get(before..).unwrap_or_default();
+            begins.extend(came.iter().take(lacking));
+            drop(begins);
+            return read;
         }
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }

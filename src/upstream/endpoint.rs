@@ -16,17 +16,19 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::config::model::Ejection;
+use crate::config::model::{Ejection, UpstreamProtocol};
 use crate::limits::{
     Timeouts, UPSTREAM_BACKOFF_MAX, UPSTREAM_BACKOFF_MIN, UPSTREAM_CONNECTIONS_MAX, UPSTREAM_IDLE,
     UPSTREAM_WAITING_MAX,
 };
 use crate::rt::LocalExec;
+use crate::tls::Speaks;
 
 use super::balance::Latency;
 use super::connection::{Connection, Lease};
-use super::fleet::{Location, Member};
+use super::fleet::{Location, Member, Shared};
 use super::http1;
+use super::line::Line;
 use super::outlier::{Counts, Outcome, Record, Sign};
 
 /// Why an endpoint has no connection to give. Shared by all who waited for it.
@@ -52,6 +54,7 @@ struct Trouble {
 #[derive(Debug)]
 pub(super) struct Endpoint {
     pub(super) member: Arc<Member>,
+    shared: Arc<Shared>,
     pub(super) timeouts: Timeouts,
     /// Idle HTTP/1.1 connections, and how many are open.
     pub(super) http1: http1::Pool,
@@ -73,10 +76,16 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    pub(super) fn new(member: &Arc<Member>, timeouts: &Timeouts, exec: LocalExec) -> Rc<Self> {
+    pub(super) fn new(
+        member: &Arc<Member>,
+        shared: &Arc<Shared>,
+        timeouts: &Timeouts,
+        exec: LocalExec,
+    ) -> Rc<Self> {
         let now = Instant::now();
         Rc::new(Self {
             member: Arc::clone(member),
+            shared: Arc::clone(shared),
             timeouts: timeouts.clone(),
             http1: http1::Pool::default(),
             exec,
@@ -96,6 +105,12 @@ impl Endpoint {
 
     pub(super) fn authority(&self) -> &Authority {
         &self.member.authority
+    }
+
+    /// Whether it has asked who we are, and we had nothing to show.
+    pub(super) fn lacks_certificate(&self) -> bool {
+        let outgoing = &self.shared.spec().outgoing;
+        outgoing.as_ref().is_some_and(|o| o.lacks_certificate())
     }
 
     /// An answer whose head took `time`.
@@ -283,9 +298,16 @@ impl Endpoint {
     pub(super) fn note(&self, error: Option<Unreachable>) {
         let Some(error) = error else {
             self.trouble.replace(None);
+            if self.member.set_trouble(None) {
+                let upstream = &*self.shared.spec().name;
+                tracing::info!(upstream, endpoint = %self.authority(), "connected again");
+            }
             return;
         };
-        tracing::debug!(endpoint = %self.authority(), %error, "upstream connection failed");
+        if self.member.set_trouble(Some(&error.0)) {
+            let upstream = &*self.shared.spec().name;
+            tracing::warn!(upstream, %error, "no connection to an instance");
+        }
         self.failed.set(self.failed.get().wrapping_add(1));
         let mut trouble = self.trouble.borrow_mut();
         let failures = trouble.as_ref().map_or(0, |t| t.failures).saturating_add(1);
@@ -332,9 +354,9 @@ impl Endpoint {
 
     /// A connected socket: resolves the name, and tries its addresses one after the other, all within
     /// the connect timeout. Dropping it closes what was opened.
-    pub(super) async fn dial(&self) -> Result<TcpStream, Unreachable> {
+    pub(super) async fn dial(&self) -> Result<Line, Unreachable> {
         let limit = self.timeouts.connect;
-        tokio::time::timeout(limit, self.dial_unbounded())
+        tokio::time::timeout(limit, self.open_line())
             .await
             .unwrap_or_else(|_| Err(self.too_slow()))
     }
@@ -345,6 +367,35 @@ impl Endpoint {
             self.authority(),
             self.timeouts.connect
         ))
+    }
+
+    async fn open_line(&self) -> Result<Line, Unreachable> {
+        let socket = self.dial_unbounded().await?;
+        let spec = self.shared.spec();
+        let outgoing = match (&spec.tls, &spec.outgoing) {
+            (None, _) => return Ok(Line::Plain(socket)),
+            (Some(_), Some(outgoing)) => outgoing,
+            // Never without TLS where TLS is wanted.
+            (Some(_), None) => {
+                return Err(Unreachable::new(format_args!(
+                    "{}: its TLS has not been read",
+                    self.authority()
+                )));
+            }
+        };
+        let speaks = match spec.protocol {
+            UpstreamProtocol::Http1 => Speaks::Http1,
+            UpstreamProtocol::Http2 => Speaks::Http2,
+        };
+        // Boxed: it is large, rare, and would be in the future of every exchange.
+        let done = outgoing.connect(self.authority().host(), socket, speaks);
+        match Box::pin(done).await {
+            Ok(stream) => Ok(Line::Tls(Box::new(stream))),
+            Err(error) => Err(Unreachable::new(format_args!(
+                "{}: {error}",
+                self.authority()
+            ))),
+        }
     }
 
     async fn dial_unbounded(&self) -> Result<TcpStream, Unreachable> {

@@ -148,6 +148,8 @@ impl Shared {
         self.spec.endpoints == spec.endpoints
             && self.spec.protocol == spec.protocol
             && self.spec.rules == spec.rules
+            && self.spec.tls.is_some() == spec.tls.is_some()
+            && self.spec.outgoing == spec.outgoing
     }
 
     #[must_use]
@@ -241,6 +243,8 @@ pub struct Member {
     ejections: AtomicU32,
     /// Milliseconds after `born` since when it is (back) in: it starts slowly from there.
     in_since: AtomicU64,
+    /// Why the last attempt to connect to it failed, of whichever worker.
+    trouble: Mutex<Option<Arc<str>>>,
     /// It says of itself that it can't serve, or doesn't answer when asked.
     unhealthy: AtomicBool,
 }
@@ -263,6 +267,7 @@ impl Member {
             out_until: AtomicU64::new(IN),
             ejections: AtomicU32::new(0),
             in_since: AtomicU64::new(0),
+            trouble: Mutex::default(),
             unhealthy: AtomicBool::new(false),
         })
     }
@@ -281,6 +286,21 @@ impl Member {
     }
 
     /// Whether calls leave it out for what became of others.
+    /// Why no connection to it could be opened last, if so.
+    #[must_use]
+    pub fn trouble(&self) -> Option<Arc<str>> {
+        let trouble = self.trouble.lock();
+        trouble.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes what an attempt to connect came to; whether that is news.
+    pub(super) fn set_trouble(&self, why: Option<&Arc<str>>) -> bool {
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = trouble.as_deref() != why.map(|w| &**w);
+        *trouble = why.cloned();
+        news
+    }
+
     #[must_use]
     pub fn is_ejected(&self) -> bool {
         self.out_until.load(Ordering::Relaxed) != IN
@@ -379,6 +399,8 @@ mod tests {
             endpoints: endpoints.collect(),
             protocol: model::UpstreamProtocol::Http2,
             rules: model::UpstreamRules::default(),
+            tls: None,
+            outgoing: None,
             place: "test".into(),
         }
     }

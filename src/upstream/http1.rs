@@ -7,13 +7,13 @@ use std::rc::Rc;
 
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::limits::{REPLY_HEADER_BYTES_MAX, UPSTREAM_HTTP1_CONNECTIONS_MAX};
 
 use super::UpstreamBody;
 use super::endpoint::{Endpoint, Unreachable};
+use super::line::Line;
 
 type Sender = http1::SendRequest<UpstreamBody>;
 
@@ -125,8 +125,8 @@ impl Endpoint {
 }
 
 async fn handshake(
-    stream: TcpStream,
-) -> Result<(Sender, http1::Connection<TokioIo<TcpStream>, UpstreamBody>), hyper::Error> {
+    stream: Line,
+) -> Result<(Sender, http1::Connection<TokioIo<Line>, UpstreamBody>), hyper::Error> {
     http1::Builder::new()
         .max_header_size(REPLY_HEADER_BYTES_MAX)
         .handshake(TokioIo::new(stream))

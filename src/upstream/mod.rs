@@ -14,6 +14,7 @@ mod endpoint;
 mod fleet;
 mod http1;
 mod leash;
+mod line;
 mod outlier;
 mod pick;
 mod pool;

@@ -199,7 +199,7 @@ impl Pool {
             .map(|member| {
                 let kept = before.iter().find(|e| Arc::ptr_eq(&e.member, member));
                 kept.map_or_else(
-                    || Endpoint::new(member, &self.timeouts, self.exec.clone()),
+                    || Endpoint::new(member, &self.shared, &self.timeouts, self.exec.clone()),
                     Rc::clone,
                 )
             })
@@ -439,7 +439,10 @@ impl Pool {
             return;
         }
         let mut parts = std::mem::take(request.uri_mut()).into_parts();
-        parts.scheme = Some(Scheme::HTTP);
+        parts.scheme = Some(match self.shared.spec().tls {
+            Some(_) => Scheme::HTTPS,
+            None => Scheme::HTTP,
+        });
         parts.authority = Some(authority.clone());
         parts
             .path_and_query

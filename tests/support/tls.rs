@@ -181,6 +181,73 @@ pub async fn connect(
         .await
 }
 
+/// A server's side of TLS before a server that speaks none.
+#[derive(Debug)]
+pub struct Front {
+    pub address: SocketAddr,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Ends TLS with this certificate and passes the bytes on; with `clients`, only for those that it has
+/// signed certificates for.
+pub async fn front(
+    pair: &Pair,
+    protocols: &[&str],
+    clients: Option<&Authority>,
+    to: SocketAddr,
+) -> Front {
+    let chain = CertificateDer::pem_slice_iter(pair.cert.as_bytes());
+    let chain = chain.collect::<Result<_, _>>().expect("PEM");
+    let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).expect("PEM");
+    let config = rustls::ServerConfig::builder_with_provider(transom::tls::provider())
+        .with_safe_default_protocol_versions()
+        .expect("versions");
+    let config = match clients {
+        None => config.with_no_client_auth(),
+        Some(authority) => {
+            let mut roots = RootCertStore::empty();
+            let root = CertificateDer::from_pem_slice(authority.pem.as_bytes()).expect("PEM");
+            roots.add(root).expect("a root");
+            let provider = transom::tls::provider();
+            let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(
+                Arc::new(roots),
+                provider,
+            );
+            config.with_client_cert_verifier(verifier.build().expect("a verifier"))
+        }
+    };
+    let mut config = config.with_single_cert(chain, key).expect("a pair");
+    config.alpn_protocols = protocols.iter().map(|p| p.as_bytes().to_vec()).collect();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("bind");
+    let address = listener.local_addr().expect("an address");
+    let task = tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let Ok(mut client) = acceptor.accept(socket).await else {
+                    return;
+                };
+                let Ok(mut server) = TcpStream::connect(to).await else {
+                    return;
+                };
+                tokio::io::copy_bidirectional(&mut client, &mut server)
+                    .await
+                    .ok();
+            });
+        }
+    });
+    Front { address, task }
+}
+
 /// The names of the certificate that a server shows.
 pub fn shown(stream: &TlsStream<TcpStream>) -> Vec<String> {
     use x509_parser::prelude::{FromDer, X509Certificate};

@@ -18,10 +18,16 @@ pub static UPSTREAM: Section = Section {
         key(
             "protocol",
             Shape::Choice(&["grpc", "http2", "http1"]),
-            "What it speaks: `grpc` (the same as `http2`: HTTP/2 without TLS), or `http1` for plain \
+            "What it speaks: `grpc` (the same as `http2`), or `http1` for plain \
              HTTP that is only passed on.",
         )
         .default("grpc"),
+        key(
+            "tls",
+            Shape::ChoiceOr(&["on", "off"], &UPSTREAM_TLS),
+            "Connections are opened with TLS, and only to instances with a certificate for their name.",
+        )
+        .default("off"),
         key(
             "balance",
             Shape::Choice(&["best", "round_robin", "hash"]),
@@ -51,6 +57,30 @@ pub static UPSTREAM: Section = Section {
             Shape::Section(&RETRY_BUDGET),
             "How many calls may be sent again.",
         ),
+    ]],
+    exactly_one: &[],
+};
+
+pub static UPSTREAM_TLS: Section = Section {
+    name: "upstream_tls",
+    about: "TLS to an upstream.",
+    groups: &[&[
+        key(
+            "ca",
+            Shape::Path,
+            "PEM file with the certificates of the authorities that are believed. Default: the system's.",
+        ),
+        key(
+            "server_name",
+            Shape::Host,
+            "The name that certificates must have. Default: the endpoint's own name or address.",
+        ),
+        key(
+            "cert",
+            Shape::Path,
+            "PEM file with our certificate, for upstreams that ask for one. Goes with `key`.",
+        ),
+        key("key", Shape::Path, "PEM file with its private key."),
     ]],
     exactly_one: &[],
 };

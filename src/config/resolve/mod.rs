@@ -65,7 +65,7 @@ fn file(reader: &Reader<'_>, root: &Node, folder: &Path) -> Option<Config> {
     let defaults = file
         .section("defaults")
         .map_or_else(|| base.clone(), |section| policy::policy(&section, &base));
-    let upstreams = Upstreams::read(&file);
+    let upstreams = Upstreams::read(&file, folder);
     let (descriptors, whole) = descriptors(&file, &upstreams, folder);
     let routes = routes::routes(&file, &upstreams, &defaults, folder);
     upstreams.warn_of_unused();
@@ -119,12 +119,12 @@ struct Upstreams<'r> {
 }
 
 impl<'r> Upstreams<'r> {
-    fn read(file: &Section<'r, '_>) -> Self {
+    fn read(file: &Section<'r, '_>, folder: &Path) -> Self {
         let mut read = Vec::new();
         let mut broken = Vec::new();
         if let Some(field) = file.field("upstreams") {
             for (name, span, section) in field.named() {
-                match upstream::upstream(name, field.reader.source.place(span), &section) {
+                match upstream::upstream(name, field.reader.source.place(span), &section, folder) {
                     Some(upstream) => read.push((upstream, span)),
                     None => broken.push(name.to_owned()),
                 }

@@ -1,12 +1,13 @@
 //! An upstream, and the policy that says when its calls are sent again.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::super::keys::Shape;
 use super::super::model::{
-    Balance, Ejection, Endpoint, HashOn, HeaderPattern, Place, Policy, RetryRule, Upstream,
-    UpstreamProtocol, UpstreamRules,
+    Balance, Ejection, Endpoint, HashOn, HeaderPattern, OwnCertificate, Place, Policy, RetryRule,
+    Upstream, UpstreamProtocol, UpstreamRules, UpstreamTls,
 };
 use super::super::raw::{Field, Section};
 use super::super::scalar;
@@ -15,7 +16,12 @@ use super::super::tree::Value;
 use super::{count, report_twice};
 use crate::failure::GrpcCode;
 
-pub(super) fn upstream(name: &str, place: Place, section: &Section<'_, '_>) -> Option<Upstream> {
+pub(super) fn upstream(
+    name: &str,
+    place: Place,
+    section: &Section<'_, '_>,
+    folder: &Path,
+) -> Option<Upstream> {
     let mut endpoints: Vec<Endpoint> = Vec::new();
     let mut first_at: HashMap<Endpoint, Span> = HashMap::new();
     let items = section.items("endpoints");
@@ -40,7 +46,53 @@ pub(super) fn upstream(name: &str, place: Place, section: &Section<'_, '_>) -> O
         endpoints,
         protocol,
         rules: rules(section),
+        tls: section.field("tls").and_then(|f| tls(&f, folder)),
+        outgoing: None,
         place,
+    })
+}
+
+fn tls(field: &Field<'_, '_>, folder: &Path) -> Option<UpstreamTls> {
+    let nothing = UpstreamTls {
+        authorities: None,
+        own: None,
+        server_name: None,
+        place: field.place(),
+    };
+    let section = match word_or_section(field)? {
+        WordOr::Word("off") => return None,
+        WordOr::Word(_) => return Some(nothing),
+        WordOr::Section(section) => section,
+    };
+    let file = |name| {
+        let field = section.field(name)?;
+        Some((folder.join(field.text()?), field.place()))
+    };
+    let own = match (file("cert"), file("key")) {
+        (Some((cert, cert_place)), Some((key, key_place))) => Some(OwnCertificate {
+            cert,
+            cert_place,
+            key,
+            key_place,
+        }),
+        (None, None) => None,
+        (one, _) => {
+            let (there, missing) = match one {
+                Some(_) => ("cert", "key"),
+                None => ("key", "cert"),
+            };
+            if let Some(field) = section.field(there) {
+                field.error(format!("`{there}` needs `{missing}` beside it"));
+            }
+            None
+        }
+    };
+    let server_name = section.field("server_name");
+    Some(UpstreamTls {
+        authorities: file("ca"),
+        own,
+        server_name: server_name.and_then(|f| f.parse(scalar::peer_name)),
+        ..nothing
     })
 }
 

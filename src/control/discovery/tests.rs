@@ -62,6 +62,8 @@ fn upstream(endpoints: &[(&str, u16)]) -> Upstream {
         endpoints: endpoints.iter().map(endpoint).collect(),
         protocol: UpstreamProtocol::Http2,
         rules: UpstreamRules::default(),
+        tls: None,
+        outgoing: None,
         place: "test".into(),
     }
 }

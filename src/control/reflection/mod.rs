@@ -126,7 +126,7 @@ pub async fn ask(
     let mut until = Instant::now() + budget.whole;
     let asking = instances.iter().enumerate();
     let mut asking: FuturesUnordered<_> = asking
-        .map(|(at, instance)| async move { (at, fetch_one(instance, budget).await) })
+        .map(|(at, instance)| async move { (at, fetch_one(instance, upstream, budget).await) })
         .collect();
     let (mut told, mut failed) = (Vec::new(), Vec::new());
     while let Ok(Some((at, result))) = timeout_at(until, asking.next()).await {
@@ -177,8 +177,13 @@ pub async fn fetch(upstream: &Upstream, budget: &Budget) -> Result<Reflected, Re
     told.into_iter().next().map(|(_, r)| r).ok_or_else(none)
 }
 
-async fn fetch_one(instance: &Instance, budget: &Budget) -> Result<Reflected, ReflectionProblem> {
-    let channel = session::connect(instance, budget).await?;
+async fn fetch_one(
+    instance: &Instance,
+    upstream: &Upstream,
+    budget: &Budget,
+) -> Result<Reflected, ReflectionProblem> {
+    let outgoing = upstream.outgoing.as_ref();
+    let channel = session::connect(instance, outgoing, budget).await?;
     match read_all(channel.clone(), Version::V1, budget).await {
         Err(ReflectionProblem::Unsupported) => read_all(channel, Version::V1Alpha, budget).await,
         result => result,

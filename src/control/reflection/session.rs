@@ -1,10 +1,14 @@
 //! One reflection stream: a question, its answer, the next question.
 
 use std::fmt;
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
@@ -17,6 +21,7 @@ use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse
 
 use super::error::ReflectionProblem;
 use super::{Budget, Instance};
+use crate::tls::{Outgoing, Speaks};
 
 /// Which package the service is in. The messages are the same on the wire.
 #[derive(Clone, Copy, Debug)]
@@ -80,6 +85,7 @@ pub(super) enum Answer {
 
 pub(super) async fn connect(
     instance: &Instance,
+    outgoing: Option<&Arc<Outgoing>>,
     budget: &Budget,
 ) -> Result<Channel, ReflectionProblem> {
     let endpoint = &instance.endpoint;
@@ -93,7 +99,9 @@ pub(super) async fn connect(
         Some(address) => format!("http://{address}"),
         None => named.clone(),
     };
+    let scheme = outgoing.map_or("http", |_| "https");
     let origin = named
+        .replacen("http", scheme, 1)
         .parse()
         .map_err(|error: http::uri::InvalidUri| ReflectionProblem::Connect(error.to_string()))?;
     let failed = |error: tonic::transport::Error| ReflectionProblem::Connect(causes(&error));
@@ -103,14 +111,41 @@ pub(super) async fn connect(
         .user_agent(concat!("transom/", env!("CARGO_PKG_VERSION")))
         .map_err(failed)?
         .connect_timeout(budget.answer);
+    let opened = async {
+        match outgoing {
+            None => target.connect().await,
+            Some(outgoing) => connect_with_tls(target, instance, outgoing).await,
+        }
+    };
     // The connector's own timeout covers TCP alone.
-    match timeout(budget.answer, target.connect()).await {
+    match timeout(budget.answer, opened).await {
         Ok(channel) => channel.map_err(failed),
         Err(_) => Err(ReflectionProblem::Connect(format!(
             "no connection in {:?}",
             budget.answer
         ))),
     }
+}
+
+async fn connect_with_tls(
+    target: tonic::transport::Endpoint,
+    instance: &Instance,
+    outgoing: &Arc<Outgoing>,
+) -> Result<Channel, tonic::transport::Error> {
+    let (host, port) = (Arc::clone(&instance.endpoint.host), instance.endpoint.port);
+    let (address, outgoing) = (instance.address, Arc::clone(outgoing));
+    let dial = tower::service_fn(move |_: http::Uri| {
+        let (host, outgoing) = (Arc::clone(&host), Arc::clone(&outgoing));
+        async move {
+            let socket = match address {
+                Some(address) => TcpStream::connect(address).await?,
+                None => TcpStream::connect((&*host, port)).await?,
+            };
+            let opened = outgoing.connect(&host, socket, Speaks::Http2).await;
+            opened.map(TokioIo::new).map_err(io::Error::other)
+        }
+    });
+    target.connect_with_connector(dial).await
 }
 
 /// An open stream. Dropping it cancels the call.

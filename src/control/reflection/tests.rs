@@ -35,6 +35,8 @@ fn upstream(ports: &[u16]) -> Upstream {
             .collect(),
         protocol: UpstreamProtocol::Http2,
         rules: Default::default(),
+        tls: None,
+        outgoing: None,
         place: "test".into(),
     }
 }

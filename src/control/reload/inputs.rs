@@ -9,7 +9,7 @@ use std::hash::{BuildHasher, Hash, Hasher};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::config::model::{Acme, Config, DescriptorSource, Tls};
+use crate::config::model::{Acme, Config, DescriptorSource, Tls, UpstreamTls};
 use crate::limits::{PROTO_ENTRIES_MAX, PROTO_FOLDERS_DEEP_MAX};
 
 type Hash64 = foldhash::quality::FoldHasher<'static>;
@@ -33,6 +33,10 @@ impl Inputs {
         inputs.files.extend(file.map(Path::to_owned));
         let tls = config.listeners.iter().filter_map(|l| l.tls.as_ref());
         inputs.files.extend(tls.flat_map(Tls::files).cloned());
+        let tls = config.upstreams.iter().filter_map(|u| u.tls.as_ref());
+        inputs
+            .files
+            .extend(tls.flat_map(UpstreamTls::files).cloned());
         for source in &config.descriptors {
             match source {
                 DescriptorSource::Protos { folder, .. } => {
