@@ -8,10 +8,10 @@ use std::thread;
 
 use tokio::sync::oneshot;
 
-use crate::config::model::{Config, ListenerId};
+use crate::config::model::Config;
 use crate::control::discovery::{self, Names};
 use crate::drain::{Drain, Drained, Stage};
-use crate::listener::{self, BindError, Bound, Gate};
+use crate::listener::{self, BindError, Gate, Inherited, Ports};
 use crate::live::Live;
 use crate::snapshot::{Generation, Snapshot};
 use crate::telemetry::Reports;
@@ -35,7 +35,7 @@ pub enum StartError {
 /// A running gateway. Dropping it stops it at once; [`Running::shutdown`] lets exchanges finish.
 #[derive(Debug)]
 pub struct Running {
-    addresses: Vec<SocketAddr>,
+    ports: Arc<Ports>,
     live: Arc<Snapshot<Live>>,
     gate: Arc<Gate>,
     drain: Drain,
@@ -52,15 +52,24 @@ impl App {
     /// # Errors
     /// An address that can't be listened on, or no threads.
     pub fn start(config: &Config, live: Live) -> Result<Running, StartError> {
+        Self::start_with(config, live, &mut Inherited::default())
+    }
+
+    /// The same, with sockets that somebody else has opened.
+    ///
+    /// # Errors
+    /// As [`App::start`].
+    pub fn start_with(
+        config: &Config,
+        live: Live,
+        inherited: &mut Inherited,
+    ) -> Result<Running, StartError> {
         listener::raise_open_files();
         let count = config.workers.map_or_else(cores, NonZeroUsize::get);
-        let bound = config
-            .listeners
-            .iter()
-            .map(|l| listener::bind(l.address, count))
-            .collect::<Result<Vec<_>, _>>()?;
+        let (ports, posts) = Ports::new(count);
+        let change = ports.prepare(&config.listeners, inherited)?;
         let mut running = Running {
-            addresses: bound.iter().map(|b| b.address).collect(),
+            ports: Arc::new(ports),
             live: Arc::new(Snapshot::new(Arc::new(live))),
             gate: Arc::new(Gate::default()),
             drain: Drain::default(),
@@ -75,11 +84,10 @@ impl App {
             control.spawn(discovery::run(fleet, live, Names::of_the_system()));
         }
         let mut reports = Reports::default();
-        let ids = ListenerId::of(&config.listeners);
-        for (index, sockets) in deal(ids, bound, count).into_iter().enumerate() {
+        for (index, post) in posts.into_iter().enumerate() {
             running.workers.push(worker::spawn(worker::Parts {
                 index,
-                sockets,
+                post,
                 live: Arc::clone(&running.live),
                 gate: Arc::clone(&running.gate),
                 drained: running.drain.watch(),
@@ -89,23 +97,9 @@ impl App {
             })?);
         }
         running.reports = Arc::new(reports);
+        running.ports.carry_out(change)?;
         Ok(running)
     }
-}
-
-/// One socket of each listener for each worker.
-fn deal(
-    ids: impl Iterator<Item = ListenerId>,
-    bound: Vec<Bound>,
-    workers: usize,
-) -> Vec<Vec<(ListenerId, std::net::TcpListener)>> {
-    let mut hands: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
-    for (id, one) in ids.zip(bound) {
-        for (hand, socket) in hands.iter_mut().zip(one.sockets) {
-            hand.push((id, socket));
-        }
-    }
-    hands
 }
 
 /// Cores that the process may use, a cgroup's quota included.
@@ -114,10 +108,17 @@ fn cores() -> usize {
 }
 
 impl Running {
-    /// What is listened on, in the order of the config, with the ports that the kernel gave.
+    /// What is listened on, with the ports that the kernel gave; at first in the order of the config.
     #[must_use]
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        let all = self.ports.addresses();
+        all.into_iter().map(|(_, address)| address).collect()
+    }
+
+    /// The listeners, to be changed with the config.
+    #[must_use]
+    pub fn ports(&self) -> &Arc<Ports> {
+        &self.ports
     }
 
     /// Serves `live` from now on. Requests under way keep the generation they began with.
@@ -179,6 +180,7 @@ impl Running {
     /// Stops accepting, lets exchanges finish for as long as `timeouts.drain`, and ends the threads.
     /// Dropping it stops at once.
     pub async fn shutdown(mut self) {
+        self.ports.close_all();
         self.drain.advance(Stage::Draining);
         let (done, finished) = oneshot::channel();
         let workers = std::mem::take(&mut self.workers);
@@ -207,6 +209,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        self.ports.close_all();
         self.drain.advance(Stage::Ended);
         for worker in self.workers.drain(..) {
             worker.join().ok();

@@ -256,6 +256,8 @@ pub const REPLY_HEADER_BYTES_READ: u32 = 4 * 64 * 1024;
 pub const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// Connections that the kernel has made and we have not accepted, for each socket.
 pub const ACCEPT_QUEUE: i32 = 1024;
+/// Connections that a worker has been dealt and not taken up.
+pub const DEALT_MAX: usize = 16;
 /// First pause of accepting when the process is out of files; doubled each time, up to the maximum.
 pub const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(10);
 /// Longest pause of accepting.

@@ -7,7 +7,6 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
-use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
@@ -15,6 +14,7 @@ use std::thread;
 use http::{Request, Response};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::client_body::ClientBody;
 use crate::config::model::ListenerId;
@@ -22,7 +22,9 @@ use crate::drain::{Drained, Stage};
 use crate::exchange::{self, Current, Exchange, ReplyBody};
 use crate::failure::Failure;
 use crate::limits::BLOCKING_THREADS_MAX;
-use crate::listener::{self, Bounds, Connections, Counters, Ends, Gate, Listener};
+use crate::listener::{
+    self, Bounds, Connections, Counters, Ends, Gate, Listener, Order, Post, Source, Stop,
+};
 use crate::live::{Door, Live};
 use crate::rt::LocalExec;
 use crate::snapshot::{Generation, Snapshot};
@@ -34,7 +36,8 @@ use crate::upstream::{Fleet, Upstreams};
 #[derive(Debug)]
 pub struct Parts {
     pub index: usize,
-    pub sockets: Vec<(ListenerId, TcpListener)>,
+    /// Says where to accept.
+    pub post: Post,
     pub live: Arc<Snapshot<Live>>,
     pub gate: Arc<Gate>,
     pub drained: Drained,
@@ -81,52 +84,49 @@ async fn run(parts: Parts) {
     let live = parts.live.load();
     let exec = LocalExec::default();
     let gateway = Gateway::new(live, &parts.fleet, &exec, parts.tokens);
-    let connections = Rc::new(Connections::default());
+    let connections = Rc::new(Connections::new(parts.post.load));
     let counters = Rc::new(Counters::default());
-    let mut accepting = Vec::new();
-    for (id, socket) in parts.sockets {
-        let socket = match tokio::net::TcpListener::from_std(socket) {
-            Ok(socket) => socket,
-            Err(error) => {
-                tracing::error!(%error, "a socket can't be listened on");
-                continue;
-            }
-        };
-        let listener = Listener {
-            id,
-            socket,
-            service: gateway.clone(),
-            gate: Arc::clone(&parts.gate),
-            connections: Rc::clone(&connections),
-            counters: Rc::clone(&counters),
-            exec: exec.clone(),
-        };
-        let mut drained = parts.drained.clone();
-        accepting.push(exec.spawn(async move {
-            listener::accept(listener, async { drained.reached(Stage::Draining).await }).await;
-        }));
-    }
     let told = Told {
         gateway: gateway.clone(),
         connections: Rc::clone(&connections),
-        counters,
+        counters: Rc::clone(&counters),
         exec: exec.clone(),
     };
     exec.spawn(told.answer(parts.asking));
-    let mut drained = parts.drained;
-    let leaving = async {
-        drained.reached(Stage::Leaving).await;
-        gateway.exchange.drain();
-        connections.leave();
-        drained.reached(Stage::Draining).await;
+    let mut intakes = Intakes {
+        gateway: gateway.clone(),
+        gate: parts.gate,
+        connections: Rc::clone(&connections),
+        counters,
+        exec,
+        stops: HashMap::new(),
+        tasks: Vec::new(),
     };
-    tokio::select! {
-        () = leaving => {}
-        () = follow(&gateway, &parts.live, &mut changes) => {}
+    let (mut orders, mut drained) = (parts.post.orders, parts.drained);
+    let leaving = {
+        let (mut drained, connections) = (drained.clone(), Rc::clone(&connections));
+        let gateway = gateway.clone();
+        async move {
+            drained.reached(Stage::Leaving).await;
+            gateway.exchange.drain();
+            connections.leave();
+            drained.reached(Stage::Draining).await;
+        }
+    };
+    let mut leaving = std::pin::pin!(leaving);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut leaving => break,
+            // Before an order: it may be about a listener that this generation brings.
+            () = published(&mut changes) => gateway.replace(parts.live.load()),
+            Some(order) = orders.recv() => intakes.obey(order),
+        }
     }
-    for task in accepting {
-        task.await.ok();
+    while let Ok(order) = orders.try_recv() {
+        intakes.obey(order);
     }
+    intakes.close().await;
     connections.close();
     tokio::select! {
         () = connections.closed() => {}
@@ -136,16 +136,88 @@ async fn run(parts: Parts) {
     }
 }
 
-/// Takes up each published generation. Ends when nobody can publish any more.
-async fn follow(
-    gateway: &Gateway,
-    live: &Snapshot<Live>,
-    changes: &mut watch::Receiver<Generation>,
-) {
-    while changes.changed().await.is_ok() {
-        gateway.replace(live.load());
+/// Resolves with another generation. Never, when nobody can publish any more.
+async fn published(changes: &mut watch::Receiver<Generation>) {
+    if changes.changed().await.is_err() {
+        std::future::pending().await
     }
-    std::future::pending().await
+}
+
+/// Where a worker's connections come from.
+struct Intakes {
+    gateway: Gateway,
+    gate: Arc<Gate>,
+    connections: Rc<Connections>,
+    counters: Rc<Counters>,
+    exec: LocalExec,
+    /// By listener: ends accepting on its sockets.
+    stops: HashMap<ListenerId, watch::Sender<Option<Stop>>>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Intakes {
+    fn obey(&mut self, order: Order) {
+        self.tasks.retain(|task| !task.is_finished());
+        match order {
+            Order::Accept { id, from } => self.accept(id, from),
+            Order::Stop { id, how } => {
+                if how == Stop::Close {
+                    self.connections.leave_listener(id);
+                }
+                if let Some(stop) = self.stops.remove(&id) {
+                    stop.send_replace(Some(how));
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self, id: ListenerId, from: Source) {
+        self.connections.join_listener(id);
+        let listener = Rc::new(Listener {
+            id,
+            service: self.gateway.clone(),
+            gate: Arc::clone(&self.gate),
+            connections: Rc::clone(&self.connections),
+            counters: Rc::clone(&self.counters),
+            exec: self.exec.clone(),
+            last: RefCell::default(),
+        });
+        let sockets = match from {
+            Source::Sockets(sockets) => sockets,
+            Source::Dealt(dealt) => {
+                let taking = async move { listener::take_dealt(&listener, dealt).await };
+                self.tasks.push(self.exec.spawn(taking));
+                return;
+            }
+        };
+        let stop = watch::Sender::new(None);
+        for socket in sockets {
+            let socket = match tokio::net::TcpListener::from_std(socket) {
+                Ok(socket) => socket,
+                Err(error) => {
+                    tracing::error!(%error, "a socket can't be listened on");
+                    continue;
+                }
+            };
+            let (listener, mut stopped) = (Rc::clone(&listener), stop.subscribe());
+            self.tasks.push(self.exec.spawn(async move {
+                let stopped = async {
+                    let how = stopped.wait_for(Option::is_some).await;
+                    how.ok().and_then(|how| *how).unwrap_or(Stop::Close)
+                };
+                listener::accept(&listener, socket, stopped).await;
+            }));
+        }
+        self.stops.insert(id, stop);
+    }
+
+    /// Accepts no more, once the queues are taken.
+    async fn close(mut self) {
+        self.stops.clear();
+        for task in self.tasks {
+            task.await.ok();
+        }
+    }
 }
 
 /// The service of a worker: the exchange, and the limits of the generation it serves.

@@ -12,6 +12,7 @@ use std::sync::mpsc;
 
 use rustix::process::{Pid, Signal, kill_process};
 use support::client::Http1;
+use support::load::Load;
 use support::{PATIENCE, soon};
 
 /// A gateway over a folder of its own, in front of the demo's service.
@@ -264,4 +265,120 @@ async fn connections_live_on_and_their_next_request_sees_the_new_routes() {
     save(&running.path("proto/catalogue.proto"), &moved("v2"));
     let asked = async { while client.get("/v2/games/1").await.status != 200 {} };
     soon("the new path on the old connection", asked).await;
+}
+
+/// A config that listens on these, in JSON.
+fn listening_on(running: &Running, listeners: &str) -> String {
+    let text = fs::read_to_string(running.path("transom.yaml")).expect("text");
+    let rest = text.split_once('\n').expect("lines").1;
+    format!("listeners: [{listeners}]\n{rest}")
+}
+
+/// An address that nobody listens on, for now.
+fn free() -> SocketAddr {
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+    socket.local_addr().expect("an address")
+}
+
+async fn refused(address: SocketAddr) {
+    let refused = async { while tokio::net::TcpStream::connect(address).await.is_ok() {} };
+    soon("the listener to close", refused).await;
+}
+
+#[tokio::test]
+async fn listeners_come_and_go() {
+    let running = Running::start("");
+    let file = running.path("transom.yaml");
+    let mut kept = Http1::connect(running.address).await;
+    let reply = kept.get("/v1/games/1").await;
+    assert_eq!((reply.status, reply.header("connection")), (200, None));
+    let new = free();
+    let both = format!("{{ address: \"127.0.0.1:0\" }}, {{ address: \"{new}\" }}");
+    save(&file, &listening_on(&running, &both));
+    running.says(&format!("{new} is listened on"));
+    assert_eq!(
+        Http1::connect(new).await.get("/v1/games/1").await.status,
+        200
+    );
+    assert_eq!(running.status("/v1/games/1").await, 200);
+
+    let only = format!("{{ address: \"{new}\" }}");
+    save(&file, &listening_on(&running, &only));
+    running.says(&format!("{} is not listened on any more", running.address));
+    refused(running.address).await;
+    // Its connections live on, and are asked to go elsewhere.
+    let reply = kept.get("/v1/games/1").await;
+    assert_eq!(
+        (reply.status, reply.header("connection")),
+        (200, Some("close"))
+    );
+    let mut elsewhere = Http1::connect(new).await;
+    let reply = elsewhere.get("/v1/games/1").await;
+    assert_eq!((reply.status, reply.header("connection")), (200, None));
+}
+
+#[tokio::test]
+async fn an_address_in_use_refuses_the_reload() {
+    let running = Running::start("");
+    let file = running.path("transom.yaml");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+    let taken = taken.local_addr().map(|address| (taken, address));
+    let (socket, taken) = taken.expect("an address");
+    let both = format!("{{ address: \"127.0.0.1:0\" }}, {{ address: \"{taken}\" }}");
+    let more = listening_on(&running, &both).replace("/v1/", "/v2/");
+    save(
+        &file,
+        &more.replace(
+            "routes: [",
+            "routes: [{ path: /new, respond: { status: 204 } }, ",
+        ),
+    );
+    running.says("not reloaded, the old generation serves on");
+    running.says(&format!("can't listen on {taken}: the address is in use"));
+    running.says("transom.yaml:1:");
+    assert_eq!(running.status("/new").await, 404);
+    assert_eq!(running.status("/v1/games/1").await, 200);
+    drop(socket);
+    running.hang_up();
+    running.until("/new", 204).await;
+    assert_eq!(Http1::connect(taken).await.get("/new").await.status, 204);
+}
+
+#[tokio::test]
+async fn a_listener_that_changes_refuses_nobody() {
+    let running = Running::start("");
+    let file = running.path("transom.yaml");
+    let at = free();
+    let on = |settings: &str| format!("{{ address: \"{at}\"{settings} }}");
+    save(&file, &listening_on(&running, &on("")));
+    running.says(&format!("{at} is listened on"));
+    let load = Load::start(at, "/v1/games/1", 4, 2);
+    // Who accepts changes, and what else is listened on.
+    let port = at.port();
+    for listeners in [
+        on(", accept: deal"),
+        format!("{}, {{ address: \"127.0.0.1:0\" }}", on(", accept: deal")),
+        on(", accept: reuseport"),
+        format!("{{ address: \"0.0.0.0:{port}\" }}"),
+        format!("{{ address: \"0.0.0.0:{port}\", accept: deal }}"),
+        on(""),
+    ] {
+        save(&file, &listening_on(&running, &listeners));
+        running.says("reloaded");
+        load.goes_on(50).await;
+    }
+    load.finish().await;
+
+    // How connections are taken holds for new ones.
+    let mut kept = Http1::connect(at).await;
+    assert_eq!(kept.get("/v1/games/1").await.status, 200);
+    save(
+        &file,
+        &listening_on(&running, &on(", redirect_https: true")),
+    );
+    let redirected =
+        async { while Http1::connect(at).await.get("/v1/games/1").await.status != 308 {} };
+    soon("redirects", redirected).await;
+    let reply = kept.get("/v1/games/1").await;
+    assert_eq!((reply.status, reply.header("connection")), (200, None));
 }

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::control::reload::{Asked, SourceState, SourceStatus, Status, Version, Whence};
 use crate::drain::{Drained, Stage};
 use crate::limits::RELOAD_ANSWER_MAX;
+use crate::listener::Ports;
 use crate::live::{Live, Target};
 use crate::snapshot::Snapshot;
 use crate::telemetry::{Process, Reports, expose};
@@ -24,6 +25,7 @@ use super::server::Scope;
 pub struct Views {
     pub live: Arc<Snapshot<Live>>,
     pub fleet: Arc<Fleet>,
+    pub ports: Arc<Ports>,
     pub reports: Arc<Reports>,
     pub drained: Drained,
     pub status: watch::Receiver<Status>,
@@ -168,6 +170,7 @@ impl Views {
             },
             "generation": self.live.generation().0,
             "since": status.since.map(seconds),
+            "listeners": self.ports.addresses().iter().map(|(_, a)| a.to_string()).collect::<Vec<_>>(),
             "reloads": { "succeeded": status.succeeded, "failed": status.failed },
             "last_error": status.error.as_deref(),
             "last_changes": {
@@ -175,6 +178,7 @@ impl Views {
                 "removed": status.changes.removed,
                 "moved": status.changes.moved,
                 "breaking": status.changes.breaking,
+                "listeners": status.listeners,
             },
             "sources": status.sources.iter().map(source).collect::<Vec<_>>(),
         })

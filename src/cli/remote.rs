@@ -147,6 +147,7 @@ struct Changes {
     removed: Vec<String>,
     moved: Vec<String>,
     breaking: Vec<String>,
+    listeners: Vec<String>,
 }
 
 impl Status {
@@ -170,6 +171,9 @@ impl Status {
         }
         for source in &self.sources {
             _ = writeln!(text, "  {}", source.shown());
+        }
+        for line in &changes.listeners {
+            _ = writeln!(text, "  {line}");
         }
         if let Some(error) = &self.last_error {
             let error = error.trim_end();

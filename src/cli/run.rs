@@ -143,13 +143,14 @@ async fn start(
     let views = Views {
         live: Arc::clone(running.live()),
         fleet: Arc::clone(running.fleet()),
+        ports: Arc::clone(running.ports()),
         reports: Arc::clone(running.reports()),
         drained: running.drained(),
         status: status.subscribe(),
         asked: Arc::clone(&asked),
     };
     let admin = admin::start(sockets, views)?;
-    let mut told = listening(&config.listeners, running.addresses());
+    let mut told = listening(&config.listeners, &running.addresses());
     for (scope, address) in admin.addresses() {
         _ = writeln!(told, "{scope} on http://{address}");
     }
@@ -175,6 +176,7 @@ async fn start(
             builder,
             live: Arc::clone(running.live()),
             fleet: Arc::clone(running.fleet()),
+            ports: Arc::clone(running.ports()),
             asked,
             status,
             tls,

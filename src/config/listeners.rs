@@ -13,7 +13,18 @@ pub struct Listener {
     pub redirect: Option<ToHttps>,
     /// Connections of trusted peers begin with a PROXY header that tells whose they are.
     pub proxy_protocol: bool,
+    pub accept: Accept,
     pub place: Place,
+}
+
+/// Who accepts its connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Accept {
+    /// Each worker on a socket of its own; the kernel deals.
+    #[default]
+    Reuseport,
+    /// One thread, which gives each to the worker with the fewest.
+    Deal,
 }
 
 impl Listener {
@@ -25,6 +36,7 @@ impl Listener {
             tls: None,
             redirect: None,
             proxy_protocol: false,
+            accept: Accept::default(),
             place,
         }
     }

@@ -16,7 +16,7 @@ use crate::schema::HttpRule;
 pub use super::acme::Acme;
 pub use super::cors::Cors;
 pub use super::listeners::{
-    Certificate, ClientCertificates, Listener, ListenerId, Tls, ToHttps, UnknownName,
+    Accept, Certificate, ClientCertificates, Listener, ListenerId, Tls, ToHttps, UnknownName,
 };
 pub use super::site::{Compression, Effort, Files, HeaderRules, Redirect, Respond};
 pub use super::upstreams::{

@@ -1,81 +1,148 @@
 //! Accepting: as fast as clients come, and not at all for a while when the process is out of files.
 
+use std::cell::RefCell;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::config::model::ListenerId;
-use crate::limits::{ACCEPT_PAUSE_MAX, ACCEPT_PAUSE_MIN};
+use crate::limits::{ACCEPT_PAUSE_MAX, ACCEPT_PAUSE_MIN, ACCEPT_QUEUE};
 use crate::rt::LocalExec;
 
 use super::connection::{self, Accepted};
+use super::dealer::Dealt;
 use super::{Bounds, Connections, Counters, Ends, Gate, Refused, Service, count};
 
-/// What accepting on one socket needs.
+/// What taking the connections of one listener needs.
 #[derive(Debug)]
 pub struct Listener<S> {
     pub id: ListenerId,
-    pub socket: TcpListener,
     pub service: S,
     pub gate: Arc<Gate>,
     pub connections: Rc<Connections>,
     pub counters: Rc<Counters>,
     pub exec: LocalExec,
+    /// How the connection before was taken: the queue of a listener that is gone is served so.
+    pub last: RefCell<Option<Rc<Bounds>>>,
 }
 
-/// Accepts until `stop` resolves; then takes what the kernel has queued already, and closes the
-/// socket. Connections go on without it. Dropping it closes the socket at once.
-pub async fn accept<S: Service>(listener: Listener<S>, stop: impl Future<Output = ()>) {
+/// Accepts until `stop` resolves; then, unless others go on with the socket, takes what the kernel has
+/// queued already, and closes it. Connections go on without it. Dropping it closes the socket at once.
+pub async fn accept<S: Service>(
+    listener: &Listener<S>,
+    socket: TcpListener,
+    stop: impl Future<Output = Stop>,
+) {
     let mut stop = std::pin::pin!(stop);
     let mut pause = ACCEPT_PAUSE_MIN;
-    loop {
+    let stop = loop {
         let accepted = tokio::select! {
             biased;
-            () = &mut stop => break,
-            accepted = listener.socket.accept() => accepted,
+            stop = &mut stop => break stop,
+            accepted = socket.accept() => accepted,
         };
-        match accepted {
+        let wait = match accepted {
             Ok((stream, peer)) => {
                 pause = ACCEPT_PAUSE_MIN;
-                let Some(bounds) = listener.admit(stream, peer) else {
-                    continue;
-                };
-                let wait = listener.gate.pace(Instant::now(), &bounds.limits);
-                if !wait.is_zero() {
-                    count(&listener.counters.accept_delays);
-                    tokio::select! {
-                        biased;
-                        () = &mut stop => break,
-                        () = tokio::time::sleep(wait) => {}
-                    }
-                }
+                listener.admit(stream, peer)
             }
             Err(error) if is_exhausted(&error) => {
                 count(&listener.counters.accept_pauses);
                 tracing::warn!(%error, ?pause, "accepting pauses");
-                tokio::select! {
-                    biased;
-                    () = &mut stop => break,
-                    () = tokio::time::sleep(pause) => {}
-                }
+                let wait = pause;
                 pause = next_pause(pause);
+                wait
             }
             // One client's connection broke before it was accepted.
-            Err(error) => tracing::debug!(%error, "accept"),
+            Err(error) => {
+                tracing::debug!(%error, "accept");
+                Duration::ZERO
+            }
+        };
+        if !wait.is_zero() {
+            tokio::select! {
+                biased;
+                stop = &mut stop => break stop,
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    };
+    if stop == Stop::Close {
+        for stream in queued(socket) {
+            listener.take(stream);
         }
     }
-    drain_queue(listener);
+}
+
+/// How accepting ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Nobody listens any more: clients in the queue have a connection as far as they know, and are
+    /// served.
+    Close,
+    /// Others go on with the same socket.
+    HandOver,
+}
+
+/// Takes the connections that a dealer has accepted, until there is none any more. Dropping it drops
+/// those that wait.
+pub async fn take_dealt<S: Service>(listener: &Listener<S>, mut dealt: mpsc::Receiver<Dealt>) {
+    while let Some(dealt) = dealt.recv().await {
+        let wait = match dealt {
+            Dealt::Connection(stream) => listener.take(stream),
+            Dealt::Pause => {
+                count(&listener.counters.accept_pauses);
+                continue;
+            }
+        };
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+    }
 }
 
 impl<S: Service> Listener<S> {
-    /// Serves a connection, unless a limit is in its way. Gives the limits of now.
-    fn admit(&self, stream: TcpStream, peer: std::net::SocketAddr) -> Option<Rc<Bounds>> {
+    /// One that was accepted elsewhere.
+    fn take(&self, stream: std::net::TcpStream) -> Duration {
+        let of = |stream: TcpStream| Ok((stream.peer_addr()?, stream));
+        let registered = stream.set_nonblocking(true);
+        let taken = registered.and_then(|()| TcpStream::from_std(stream).and_then(of));
+        match taken {
+            Ok((peer, stream)) => self.admit(stream, peer),
+            Err(error) => {
+                let error: io::Error = error;
+                tracing::debug!(%error, "accept");
+                Duration::ZERO
+            }
+        }
+    }
+
+    /// Serves a connection, unless a limit is in its way. Gives the time to wait before the next.
+    fn admit(&self, stream: TcpStream, peer: SocketAddr) -> Duration {
         count(&self.counters.accepted);
-        let bounds = self.service.bounds(&self.id)?;
+        let now = self.service.bounds(&self.id);
+        let mut last = self.last.borrow_mut();
+        if now.is_some() {
+            last.clone_from(&now);
+        }
+        let Some(bounds) = &*last else {
+            return Duration::ZERO;
+        };
+        self.serve(stream, peer, bounds);
+        let wait = self.gate.pace(Instant::now(), &bounds.limits);
+        if !wait.is_zero() {
+            count(&self.counters.accept_delays);
+        }
+        wait
+    }
+
+    fn serve(&self, stream: TcpStream, peer: SocketAddr, bounds: &Rc<Bounds>) {
         // A balancer's address stands for many clients: they are counted when it has told of them.
         let told_later = bounds.door.proxy_protocol && bounds.trusts(peer.ip());
         let counted = (!told_later).then(|| peer.ip());
@@ -83,11 +150,11 @@ impl<S: Service> Listener<S> {
             Ok(pass) => pass,
             Err(refused) => {
                 self.counters.refuse(refused, &peer);
-                return Some(bounds);
+                return;
             }
         };
         let Ok(local) = stream.local_addr() else {
-            return Some(bounds);
+            return;
         };
         // Costs latency alone when it fails.
         stream.set_nodelay(true).ok();
@@ -100,7 +167,7 @@ impl<S: Service> Listener<S> {
                 redirect: bounds.door.redirect,
             },
             pass,
-            bounds: Rc::clone(&bounds),
+            bounds: Rc::clone(bounds),
             service: self.service.clone(),
             connections: Rc::clone(&self.connections),
             counters: Rc::clone(&self.counters),
@@ -110,13 +177,12 @@ impl<S: Service> Listener<S> {
         self.exec.spawn(async move {
             connection::serve(accepted).await;
         });
-        Some(bounds)
     }
 }
 
 impl Counters {
     /// One connection that isn't let in.
-    pub(super) fn refuse(&self, refused: Refused, peer: &std::net::SocketAddr) {
+    pub(super) fn refuse(&self, refused: Refused, peer: &SocketAddr) {
         count(match refused {
             Refused::Process => &self.refused_full,
             Refused::Address => &self.refused_by_ip,
@@ -125,17 +191,19 @@ impl Counters {
     }
 }
 
-/// Clients in the queue have a connection as far as they know: they are served, not reset.
-fn drain_queue<S: Service>(listener: Listener<S>) {
-    let waker = std::task::Waker::noop();
-    let mut cx = std::task::Context::from_waker(waker);
-    while let std::task::Poll::Ready(Ok((stream, peer))) = listener.socket.poll_accept(&mut cx) {
-        listener.admit(stream, peer);
-    }
+/// What the kernel has queued on a socket that is to be closed. No more of it than fits into the queue:
+/// clients may come as fast as they are taken.
+pub(super) fn queued(socket: TcpListener) -> impl Iterator<Item = std::net::TcpStream> {
+    let socket = socket.into_std().ok();
+    let accept = move || socket.as_ref().and_then(|s| s.accept().ok());
+    let longest = usize::try_from(ACCEPT_QUEUE).unwrap_or_default();
+    std::iter::from_fn(accept)
+        .map(|(stream, _)| stream)
+        .take(longest)
 }
 
 /// Out of files, buffers or memory: trying again at once would only burn the core.
-fn is_exhausted(error: &io::Error) -> bool {
+pub(super) fn is_exhausted(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
     error
@@ -143,13 +211,24 @@ fn is_exhausted(error: &io::Error) -> bool {
         .is_some_and(|raw| exhausted.iter().any(|e| e.raw_os_error() == raw))
 }
 
-fn next_pause(pause: Duration) -> Duration {
+pub(super) fn next_pause(pause: Duration) -> Duration {
     pause.saturating_mul(2).min(ACCEPT_PAUSE_MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn the_queue_is_taken_whole_before_a_socket_is_closed() {
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let clients: Vec<_> = (0..100)
+            .map(|_| std::net::TcpStream::connect(address).unwrap())
+            .collect();
+        assert_eq!(queued(socket).count(), clients.len());
+        assert!(std::net::TcpStream::connect(address).is_err());
+    }
 
     #[test]
     fn only_exhaustion_pauses_and_pauses_have_an_end() {

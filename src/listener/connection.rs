@@ -58,7 +58,7 @@ pub(super) struct Accepted<S> {
 pub(super) async fn serve<S: Service>(mut accepted: Accepted<S>) {
     let at = accepted.at;
     let pulse = Pulse::new(at);
-    let _entered = accepted.connections.enter(&pulse);
+    let _entered = accepted.connections.enter(accepted.bounds.door.id, &pulse);
     let (ends, bounds) = (&mut accepted.ends, &accepted.bounds);
     let (headers, handshake) = (bounds.timeouts.headers, bounds.timeouts.handshake);
     let wire = tokio::select! {

@@ -5,10 +5,13 @@
 mod accept;
 pub mod check;
 mod connection;
+mod dealer;
 mod flood;
 mod gate;
 mod handshake;
+mod inherited;
 mod io;
+mod ports;
 mod proxy_header;
 mod pulse;
 mod reply;
@@ -18,17 +21,22 @@ mod streams;
 mod switch;
 mod wire;
 
-pub use accept::{Listener, accept};
+pub use accept::{Listener, Stop, accept, take_dealt};
+pub use dealer::Dealt;
 pub use gate::{Gate, Pass, Refused};
 pub use handshake::Secure;
+pub use inherited::{Inherited, Passed};
+pub use ports::{Change, Changed, Order, Ports, Post, Source};
 pub use socket::{BindError, Bound, bind, raise_open_files};
 pub use switch::{ClientStream, Ending, Tunnel};
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -209,7 +217,11 @@ pub(crate) fn count(counter: &Cell<u64>) {
 /// The open connections of one worker, to be told of a drain and waited for.
 #[derive(Debug, Default)]
 pub struct Connections {
-    open: RefCell<HashMap<u64, Rc<Pulse>>>,
+    open: RefCell<HashMap<u64, (ListenerId, Rc<Pulse>)>>,
+    /// As many as are open, for whoever deals connections.
+    load: Arc<AtomicUsize>,
+    /// Listeners that are gone.
+    left: RefCell<HashSet<ListenerId>>,
     next: Cell<u64>,
     leaving: Cell<bool>,
     closing: Cell<bool>,
@@ -217,6 +229,15 @@ pub struct Connections {
 }
 
 impl Connections {
+    /// Which tells `load` how many there are.
+    #[must_use]
+    pub fn new(load: Arc<AtomicUsize>) -> Self {
+        Self {
+            load,
+            ..Self::default()
+        }
+    }
+
     #[must_use]
     pub fn len(&self) -> usize {
         self.open.borrow().len()
@@ -231,15 +252,30 @@ impl Connections {
     /// reply. None is closed for that alone.
     pub fn leave(&self) {
         self.leaving.set(true);
-        for pulse in self.open.borrow().values() {
+        for (_, pulse) in self.open.borrow().values() {
             pulse.leave();
         }
+    }
+
+    /// The same for the connections of one listener, which is gone.
+    pub fn leave_listener(&self, id: ListenerId) {
+        self.left.borrow_mut().insert(id);
+        for (of, pulse) in self.open.borrow().values() {
+            if *of == id {
+                pulse.leave();
+            }
+        }
+    }
+
+    /// A listener is there, perhaps again.
+    pub fn join_listener(&self, id: ListenerId) {
+        self.left.borrow_mut().remove(&id);
     }
 
     /// Asks every connection, and those that come yet, to end once its exchanges are done.
     pub fn close(&self) {
         self.closing.set(true);
-        for pulse in self.open.borrow().values() {
+        for (_, pulse) in self.open.borrow().values() {
             pulse.close();
         }
     }
@@ -256,11 +292,13 @@ impl Connections {
         }
     }
 
-    fn enter(self: &Rc<Self>, pulse: &Rc<Pulse>) -> Entered {
+    fn enter(self: &Rc<Self>, listener: ListenerId, pulse: &Rc<Pulse>) -> Entered {
         let id = self.next.get();
         self.next.set(id.wrapping_add(1));
-        self.open.borrow_mut().insert(id, Rc::clone(pulse));
-        if self.leaving.get() {
+        let mut open = self.open.borrow_mut();
+        open.insert(id, (listener, Rc::clone(pulse)));
+        self.load.store(open.len(), Ordering::Relaxed);
+        if self.leaving.get() || self.left.borrow().contains(&listener) {
             pulse.leave();
         }
         if self.closing.get() {
@@ -278,6 +316,7 @@ impl Drop for Entered {
     fn drop(&mut self) {
         let mut open = self.0.open.borrow_mut();
         open.remove(&self.1);
+        self.0.load.store(open.len(), Ordering::Relaxed);
         if open.is_empty() {
             self.0.emptied.notify_waiters();
         }

@@ -29,7 +29,7 @@ fn reason(error: &io::Error) -> String {
     }
 }
 
-/// One address, bound once for each worker.
+/// One address, bound as often as it is accepted on.
 #[derive(Debug)]
 pub struct Bound {
     /// With the port that the kernel gave, when 0 was asked for.
@@ -43,20 +43,42 @@ pub struct Bound {
 /// # Errors
 /// The address is in use, not ours, or not allowed.
 pub fn bind(address: SocketAddr, workers: usize) -> Result<Bound, BindError> {
-    let at = |cause| BindError { address, cause };
     if address.port() != 0 {
-        drop(listening(address, Share::Alone).map_err(at)?);
+        let probe = listening(address, Share::Alone);
+        drop(probe.map_err(|cause| BindError { address, cause })?);
     }
-    let first = listening(address, Share::Workers).map_err(at)?;
-    let given = first.local_addr().map_err(at)?;
-    let mut sockets = vec![first];
-    for _ in 1..workers {
-        sockets.push(listening(given, Share::Workers).map_err(at)?);
+    bind_more(address, Vec::new(), workers)
+}
+
+/// Binds `address` until there are `workers` sockets on it, the given ones among them.
+///
+/// # Errors
+/// As [`bind`].
+pub(super) fn bind_more(
+    address: SocketAddr,
+    mut sockets: Vec<TcpListener>,
+    workers: usize,
+) -> Result<Bound, BindError> {
+    let at = |cause| BindError { address, cause };
+    let mut given = address;
+    if let Some(first) = sockets.first() {
+        given = first.local_addr().map_err(at)?;
+    }
+    while sockets.len() < workers.max(1) {
+        let socket = listening(given, Share::Workers).map_err(at)?;
+        given = socket.local_addr().map_err(at)?;
+        sockets.push(socket);
     }
     Ok(Bound {
         address: given,
         sockets,
     })
+}
+
+/// Whether others may listen on the socket's address as well.
+pub(super) fn is_shared(socket: &TcpListener) -> bool {
+    let shared = rustix::net::sockopt::socket_reuseport(socket);
+    shared.unwrap_or_default()
 }
 
 /// Who else may listen on the address.

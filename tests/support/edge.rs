@@ -1,5 +1,6 @@
 //! The listener alone, with a service of the test's own behind it: no routes, no upstream.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -15,7 +16,7 @@ use transom::client_body::ClientBody;
 use transom::config::model::ListenerId;
 use transom::failure::Failure;
 use transom::limits::{Limits, Timeouts};
-use transom::listener::{self, Bounds, Connections, Counters, Ends, Gate, Listener};
+use transom::listener::{self, Bounds, Connections, Counters, Ends, Gate, Listener, Stop};
 use transom::live::Door;
 use transom::rt::LocalExec;
 
@@ -197,7 +198,6 @@ impl Edge {
                 };
                 let listener = Listener {
                     id,
-                    socket: tokio::net::TcpListener::from_std(socket).expect("socket"),
                     service: Mirror {
                         bounds: Rc::new(bounds),
                         asked,
@@ -206,9 +206,12 @@ impl Edge {
                     connections: Rc::clone(&connections),
                     counters: Rc::clone(&counters),
                     exec: exec.clone(),
+                    last: RefCell::default(),
                 };
-                listener::accept(listener, async {
+                let socket = tokio::net::TcpListener::from_std(socket).expect("socket");
+                listener::accept(&listener, socket, async {
                     stopped.await.ok();
+                    Stop::Close
                 })
                 .await;
                 connections.close();

@@ -39,6 +39,13 @@ pub static LISTENER: Section = Section {
              the client's address.",
         )
         .default("false"),
+        key(
+            "accept",
+            Shape::Choice(&["reuseport", "deal"]),
+            "Who accepts: every worker on a socket of its own, or one thread that gives each connection \
+             to the worker with the fewest, which is fairer to few connections with much to do.",
+        )
+        .default("reuseport"),
     ]],
     exactly_one: &[],
 };

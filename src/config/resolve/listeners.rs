@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::super::listeners::{
-    Certificate, ClientCertificates, Issued, Listener, Tls, ToHttps, UnknownName,
+    Accept, Certificate, ClientCertificates, Issued, Listener, Tls, ToHttps, UnknownName,
 };
 use super::super::model::Place;
 use super::super::raw::Section;
@@ -46,6 +46,10 @@ pub fn listeners(
             tls,
             redirect,
             proxy_protocol: flag("proxy_protocol").unwrap_or_default(),
+            accept: match section.field("accept").and_then(|f| f.choice()) {
+                Some("deal") => Accept::Deal,
+                Some(_) | None => Accept::Reuseport,
+            },
             place: field.place(),
         });
     }

@@ -8,6 +8,7 @@ mod answers;
 mod attempt;
 mod first;
 mod inputs;
+mod listeners;
 mod status;
 mod watch;
 mod when;
@@ -26,6 +27,7 @@ use crate::config::Loaded;
 use crate::config::diagnostic::{Diagnostic, Format, Report, Severity};
 use crate::config::model::{Breaking, Config, UpstreamId};
 use crate::limits::REFLECTION_AT_START_MAX;
+use crate::listener::{Changed, Inherited, Ports};
 use crate::live::{Changes, Live};
 use crate::snapshot::Snapshot;
 use crate::tls;
@@ -91,6 +93,8 @@ pub struct Reloader {
     pub builder: Builder,
     pub live: Arc<Snapshot<Live>>,
     pub fleet: Arc<Fleet>,
+    /// Where it listens.
+    pub ports: Arc<Ports>,
     /// Somebody wants a reload now, whether files have changed or not.
     pub asked: Arc<Asked>,
     pub status: published::Sender<Status>,
@@ -292,15 +296,32 @@ impl Reloader {
             self.failed(&breaking(&changes));
             return self.later(&config, answers);
         }
+        let mut nothing = Inherited::default();
+        let change = match self.ports.prepare(&config.listeners, &mut nothing) {
+            Ok(change) => change,
+            Err(error) => {
+                self.failed(&listeners::refused(&config, &error));
+                return self.later(&config, answers);
+            }
+        };
         answers.settle(&config, &used, &refused);
         let sources = sources_of(&config, &read, &answers);
         report.diagnostics.retain(|d| d.severity > Severity::Note);
         tell(&report);
-        tell(&needs_restart(&self.config, &config));
+        tell(&listeners::needs_restart(&self.config, &config));
         self.fleet.retain(&live.upstreams);
         let routes = live.routes.len();
         let generation = self.live.publish(Arc::new(live));
         tracing::info!(generation = generation.0, routes, "reloaded: {changes}");
+        // After the generation that says how connections are taken there.
+        let changed = self.ports.carry_out(change).unwrap_or_else(|error| {
+            tracing::error!(%error, "not all listeners have changed");
+            Changed::default()
+        });
+        let listeners = listeners::told(&changed);
+        for line in &listeners {
+            tracing::info!("{line}");
+        }
         if config.reload.breaking == Breaking::Warn {
             for broken in &changes.breaking {
                 tracing::warn!("breaks callers: {broken}");
@@ -314,6 +335,7 @@ impl Reloader {
             status.succeeded = status.succeeded.saturating_add(1);
             status.error = None;
             status.changes = changes;
+            status.listeners = listeners;
             status.sources = sources;
         });
         for refused in &refused {
@@ -536,28 +558,6 @@ pub fn as_warnings(mut report: Report) -> Report {
         if diagnostic.severity == Severity::Error {
             diagnostic.severity = Severity::Warning;
         }
-    }
-    report
-}
-
-/// What the config says that takes a new process.
-fn needs_restart(before: &Config, after: &Config) -> Report {
-    let mut report = Report::default();
-    let old: Vec<_> = before.listeners.iter().map(|l| l.address).collect();
-    for new in after.listeners.iter().filter(|l| !old.contains(&l.address)) {
-        let message = format!("{} is listened on only after a restart", new.address);
-        report.push(Diagnostic::warning(message).at(&new.place));
-    }
-    for gone in before
-        .listeners
-        .iter()
-        .filter(|l| !after.listeners.iter().any(|n| n.address == l.address))
-    {
-        let message = format!("{} is listened on until a restart", gone.address);
-        report.push(Diagnostic::warning(message).at(&gone.place));
-    }
-    if before.workers != after.workers {
-        report.push(Diagnostic::warning("`workers` changes only with a restart"));
     }
     report
 }

@@ -25,6 +25,8 @@ pub struct Status {
     pub error: Option<Arc<str>>,
     /// What the last one that succeeded has changed.
     pub changes: Changes,
+    /// The same of the listeners, a line for each.
+    pub listeners: Vec<String>,
     /// What the generation was built from, in the order of the config.
     pub sources: Vec<SourceStatus>,
 }
