@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use crate::client_body::ClientBody;
 use crate::config::model::ListenerId;
 use crate::drain::{Drained, Stage};
-use crate::exchange::{self, Current, Exchange, ReplyBody};
+use crate::exchange::{self, Current, Exchange, Held};
 use crate::failure::Failure;
 use crate::limits::BLOCKING_THREADS_MAX;
 use crate::listener::{
@@ -81,9 +81,10 @@ pub fn spawn(parts: Parts) -> io::Result<thread::JoinHandle<()>> {
 
 async fn run(parts: Parts) {
     let mut changes = parts.live.subscribe();
+    let generation = *changes.borrow_and_update();
     let live = parts.live.load();
     let exec = LocalExec::default();
-    let gateway = Gateway::new(live, &parts.fleet, &exec, parts.tokens);
+    let gateway = Gateway::new(live, generation, &parts.fleet, &exec, parts.tokens);
     let connections = Rc::new(Connections::new(parts.post.load));
     let counters = Rc::new(Counters::default());
     let told = Told {
@@ -119,7 +120,9 @@ async fn run(parts: Parts) {
             biased;
             () = &mut leaving => break,
             // Before an order: it may be about a listener that this generation brings.
-            () = published(&mut changes) => gateway.replace(parts.live.load()),
+            generation = published(&mut changes) => {
+                gateway.replace(parts.live.load(), generation);
+            }
             Some(order) = orders.recv() => intakes.obey(order),
         }
     }
@@ -137,10 +140,11 @@ async fn run(parts: Parts) {
 }
 
 /// Resolves with another generation. Never, when nobody can publish any more.
-async fn published(changes: &mut watch::Receiver<Generation>) {
+async fn published(changes: &mut watch::Receiver<Generation>) -> Generation {
     if changes.changed().await.is_err() {
         std::future::pending().await
     }
+    *changes.borrow_and_update()
 }
 
 /// Where a worker's connections come from.
@@ -228,7 +232,13 @@ struct Gateway {
 }
 
 impl Gateway {
-    fn new(live: Arc<Live>, fleet: &Arc<Fleet>, exec: &LocalExec, tokens: Arc<Tokens>) -> Self {
+    fn new(
+        live: Arc<Live>,
+        generation: Generation,
+        fleet: &Arc<Fleet>,
+        exec: &LocalExec,
+        tokens: Arc<Tokens>,
+    ) -> Self {
         let upstreams = Upstreams::new(fleet, &live.upstreams, &live.timeouts, exec);
         let series = Series::new(labels(&live), None);
         Self {
@@ -239,13 +249,14 @@ impl Gateway {
                     upstreams,
                     counters: Rc::default(),
                     series,
+                    user: Rc::new(generation),
                 },
                 tokens,
             )),
         }
     }
 
-    fn replace(&self, live: Arc<Live>) {
+    fn replace(&self, live: Arc<Live>, generation: Generation) {
         let before = self.exchange.current();
         let upstreams = before.upstreams.next(&live.upstreams, &live.timeouts);
         self.bounds.replace(bounds_of(&live));
@@ -255,6 +266,7 @@ impl Gateway {
             upstreams,
             counters: Rc::clone(&before.counters),
             series,
+            user: Rc::new(generation),
         });
     }
 }
@@ -298,6 +310,7 @@ impl Told {
             counts,
             routes: current.series.report(),
             upstreams: current.upstreams.report(),
+            past: self.gateway.exchange.past(),
         }
     }
 }
@@ -317,7 +330,7 @@ fn bounds_of(live: &Live) -> HashMap<ListenerId, Rc<Bounds>> {
 }
 
 impl listener::Service for Gateway {
-    type Body = ReplyBody;
+    type Body = Held;
 
     fn bounds(&self, listener: &ListenerId) -> Option<Rc<Bounds>> {
         self.bounds.borrow().get(listener).map(Rc::clone)
@@ -327,7 +340,7 @@ impl listener::Service for Gateway {
         &self,
         ends: Ends,
         request: Request<ClientBody>,
-    ) -> impl Future<Output = Response<ReplyBody>> + 'static {
+    ) -> impl Future<Output = Response<Held>> + 'static {
         let connection = exchange::Connection {
             peer: ends.peer,
             local: ends.local,
@@ -338,11 +351,11 @@ impl listener::Service for Gateway {
         exchange::exchange(Rc::clone(&self.exchange), connection, request)
     }
 
-    fn tunnel(&self, body: &mut ReplyBody) -> Option<listener::Tunnel> {
+    fn tunnel(&self, body: &mut Held) -> Option<listener::Tunnel> {
         body.take_tunnel()
     }
 
-    fn refuse(&self, failure: &Failure) -> Response<ReplyBody> {
+    fn refuse(&self, failure: &Failure) -> Response<Held> {
         exchange::refuse(&self.exchange.current().live, failure)
     }
 }

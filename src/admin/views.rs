@@ -15,7 +15,7 @@ use crate::limits::RELOAD_ANSWER_MAX;
 use crate::listener::Ports;
 use crate::live::{Live, Target};
 use crate::snapshot::Snapshot;
-use crate::telemetry::{Process, Reports, expose};
+use crate::telemetry::{Process, Reports, expose, old_generations};
 use crate::upstream::{Fleet, Location};
 
 use super::server::Scope;
@@ -88,7 +88,9 @@ impl Views {
             (_, "/readyz") => now(self.ready(verbose)),
             (_, "/metrics") => Box::pin(self.metrics()),
             (Scope::Admin, "/") => now(Answer::text(StatusCode::OK, Self::index(scope))),
-            (Scope::Admin, "/status") => now(Answer::json(StatusCode::OK, &self.status())),
+            (Scope::Admin, "/status") => {
+                Box::pin(async { Answer::json(StatusCode::OK, &self.status().await) })
+            }
             (Scope::Admin, "/routes") => now(Answer::json(StatusCode::OK, &self.routes())),
             (Scope::Admin, "/upstreams") => now(Answer::json(StatusCode::OK, &self.upstreams())),
             (Scope::Admin, "/reload") if act => Box::pin(self.reload()),
@@ -159,7 +161,8 @@ impl Views {
         found
     }
 
-    fn status(&self) -> Value {
+    async fn status(&self) -> Value {
+        let workers = self.reports.collect().await;
         let status = self.status.borrow().clone();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
@@ -180,6 +183,10 @@ impl Views {
                 "breaking": status.changes.breaking,
                 "listeners": status.listeners,
             },
+            "old_generations": old_generations(&workers)
+                .iter()
+                .map(|(generation, users)| json!({ "generation": generation.0, "users": users }))
+                .collect::<Vec<_>>(),
             "sources": status.sources.iter().map(source).collect::<Vec<_>>(),
         })
     }
@@ -252,7 +259,7 @@ impl Views {
                 true => StatusCode::UNPROCESSABLE_ENTITY,
                 false => StatusCode::OK,
             },
-            &self.status(),
+            &self.status().await,
         )
     }
 }

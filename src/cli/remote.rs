@@ -82,9 +82,17 @@ struct Status {
     reloads: Reloads,
     last_error: Option<String>,
     last_changes: Changes,
-    /// An older gateway doesn't tell them.
+    /// An older gateway doesn't tell these.
+    #[serde(default)]
+    old_generations: Vec<Old>,
     #[serde(default)]
     sources: Vec<Source>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Old {
+    generation: u64,
+    users: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -168,6 +176,13 @@ impl Status {
                 // Writing to a String doesn't fail.
                 _ = writeln!(text, "  {what}: {item}");
             }
+        }
+        for old in &self.old_generations {
+            let (generation, users) = (old.generation, old.users);
+            _ = writeln!(
+                text,
+                "  generation {generation} is still used by {users} requests or streams"
+            );
         }
         for source in &self.sources {
             _ = writeln!(text, "  {}", source.shown());

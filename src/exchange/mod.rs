@@ -30,12 +30,14 @@ mod rpc;
 mod stream;
 mod tunnel;
 mod unpacking;
+mod users;
 mod vary;
 mod waits;
 mod websocket;
 
 pub use body::ReplyBody;
 pub use counters::Counters;
+pub use users::{Held, User};
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -57,6 +59,7 @@ use crate::limits::DESCRIPTORS_RETRY_AFTER_SECONDS;
 use crate::live::{Live, Route, Target};
 use crate::route::{Lookup, RawPath};
 use crate::schema::StreamKind;
+use crate::snapshot::Generation;
 use crate::telemetry::Series;
 use crate::tokens::Tokens;
 use crate::transcode::MethodPlan;
@@ -70,6 +73,7 @@ use messages::Messages;
 use reply::{Voice, accept};
 use request_id::{Ids, X_REQUEST_ID};
 use stream::Shape;
+use users::Past;
 
 /// One generation as a worker holds it: the published value, and this worker's connections to the
 /// upstreams that it names. Both are taken together, so that an id never meets another generation's
@@ -82,12 +86,15 @@ pub struct Current {
     pub counters: Rc<Counters>,
     /// Of its routes, numbered as in `live`.
     pub series: Rc<Series>,
+    /// Each who goes on with it has a clone.
+    pub user: User,
 }
 
 /// What a worker gives to every exchange.
 #[derive(Debug)]
 pub struct Exchange {
     current: RefCell<Rc<Current>>,
+    past: Past,
     ids: Ids,
     notices: watch::Sender<Notice>,
     tokens: Arc<Tokens>,
@@ -104,6 +111,7 @@ impl Exchange {
     pub fn new(current: Current, tokens: Arc<Tokens>) -> Self {
         Self {
             current: RefCell::new(Rc::new(current)),
+            past: Past::default(),
             ids: Ids::new(),
             notices: watch::Sender::default(),
             tokens,
@@ -124,8 +132,15 @@ impl Exchange {
 
     /// Later requests see `next`; those under way keep theirs.
     pub fn replace(&self, next: Current) {
-        self.current.replace(Rc::new(next));
+        let old = self.current.replace(Rc::new(next));
+        self.past.push(&old);
         self.notices.send_modify(|_| {});
+    }
+
+    /// Old generations that requests and replies of this worker go on with, and how many do.
+    #[must_use]
+    pub fn past(&self) -> Vec<(Generation, u64)> {
+        self.past.in_use()
     }
 
     /// The gateway stops: tells those who watch it.
@@ -152,8 +167,9 @@ pub async fn exchange(
     cx: Rc<Exchange>,
     connection: Connection,
     request: Request<ClientBody>,
-) -> Response<ReplyBody> {
+) -> Response<Held> {
     let current = cx.current(); // one generation serves the whole request
+    let user = Rc::clone(&current.user);
     let begun = Instant::now();
     let active = current.series.begin();
     let (mut head, body) = request.into_parts();
@@ -232,10 +248,11 @@ pub async fn exchange(
     if let Some(cells) = current.series.of(voice.series) {
         cells.observe(reply.status(), begun.elapsed());
     }
-    match takes_trailers(&head.headers) && head.method != Method::HEAD {
+    let reply = match takes_trailers(&head.headers) && head.method != Method::HEAD {
         true => gateway_reply::trail(reply),
         false => reply,
-    }
+    };
+    reply.map(|body| Held::new(body, user))
 }
 
 /// The answer to a CORS preflight, by the policy of the route that the request it asks for would
@@ -272,8 +289,8 @@ fn preflight<'l>(
 
 /// The reply to a request that was refused before it came to a route.
 #[must_use]
-pub fn refuse(live: &Live, failure: &Failure) -> Response<ReplyBody> {
-    reply::refuse(Voice::of_all(live), None, failure)
+pub fn refuse(live: &Live, failure: &Failure) -> Response<Held> {
+    reply::refuse(Voice::of_all(live), None, failure).map(Held::from)
 }
 
 /// A route, and the raw texts of its variables.

@@ -8,6 +8,8 @@ use prometheus::core::Collector as _;
 use prometheus::proto::{Bucket, Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Encoder as _, TextEncoder};
 
+use crate::snapshot::Generation;
+
 use super::histogram::Histogram;
 use super::report::{UpstreamReport, WorkerReport};
 use super::series::Label;
@@ -51,6 +53,16 @@ pub fn expose(workers: &[WorkerReport], process: &Process) -> (Vec<u8>, String) 
         tracing::error!(%error, "metrics can't be told");
     }
     (text, encoder.format_type().to_owned())
+}
+
+/// Old generations that are in use, and by how many requests and streams.
+#[must_use]
+pub fn old_generations(workers: &[WorkerReport]) -> BTreeMap<Generation, u64> {
+    let mut all = BTreeMap::new();
+    for (generation, users) in workers.iter().flat_map(|w| &w.past) {
+        *all.entry(*generation).or_default() += users;
+    }
+    all
 }
 
 fn routes(workers: &[WorkerReport], families: &mut Vec<MetricFamily>) {
@@ -207,6 +219,18 @@ fn of_process(workers: &[WorkerReport], process: &Process, families: &mut Vec<Me
         "Generations of config and descriptors that have been served.",
         &[],
         as_float(process.generation),
+    );
+    one(
+        "transom_config_generations_in_use",
+        "The generation that is served, and old ones that requests and streams go on with.",
+        &[],
+        as_float(old_generations(workers).len().saturating_add(1) as u64),
+    );
+    one(
+        "transom_config_old_generation_users",
+        "Requests and streams that go on with the generation that they began with.",
+        &[],
+        as_float(old_generations(workers).values().sum()),
     );
     one(
         "transom_config_last_reload_successful",

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::snapshot::Generation;
+
 use super::histogram::Histogram;
 use super::series::Label;
 
@@ -21,6 +23,8 @@ pub struct WorkerReport {
     pub counts: Vec<Count>,
     pub routes: Vec<RouteReport>,
     pub upstreams: Vec<UpstreamReport>,
+    /// Old generations, and how many requests and streams go on with each.
+    pub past: Vec<(Generation, u64)>,
 }
 
 /// A counter of the process, `transom_<name>_total`, by the value of one label.
