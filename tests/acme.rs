@@ -283,3 +283,65 @@ async fn what_is_wrong_with_the_storage_is_told() {
     assert!(line.contains("chmod 700"), "{line}");
     assert_eq!(ca.orders().len(), 0);
 }
+
+#[tokio::test]
+async fn operators_are_told_of_every_certificate() {
+    let ca = Ca::start();
+    ca.state()
+        .manners
+        .unproved
+        .insert("bad.example.com".to_owned());
+    let names = format!("{NAME}, bad.example.com");
+    let admin = "admin: { address: \"127.0.0.1:0\" }\n";
+    let text = format!("{}{admin}", config(&ca, &names, ""));
+    let process = Process::start(folder(&ca, &text));
+    until_shown(&process, &ca, NAME).await;
+    process.says("no certificate yet");
+    let told = async {
+        loop {
+            let (_, text) = process.admin("/certs").await;
+            let all: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+            if all[0]["not_after"].is_u64() && all[1]["next_attempt"].is_u64() {
+                return all;
+            }
+        }
+    };
+    let all = soon("both are told", told).await;
+    assert_eq!(all[0]["names"][0], NAME);
+    assert_eq!(all[0]["authority"], "own");
+    assert_eq!(all[0]["issuer"], "a root of the tests");
+    assert!(all[0]["renewal"].is_u64(), "{all}");
+    let bad = &all[1];
+    assert_eq!(
+        (bad["failures"].as_u64(), bad["not_after"].as_u64()),
+        (Some(1), None)
+    );
+    let error = bad["error"].as_str().expect("text");
+    assert!(error.contains("the file holds something else"), "{error}");
+
+    let (_, metrics) = process.admin("/metrics").await;
+    for line in [
+        "transom_tls_certificate_not_after_seconds{name=\"api.example.com\",source=\"acme\"} ",
+        "transom_acme_failures{name=\"bad.example.com\"} 1",
+        "transom_acme_orders_total{authority=\"own\",result=\"issued\"} 1",
+        "transom_acme_orders_total{authority=\"own\",result=\"failed\"} 1",
+        "transom_acme_next_attempt_seconds{name=\"bad.example.com\"} ",
+    ] {
+        assert!(metrics.contains(line), "{line} in\n{metrics}");
+    }
+
+    let admin = process.admin.expect("an address").to_string();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_transom"))
+        .args(["certs", "--admin", &admin])
+        .output()
+        .expect("it runs");
+    assert_eq!(output.status.code(), Some(1), "one has no certificate");
+    let text = String::from_utf8(output.stdout).expect("text");
+    let line = "api.example.com: acme own, issued by a root of the tests, until ";
+    assert!(text.starts_with(line), "{text}");
+    assert!(
+        text.contains("bad.example.com: acme own, no certificate yet"),
+        "{text}"
+    );
+    assert!(text.contains("1 failed attempt, the next "), "{text}");
+}

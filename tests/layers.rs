@@ -29,7 +29,7 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
     ("exchange", 4, &[]),
     ("acme", 5, &[]),
     ("control", 5, &[]),
-    ("admin", 5, &["control"]),
+    ("admin", 5, &["acme", "control"]),
     ("demo", 5, &[]),
     ("app", 6, &["worker"]),
     ("worker", 6, &[]),

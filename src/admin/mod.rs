@@ -3,6 +3,7 @@
 //! A thread and a runtime of its own, so that it answers when the data path is full. It reads published
 //! values and the workers' reports; of what it may change there is only the reload.
 
+mod certificates;
 mod server;
 mod views;
 

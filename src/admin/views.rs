@@ -9,6 +9,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use crate::acme::board::Board;
 use crate::control::reload::{Asked, SourceState, SourceStatus, Status, Version, Whence};
 use crate::drain::{Drained, Stage};
 use crate::limits::RELOAD_ANSWER_MAX;
@@ -18,6 +19,7 @@ use crate::snapshot::Snapshot;
 use crate::telemetry::{Process, Reports, expose, old_generations};
 use crate::upstream::{Fleet, Location};
 
+use super::certificates;
 use super::server::Scope;
 
 /// The published values that answers are made of.
@@ -29,6 +31,8 @@ pub struct Views {
     pub reports: Arc<Reports>,
     pub drained: Drained,
     pub status: watch::Receiver<Status>,
+    /// Certificates of authorities.
+    pub board: Arc<Board>,
     /// Begins a reload.
     pub asked: Arc<Asked>,
 }
@@ -69,7 +73,7 @@ impl Views {
         match scope {
             Scope::Probes => "GET /livez\nGET /readyz?verbose\nGET /metrics\n",
             Scope::Admin => {
-                "GET /livez\nGET /readyz?verbose\nGET /metrics\nGET /status\nGET /routes\nGET /upstreams\nPOST /reload\n"
+                "GET /livez\nGET /readyz?verbose\nGET /metrics\nGET /status\nGET /routes\nGET /upstreams\nGET /certs\nPOST /reload\n"
             }
         }
     }
@@ -93,6 +97,10 @@ impl Views {
             }
             (Scope::Admin, "/routes") => now(Answer::json(StatusCode::OK, &self.routes())),
             (Scope::Admin, "/upstreams") => now(Answer::json(StatusCode::OK, &self.upstreams())),
+            (Scope::Admin, "/certs") => {
+                let all = certificates::list(&self.live.load(), &self.board.read());
+                now(Answer::json(StatusCode::OK, &all))
+            }
             (Scope::Admin, "/reload") if act => Box::pin(self.reload()),
             (Scope::Admin, "/reload") => now(Answer::text(StatusCode::OK, "")),
             _ => return None,
@@ -137,6 +145,7 @@ impl Views {
             reload_successful: status.error.is_none(),
             reloaded_at: since.unwrap_or_default().as_secs_f64(),
             endpoints: self.endpoints(),
+            facts: certificates::facts(&self.live.load(), &self.board.read()),
         };
         let (body, content_type) = expose(&workers, &process);
         Answer {

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 fine, 1 the input is wrong, 2 wrong usage.
 
+mod certs;
 mod check;
 mod demo;
 pub mod explain;
@@ -41,6 +42,7 @@ Before you deploy:
 While it runs (by its `admin` address):
   transom status                             its generation, the last reload and what that changed
   transom reload                             read config and descriptors again
+  transom certs                              its certificates: until when, renewed when, what went wrong
 
 Without -c, the config is ./transom.yaml, ./config/transom.yaml or /etc/transom/transom.yaml.
 Exit codes: 0 fine, 1 the input is wrong, 2 wrong usage.";
@@ -70,6 +72,8 @@ enum Verb {
     Status(remote::Args),
     /// Have a running gateway read config and descriptors again, and tell what came of it
     Reload(remote::Args),
+    /// List the certificates of a running gateway: how long they last, and what becomes of them
+    Certs(remote::Args),
     /// Print the JSON Schema of the config file
     Schema(schema::Args),
 }
@@ -89,6 +93,7 @@ pub fn main() -> ExitCode {
         Verb::Explain(args) => look::explain(args),
         Verb::Status(args) => remote::status(args),
         Verb::Reload(args) => remote::reload(args),
+        Verb::Certs(args) => certs::certs(args),
         Verb::Schema(args) => schema::run(args),
     };
     outcome.unwrap_or_else(|error| {

@@ -201,7 +201,7 @@ impl Status {
     }
 }
 
-fn ask(args: &Args, method: Method, path: &str) -> anyhow::Result<(StatusCode, Bytes)> {
+pub(super) fn ask(args: &Args, method: Method, path: &str) -> anyhow::Result<(StatusCode, Bytes)> {
     let address = match args.admin {
         Some(address) => address,
         None => {

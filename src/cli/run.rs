@@ -148,6 +148,7 @@ async fn start(
         drained: running.drained(),
         status: status.subscribe(),
         asked: Arc::clone(&asked),
+        board,
     };
     let admin = admin::start(sockets, views)?;
     let mut told = listening(&config.listeners, &running.addresses());

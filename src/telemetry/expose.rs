@@ -27,6 +27,18 @@ pub struct Process {
     pub reloaded_at: f64,
     /// Upstream, instance, and whether calls go there.
     pub endpoints: Vec<(String, String, Endpoint)>,
+    /// Of others.
+    pub facts: Vec<Facts>,
+}
+
+/// Numbers of one name, each with its labels.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    pub name: &'static str,
+    pub about: &'static str,
+    /// Whether they only ever grow.
+    pub counts: bool,
+    pub rows: Vec<(Vec<(&'static str, String)>, f64)>,
 }
 
 /// What calls make of an instance.
@@ -278,6 +290,30 @@ fn of_process(workers: &[WorkerReport], process: &Process, families: &mut Vec<Me
         }
         families.push(shown);
     }
+    families.extend(process.facts.iter().map(facts));
+}
+
+fn facts(facts: &Facts) -> MetricFamily {
+    let kind = match facts.counts {
+        true => MetricType::COUNTER,
+        false => MetricType::GAUGE,
+    };
+    let mut shown = family(facts.name, facts.about, kind);
+    for (labels, value) in &facts.rows {
+        let labels: Vec<_> = labels.iter().map(|(name, l)| (*name, l.as_str())).collect();
+        let mut metric = labelled(&labels);
+        if facts.counts {
+            let mut counter = Counter::default();
+            counter.set_value(*value);
+            metric.set_counter(counter);
+        } else {
+            let mut gauge = Gauge::default();
+            gauge.set_value(*value);
+            metric.set_gauge(gauge);
+        }
+        shown.mut_metric().push(metric);
+    }
+    shown
 }
 
 fn family(name: &str, help: &str, kind: MetricType) -> MetricFamily {

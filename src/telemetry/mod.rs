@@ -6,7 +6,7 @@ mod histogram;
 mod report;
 mod series;
 
-pub use expose::{Endpoint, Process, expose, old_generations};
+pub use expose::{Endpoint, Facts, Process, expose, old_generations};
 pub use histogram::{BUCKETS, Histogram};
 pub use report::{Asking, Count, Reports, RouteReport, UpstreamReport, WorkerReport};
 pub use series::{Cells, Label, Series};

@@ -159,14 +159,15 @@ impl Terms {
         Ok(Some(Arc::new(config)))
     }
 
-    /// Every certificate that is served, with the names that it is found by.
+    /// The certificates that the config names: those that come at run time apart.
+    pub fn configured(&self) -> impl Iterator<Item = &Arc<Identity>> {
+        self.spec.certificates.iter().map(|(identity, _)| identity)
+    }
+
+    /// Whether nobody vouches for them.
     #[must_use]
-    pub fn identities(&self) -> Vec<Arc<Identity>> {
-        let own = self.spec.certificates.iter().map(|(i, _)| Arc::clone(i));
-        let provided = self.shared.provided();
-        let names = self.spec.provided.iter();
-        let provided = names.filter_map(|name| provided.get(name).cloned());
-        own.chain(provided).collect()
+    pub fn is_for_development(&self) -> bool {
+        self.spec.any_host
     }
 
     /// Whether requests for this host may come on a connection that was opened with `served` for

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -15,6 +15,8 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use transom::acme::challenge::{Certificates, Dns, Kind, Solvers};
 use transom::tokens::Tokens;
+
+use super::dns::NameServer;
 
 #[derive(Clone, Default)]
 struct Shown(Arc<Mutex<HashMap<Box<str>, Arc<CertifiedKey>>>>);
@@ -88,4 +90,41 @@ async fn handshakes(at: SocketAddr, shown: Shown) {
             tokio::spawn(async move { drop(acceptor.accept(stream).await) });
         }
     });
+}
+
+/// A web service that makes TXT records for who knows the word.
+pub async fn hook(names: NameServer, word: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let names = names.clone();
+            let answer = service_fn(move |request: Request<hyper::body::Incoming>| {
+                let names = names.clone();
+                async move {
+                    let there = match request.uri().path() {
+                        "/dns/present" => Some(true),
+                        "/dns/cleanup" => Some(false),
+                        _ => None,
+                    };
+                    let known = request.headers().get("authorization");
+                    let known = known.is_some_and(|v| v == word);
+                    let body = request.into_body().collect().await.expect("a body");
+                    let told = serde_json::from_slice(&body.to_bytes());
+                    let told: serde_json::Value = told.expect("JSON");
+                    let mut response = Response::new(Full::<Bytes>::default());
+                    match (there, told["fqdn"].as_str(), told["value"].as_str()) {
+                        (Some(there), Some(name), Some(value)) if known => {
+                            names.set(name, value, there);
+                        }
+                        _ => *response.status_mut() = StatusCode::FORBIDDEN,
+                    }
+                    Ok::<_, std::convert::Infallible>(response)
+                }
+            });
+            let io = TokioIo::new(stream);
+            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(io, answer));
+        }
+    });
+    address
 }
