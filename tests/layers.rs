@@ -20,7 +20,7 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
     ("drain", 2, &[]),
     ("client_body", 2, &[]),
     ("rt", 2, &[]),
-    ("telemetry", 2, &[]),
+    ("telemetry", 2, &["snapshot"]),
     ("tokens", 2, &[]),
     ("tls", 2, &[]),
     ("live", 2, &["config", "snapshot", "telemetry", "tls"]),
