@@ -14,7 +14,7 @@ use crate::drain::{Drain, Drained, Stage};
 use crate::listener::{self, BindError, Gate, Inherited, Ports};
 use crate::live::Live;
 use crate::snapshot::{Generation, Snapshot};
-use crate::telemetry::Reports;
+use crate::telemetry::{Outputs, Reports};
 use crate::tokens::Tokens;
 use crate::upstream::Fleet;
 use crate::worker;
@@ -30,6 +30,8 @@ pub enum StartError {
     Bind(#[from] BindError),
     #[error("a thread can't be started: {0}")]
     Thread(#[from] io::Error),
+    #[error("the access log can't be written: {0}")]
+    Log(io::Error),
 }
 
 /// A running gateway. Dropping it stops it at once; [`Running::shutdown`] lets exchanges finish.
@@ -44,6 +46,7 @@ pub struct Running {
     fleet: Arc<Fleet>,
     reports: Arc<Reports>,
     tokens: Arc<Tokens>,
+    outputs: Arc<Outputs>,
 }
 
 impl App {
@@ -52,10 +55,10 @@ impl App {
     /// # Errors
     /// An address that can't be listened on, or no threads.
     pub fn start(config: &Config, live: Live) -> Result<Running, StartError> {
-        Self::start_with(config, live, &mut Inherited::default())
+        Self::start_with(config, live, &mut Inherited::default(), Arc::default())
     }
 
-    /// The same, with sockets that somebody else has opened.
+    /// The same, with sockets that somebody else has opened, in a process that may log already.
     ///
     /// # Errors
     /// As [`App::start`].
@@ -63,7 +66,11 @@ impl App {
         config: &Config,
         live: Live,
         inherited: &mut Inherited,
+        outputs: Arc<Outputs>,
     ) -> Result<Running, StartError> {
+        if let Some(log) = &live.access_log {
+            outputs.sink(&log.output).map_err(StartError::Log)?;
+        }
         listener::raise_open_files();
         let count = config.workers.map_or_else(cores, NonZeroUsize::get);
         let (ports, posts) = Ports::new(count);
@@ -78,6 +85,7 @@ impl App {
             fleet: Fleet::new(count),
             reports: Arc::default(),
             tokens: Arc::default(),
+            outputs,
         };
         if let Some(control) = running.control() {
             let (fleet, live) = (Arc::clone(&running.fleet), Arc::clone(&running.live));
@@ -94,6 +102,7 @@ impl App {
                 fleet: Arc::clone(&running.fleet),
                 tokens: Arc::clone(&running.tokens),
                 asking: reports.worker(),
+                outputs: Arc::clone(&running.outputs),
             })?);
         }
         running.reports = Arc::new(reports);
@@ -137,6 +146,12 @@ impl Running {
     #[must_use]
     pub fn reports(&self) -> &Arc<Reports> {
         &self.reports
+    }
+
+    /// Where logs go.
+    #[must_use]
+    pub fn outputs(&self) -> &Arc<Outputs> {
+        &self.outputs
     }
 
     /// Tells of a drain.
@@ -214,6 +229,7 @@ impl Drop for Running {
         for worker in self.workers.drain(..) {
             worker.join().ok();
         }
+        self.outputs.finish();
     }
 }
 

@@ -19,6 +19,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::failure::{Blame, Failure, GrpcCode};
 use crate::limits::ByteLimit;
+use crate::telemetry::Account;
 
 /// The client's body as it comes in. Dropping it before its end ends an HTTP/1.1 connection after
 /// the reply, and stops an HTTP/2 stream.
@@ -34,6 +35,7 @@ pub struct ClientBody {
     /// Armed while a wait lasts; made by the first one, since most bodies never wait.
     timer: Option<Pin<Box<Sleep>>>,
     meter: Option<Rc<Meter>>,
+    account: Option<Rc<Account>>,
     clean: Option<fn(HeaderMap) -> HeaderMap>,
 }
 
@@ -121,8 +123,14 @@ impl ClientBody {
             is_patient: false,
             timer: None,
             meter: None,
+            account: None,
             clean: None,
         }
+    }
+
+    /// Counts what comes.
+    pub fn note_in(&mut self, account: &Rc<Account>) {
+        self.account = Some(Rc::clone(account));
     }
 
     /// Limits the body to `max`, and gives the means to follow it while someone else reads it.
@@ -197,7 +205,11 @@ impl Body for ClientBody {
         let piece = match Pin::new(&mut this.inner).poll_frame(cx) {
             Poll::Ready(frame) => {
                 let bytes = frame.as_ref().and_then(|f| f.as_ref().ok()?.data_ref());
-                this.settle(bytes.map_or(0, Bytes::len));
+                let bytes = bytes.map_or(0, Bytes::len);
+                this.settle(bytes);
+                if let Some(account) = &this.account {
+                    account.note_received(bytes);
+                }
                 frame.map(|f| f.map(|f| cleaned(f, this.clean)).map_err(broken))
             }
             Poll::Pending => {

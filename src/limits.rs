@@ -20,6 +20,9 @@ impl ByteLimit {
         }
     }
 
+    /// No limit.
+    pub const ANY: Self = Self(NonZeroUsize::MAX);
+
     /// A limit of `kib` × 1024 bytes; zero counts as one byte.
     #[must_use]
     pub const fn kib(kib: usize) -> Self {
@@ -392,3 +395,15 @@ pub const ACME_NAME_LOCK_POLL: Duration = Duration::from_secs(5);
 pub const ACME_SLEEP_MAX: Duration = Duration::from_secs(60 * 60);
 /// When a certificate or its course can't be kept or read: until the next try.
 pub const ACME_DISK_RETRY: Duration = Duration::from_secs(60);
+/// Batches of log lines that wait to be written; more are dropped and counted.
+pub const LOG_BATCHES_MAX: usize = 256;
+/// Lines of one worker go to the writer together, when they are so many bytes.
+pub const LOG_BATCH_BYTES: usize = 32 * 1024;
+/// Or after so long.
+pub const LOG_BATCH_WAIT: Duration = Duration::from_millis(50);
+/// How often a log file's name is looked at: it may have been rotated.
+pub const LOG_FILE_LOOK: Duration = Duration::from_secs(1);
+/// How long the end of the process waits for log lines to be written.
+pub const LOG_END_MAX: Duration = Duration::from_secs(1);
+/// Accounts of exchanges that a worker keeps for the next ones.
+pub const ACCOUNTS_KEPT_MAX: usize = 256;

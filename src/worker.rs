@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
 
-use http::{Request, Response};
+use http::{Request, Response, request};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -19,16 +19,17 @@ use tokio::task::JoinHandle;
 use crate::client_body::ClientBody;
 use crate::config::model::ListenerId;
 use crate::drain::{Drained, Stage};
-use crate::exchange::{self, Current, Exchange, Held};
+use crate::exchange::{self, Current, Exchange, Told};
 use crate::failure::Failure;
 use crate::limits::BLOCKING_THREADS_MAX;
 use crate::listener::{
     self, Bounds, Connections, Counters, Ends, Gate, Listener, Order, Post, Source, Stop,
 };
-use crate::live::{Door, Live};
+use crate::live::{Door, Live, Route, Target};
 use crate::rt::LocalExec;
+use crate::schema::StreamKind;
 use crate::snapshot::{Generation, Snapshot};
-use crate::telemetry::{Asking, Count, Label, Series, WorkerReport};
+use crate::telemetry::{Asking, Count, Named, Outputs, Rpc, Series, WorkerReport};
 use crate::tokens::Tokens;
 use crate::upstream::{Fleet, Upstreams};
 
@@ -47,6 +48,8 @@ pub struct Parts {
     pub tokens: Arc<Tokens>,
     /// Asks for the worker's numbers.
     pub asking: Asking,
+    /// Where lines of the access log go.
+    pub outputs: Arc<Outputs>,
 }
 
 /// Starts a worker's thread. It ends when a drain is over, or has reached its limit.
@@ -84,16 +87,17 @@ async fn run(parts: Parts) {
     let generation = *changes.borrow_and_update();
     let live = parts.live.load();
     let exec = LocalExec::default();
-    let gateway = Gateway::new(live, generation, &parts.fleet, &exec, parts.tokens);
+    let gateway = Gateway::new(live, generation, &parts, &exec);
+    exec.spawn(Rc::clone(gateway.exchange.book()).keep_writing());
     let connections = Rc::new(Connections::new(parts.post.load));
     let counters = Rc::new(Counters::default());
-    let told = Told {
+    let numbers = Numbers {
         gateway: gateway.clone(),
         connections: Rc::clone(&connections),
         counters: Rc::clone(&counters),
         exec: exec.clone(),
     };
-    exec.spawn(told.answer(parts.asking));
+    exec.spawn(numbers.answer(parts.asking));
     let mut intakes = Intakes {
         gateway: gateway.clone(),
         gate: parts.gate,
@@ -229,30 +233,36 @@ impl Intakes {
 struct Gateway {
     exchange: Rc<Exchange>,
     bounds: Rc<RefCell<HashMap<ListenerId, Rc<Bounds>>>>,
+    outputs: Arc<Outputs>,
 }
 
 impl Gateway {
-    fn new(
-        live: Arc<Live>,
-        generation: Generation,
-        fleet: &Arc<Fleet>,
-        exec: &LocalExec,
-        tokens: Arc<Tokens>,
-    ) -> Self {
-        let upstreams = Upstreams::new(fleet, &live.upstreams, &live.timeouts, exec);
-        let series = Series::new(labels(&live), None);
-        Self {
+    fn new(live: Arc<Live>, generation: Generation, parts: &Parts, exec: &LocalExec) -> Self {
+        let upstreams = Upstreams::new(&parts.fleet, &live.upstreams, &live.timeouts, exec);
+        let series = Series::new(named(&live), None);
+        let gateway = Self {
             bounds: Rc::new(RefCell::new(bounds_of(&live))),
             exchange: Rc::new(Exchange::new(
                 Current {
-                    live,
+                    live: Arc::clone(&live),
                     upstreams,
                     counters: Rc::default(),
                     series,
                     user: Rc::new(generation),
                 },
-                tokens,
+                Arc::clone(&parts.tokens),
             )),
+            outputs: Arc::clone(&parts.outputs),
+        };
+        gateway.log(&live);
+        gateway
+    }
+
+    /// Whoever publishes a generation has opened its log.
+    fn log(&self, live: &Live) {
+        let book = self.exchange.book();
+        if let Err(error) = book.log(live.access_log.as_ref(), &self.outputs) {
+            tracing::error!(%error, "no access log");
         }
     }
 
@@ -260,7 +270,8 @@ impl Gateway {
         let before = self.exchange.current();
         let upstreams = before.upstreams.next(&live.upstreams, &live.timeouts);
         self.bounds.replace(bounds_of(&live));
-        let series = Series::new(labels(&live), Some(&before.series));
+        self.log(&live);
+        let series = Series::new(named(&live), Some(&before.series));
         self.exchange.replace(Current {
             live,
             upstreams,
@@ -271,21 +282,52 @@ impl Gateway {
     }
 }
 
-/// What the series of a generation's routes are called.
-fn labels(live: &Live) -> impl Iterator<Item = Label> {
-    let rules = live.rules().map(Label::of);
-    std::iter::once(Label::nowhere()).chain(rules)
+/// What the routes of a generation are called in logs and metrics.
+fn named(live: &Live) -> impl Iterator<Item = Named> {
+    let one = |route: &Route| Named {
+        rule: Arc::clone(&route.rule),
+        rpc: match &route.target {
+            Target::Rpc(plan) => Some(Rpc {
+                name: plan.grpc_path.path().trim_start_matches('/').into(),
+                kind: match plan.stream {
+                    StreamKind::Unary => "unary",
+                    StreamKind::Client => "client_stream",
+                    StreamKind::Server => "server_stream",
+                    StreamKind::Bidi => "bidi_stream",
+                },
+            }),
+            _ => None,
+        },
+        upstream: route
+            .upstream
+            .and_then(|id| live.upstreams.get(id.0 as usize))
+            .map(|upstream| Arc::clone(&upstream.name)),
+    };
+    std::iter::once(Named::nowhere()).chain(live.numbered().map(one))
+}
+
+impl Gateway {
+    fn connection(&self, ends: Ends) -> exchange::Connection {
+        exchange::Connection {
+            peer: ends.peer,
+            local: ends.local,
+            tls: ends.secure.is_some(),
+            certificate: ends.secure.and_then(|s| s.client().cloned()),
+            redirect: ends.redirect,
+            account: self.exchange.book().open(),
+        }
+    }
 }
 
 /// Where a worker's numbers are.
-struct Told {
+struct Numbers {
     gateway: Gateway,
     connections: Rc<Connections>,
     counters: Rc<Counters>,
     exec: LocalExec,
 }
 
-impl Told {
+impl Numbers {
     /// Answers until nobody asks any more.
     async fn answer(self, mut asking: Asking) {
         while let Some(tell) = asking.recv().await {
@@ -330,7 +372,7 @@ fn bounds_of(live: &Live) -> HashMap<ListenerId, Rc<Bounds>> {
 }
 
 impl listener::Service for Gateway {
-    type Body = Held;
+    type Body = Told;
 
     fn bounds(&self, listener: &ListenerId) -> Option<Rc<Bounds>> {
         self.bounds.borrow().get(listener).map(Rc::clone)
@@ -340,22 +382,15 @@ impl listener::Service for Gateway {
         &self,
         ends: Ends,
         request: Request<ClientBody>,
-    ) -> impl Future<Output = Response<Held>> + 'static {
-        let connection = exchange::Connection {
-            peer: ends.peer,
-            local: ends.local,
-            tls: ends.secure.is_some(),
-            certificate: ends.secure.and_then(|s| s.client().cloned()),
-            redirect: ends.redirect,
-        };
-        exchange::exchange(Rc::clone(&self.exchange), connection, request)
+    ) -> impl Future<Output = Response<Told>> + 'static {
+        exchange::exchange(Rc::clone(&self.exchange), self.connection(ends), request)
     }
 
-    fn tunnel(&self, body: &mut Held) -> Option<listener::Tunnel> {
+    fn tunnel(&self, body: &mut Told) -> Option<listener::Tunnel> {
         body.take_tunnel()
     }
 
-    fn refuse(&self, failure: &Failure) -> Response<Held> {
-        exchange::refuse(&self.exchange.current().live, failure)
+    fn refuse(&self, ends: Ends, head: &request::Parts, failure: &Failure) -> Response<Told> {
+        exchange::refuse(&self.exchange, &self.connection(ends), head, failure)
     }
 }

@@ -160,15 +160,12 @@ async fn answer(scope: Scope, views: &Views, request: Request<Incoming>) -> Resp
         return reply(Answer::text(StatusCode::FORBIDDEN, why));
     }
     let wanted = match (scope, request.uri().path()) {
-        (Scope::Admin, "/reload") => Method::POST,
+        (Scope::Admin, "/reload" | "/log-level") => Method::POST,
         _ => Method::GET,
     };
     let path = request.uri().path();
-    let verbose = request
-        .uri()
-        .query()
-        .is_some_and(|q| q.starts_with("verbose"));
-    let Some(answer) = views.answer(scope, path, verbose, request.method() == wanted) else {
+    let query = request.uri().query().unwrap_or_default();
+    let Some(answer) = views.answer(scope, path, query, request.method() == wanted) else {
         return reply(Answer::text(StatusCode::NOT_FOUND, Views::index(scope)));
     };
     if request.method() != wanted && !(wanted == Method::GET && request.method() == Method::HEAD) {

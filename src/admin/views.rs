@@ -16,7 +16,7 @@ use crate::limits::RELOAD_ANSWER_MAX;
 use crate::listener::Ports;
 use crate::live::{Live, Target};
 use crate::snapshot::Snapshot;
-use crate::telemetry::{Process, Reports, expose, old_generations};
+use crate::telemetry::{Logs, Process, Reports, expose, old_generations};
 use crate::upstream::{Fleet, Location};
 
 use super::certificates;
@@ -35,6 +35,7 @@ pub struct Views {
     pub board: Arc<Board>,
     /// Begins a reload.
     pub asked: Arc<Asked>,
+    pub logs: Logs,
 }
 
 /// A reply.
@@ -73,7 +74,8 @@ impl Views {
         match scope {
             Scope::Probes => "GET /livez\nGET /readyz?verbose\nGET /metrics\n",
             Scope::Admin => {
-                "GET /livez\nGET /readyz?verbose\nGET /metrics\nGET /status\nGET /routes\nGET /upstreams\nGET /certs\nPOST /reload\n"
+                "GET /livez\nGET /readyz?verbose\nGET /metrics\nGET /status\nGET /routes\nGET /upstreams\nGET /certs\n\
+                 POST /reload\nPOST /log-level?level=debug\n"
             }
         }
     }
@@ -83,13 +85,13 @@ impl Views {
         &'v self,
         scope: Scope,
         path: &str,
-        verbose: bool,
+        query: &str,
         act: bool,
     ) -> Option<Answering<'v>> {
         let now = |answer: Answer| -> Answering<'v> { Box::pin(std::future::ready(answer)) };
         Some(match (scope, path) {
             (_, "/livez") => now(Answer::text(StatusCode::OK, "ok\n")),
-            (_, "/readyz") => now(self.ready(verbose)),
+            (_, "/readyz") => now(self.ready(query.starts_with("verbose"))),
             (_, "/metrics") => Box::pin(self.metrics()),
             (Scope::Admin, "/") => now(Answer::text(StatusCode::OK, Self::index(scope))),
             (Scope::Admin, "/status") => {
@@ -102,7 +104,8 @@ impl Views {
                 now(Answer::json(StatusCode::OK, &all))
             }
             (Scope::Admin, "/reload") if act => Box::pin(self.reload()),
-            (Scope::Admin, "/reload") => now(Answer::text(StatusCode::OK, "")),
+            (Scope::Admin, "/log-level") if act => now(self.log_level(query)),
+            (Scope::Admin, "/reload" | "/log-level") => now(Answer::text(StatusCode::OK, "")),
             _ => return None,
         })
     }
@@ -146,6 +149,7 @@ impl Views {
             reloaded_at: since.unwrap_or_default().as_secs_f64(),
             endpoints: self.endpoints(),
             facts: certificates::facts(&self.live.load(), &self.board.read()),
+            logs: self.logs.outputs.report(),
         };
         let (body, content_type) = expose(&workers, &process);
         Answer {
@@ -180,6 +184,7 @@ impl Views {
                 Stage::Leaving => "leaving",
                 Stage::Draining | Stage::Ended => "draining",
             },
+            "log_level": self.logs.level.now(),
             "generation": self.live.generation().0,
             "since": status.since.map(seconds),
             "listeners": self.ports.addresses().iter().map(|(_, a)| a.to_string()).collect::<Vec<_>>(),
@@ -247,6 +252,21 @@ impl Views {
             json!({ "name": &*upstream.name, "endpoints": members })
         };
         Value::Array(live.upstreams.iter().map(one).collect())
+    }
+
+    /// Changes how much the program tells of itself, until a reload brings another level.
+    fn log_level(&self, query: &str) -> Answer {
+        let level = query
+            .split('&')
+            .find_map(|pair| pair.strip_prefix("level="));
+        match self.logs.level.set(level.unwrap_or_default()) {
+            Ok(()) => {
+                let now = self.logs.level.now();
+                tracing::info!(level = now, "the log's level was changed by hand");
+                Answer::text(StatusCode::OK, &format!("{now}\n"))
+            }
+            Err(error) => Answer::text(StatusCode::BAD_REQUEST, &format!("{error}\n")),
+        }
     }
 
     /// Reloads, and tells what came of it.

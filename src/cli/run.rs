@@ -19,7 +19,9 @@ use crate::control::builder::Builder;
 use crate::control::reload::{self, Asked, Origin, Reloader};
 use crate::control::sources::Built;
 use crate::drain::{Hangups, Signals, Stop};
+use crate::listener::Inherited;
 use crate::live::{Live, Route, Target};
+use crate::telemetry::{Logs, Outputs, ProgramLog};
 use crate::tls;
 
 /// What to serve.
@@ -36,7 +38,7 @@ reflection tells as well; SIGHUP reads all again.
 
 SIGTERM or Ctrl-C lets requests under way finish; a second one ends at once. After SIGTERM it serves on
 for `timeouts.drain_delay`, not ready, until load balancers know.
-TRANSOM_LOG sets what is logged to stderr (error, warn, info, debug; default info).")]
+TRANSOM_LOG sets what is logged to stderr (error, warn, info, debug), whatever `log.level` says.")]
 pub struct Args {
     #[command(flatten)]
     pub file: FileArg,
@@ -57,7 +59,7 @@ pub fn run(args: Args) -> Outcome {
     let file = args.file.with(args.config)?;
     let Loaded { config, warnings } = file.load(args.listen)?;
     let origin = file.origin()?;
-    log_to_stderr();
+    let logs = log_to_stderr(&config)?;
     tell(&warnings);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -68,7 +70,7 @@ pub fn run(args: Args) -> Outcome {
         let mut hangups = Hangups::install()?;
         let asked = Arc::new(Asked::default());
         let (running, _admin) = tokio::select! {
-            running = start(config, origin, Arc::clone(&asked)) => running?,
+            running = start(config, origin, Arc::clone(&asked), logs.clone()) => running?,
             _ = signals.next() => return Ok(ExitCode::SUCCESS),
         };
         let signal = loop {
@@ -77,10 +79,12 @@ pub fn run(args: Args) -> Outcome {
                 () = hangups.next() => { asked.ask(); }
             }
         };
-        tokio::select! {
-            () = stop(running, signal) => Ok(ExitCode::SUCCESS),
-            _ = signals.next() => Ok(ExitCode::from(INTERRUPTED)),
-        }
+        let code = tokio::select! {
+            () = stop(running, signal) => ExitCode::SUCCESS,
+            _ = signals.next() => ExitCode::from(INTERRUPTED),
+        };
+        logs.outputs.finish();
+        Ok(code)
     })
 }
 
@@ -110,6 +114,7 @@ async fn start(
     config: Config,
     origin: Origin,
     asked: Arc<Asked>,
+    logs: Logs,
 ) -> anyhow::Result<(Running, Admin)> {
     let config = Arc::new(config);
     let builder = Builder::start()?;
@@ -127,7 +132,8 @@ async fn start(
             sockets.push((scope, socket));
         }
     }
-    let running = App::start(&config, live)?;
+    let outputs = Arc::clone(&logs.outputs);
+    let running = App::start_with(&config, live, &mut Inherited::default(), outputs)?;
     let board = Arc::<Board>::default();
     let certificates = acme::Task::new(
         &running.live().load().wanted,
@@ -149,6 +155,7 @@ async fn start(
         status: status.subscribe(),
         asked: Arc::clone(&asked),
         board,
+        logs: logs.clone(),
     };
     let admin = admin::start(sockets, views)?;
     let mut told = listening(&config.listeners, &running.addresses());
@@ -178,6 +185,7 @@ async fn start(
             live: Arc::clone(running.live()),
             fleet: Arc::clone(running.fleet()),
             ports: Arc::clone(running.ports()),
+            logs,
             asked,
             status,
             tls,
@@ -277,15 +285,16 @@ fn counted(n: usize, what: &str) -> String {
     }
 }
 
-fn log_to_stderr() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("TRANSOM_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    // Only a second call in one process fails, and then the first one's stands.
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(super::stderr_format() == Format::Coloured)
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .try_init()
-        .ok();
+/// The program's own log; only a second call in one process changes nothing.
+fn log_to_stderr(config: &Config) -> anyhow::Result<Logs> {
+    let environment = std::env::var("TRANSOM_LOG").ok();
+    let outputs = Arc::new(Outputs::default());
+    let log = ProgramLog {
+        level: config.log.level,
+        format: config.log.format,
+        coloured: super::stderr_format() == Format::Coloured,
+        environment: environment.as_deref(),
+    };
+    let level = log.start(&outputs)?;
+    Ok(Logs { outputs, level })
 }

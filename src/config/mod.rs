@@ -13,6 +13,7 @@ mod from_yaml;
 mod interpolate;
 pub mod keys;
 mod listeners;
+mod log;
 pub mod model;
 mod raw;
 pub mod redirect;
@@ -270,6 +271,7 @@ impl Config {
             admin: None,
             probes: None,
             reload: model::Reload::default(),
+            log: model::Log::default(),
             timeouts: crate::limits::Timeouts::default(),
             workers: None,
             trusted_proxies: Vec::new(),

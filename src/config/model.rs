@@ -18,6 +18,7 @@ pub use super::cors::Cors;
 pub use super::listeners::{
     Accept, Certificate, ClientCertificates, Listener, ListenerId, Tls, ToHttps, UnknownName,
 };
+pub use super::log::{AccessLog, Log, LogFormat, LogLevel, LogOutput, Share};
 pub use super::site::{Compression, Effort, Files, HeaderRules, Redirect, Respond};
 pub use super::upstreams::{
     Balance, Ejection, Endpoint, HashOn, Load, OwnCertificate, RetryBudget, RetryRule, Upstream,
@@ -48,6 +49,7 @@ pub struct Config {
     /// For the kubelet and Prometheus.
     pub probes: Option<SocketAddr>,
     pub reload: Reload,
+    pub log: Log,
     /// Worker threads; `None` is one for each core that the process may use.
     pub workers: Option<NonZeroUsize>,
     /// Peers whose `X-Forwarded-*` and `Forwarded` headers are believed.

@@ -65,7 +65,9 @@ fn property(key: &'static Key, defs: &mut Map<String, Value>) -> Value {
         value.insert("description".into(), key.about.into());
         if let Some(default) = key.default {
             let typed = match key.shape {
-                Shape::Bool | Shape::Integer { .. } => serde_json::from_str(default).ok(),
+                Shape::Bool | Shape::Integer { .. } | Shape::Share => {
+                    serde_json::from_str(default).ok()
+                }
                 _ => None,
             };
             value.insert("default".into(), typed.unwrap_or_else(|| default.into()));
@@ -81,6 +83,7 @@ fn shape(shape_of: &'static Shape, defs: &mut Map<String, Value>) -> Value {
             json!({"type": "integer", "minimum": min, "maximum": max}),
             defs,
         ),
+        Shape::Share => or_variable(json!({"type": "number", "minimum": 0, "maximum": 1}), defs),
         Shape::Duration { .. } => {
             let form = json!({"type": "string", "pattern": "^[0-9]+ *(ms|s|m|h)$"});
             or_variable(reference("duration", form, defs), defs)

@@ -345,7 +345,7 @@ fn written_defaults_are_the_defaults() {
             continue;
         }
         let value = match key.shape {
-            Shape::Bool | Shape::Integer { .. } => default.to_owned(),
+            Shape::Bool | Shape::Integer { .. } | Shape::Share => default.to_owned(),
             _ => format!("{default:?}"),
         };
         let text = with_value_at(&path, &value);

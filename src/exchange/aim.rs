@@ -40,6 +40,7 @@ impl<'a> Aim<'a> {
             streams: self
                 .plan
                 .is_none_or(|p| matches!(p.stream, StreamKind::Server | StreamKind::Bidi)),
+            account: Some(&self.connection.account),
         }
     }
 

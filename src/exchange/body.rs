@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -11,6 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use crate::codec::{Codec, Printer, Progress};
 use crate::failure::Failure;
 use crate::limits::PRINT_CHUNK_BYTES;
+use crate::telemetry::Account;
 
 use super::compress::Compressed;
 use super::files::FileBody;
@@ -164,20 +166,22 @@ impl Body for ReplyBody {
 pub(super) struct BreakOff {
     /// The route's rule, for the log.
     route: Arc<str>,
+    account: Option<Rc<Account>>,
     failure: Option<Failure>,
 }
 
 impl BreakOff {
-    pub(super) fn new(route: Arc<str>) -> Self {
+    pub(super) fn new(route: Arc<str>, account: Option<&Rc<Account>>) -> Self {
         Self {
             route,
+            account: account.cloned(),
             failure: None,
         }
     }
 
     /// Keeps the failure for the next turn.
     pub(super) fn defer<T>(&mut self, failure: Failure, cx: &Context<'_>) -> Poll<T> {
-        reply::log(&failure, Some(&self.route));
+        reply::note(&failure, Some(&self.route), self.account.as_deref());
         self.failure = Some(failure);
         cx.waker().wake_by_ref();
         Poll::Pending

@@ -167,6 +167,7 @@ mod tests {
             tls: false,
             certificate: None,
             redirect: None,
+            account: std::rc::Rc::default(),
         }
     }
 

@@ -10,6 +10,7 @@ use http_body::Body;
 
 use crate::failure::Failure;
 use crate::limits::ByteLimit;
+use crate::telemetry::Account;
 use crate::transcode::coding::Coding;
 use crate::transcode::frame::{Decoder, Next};
 use crate::transcode::status::{check_head, is_trailers_only, outcome};
@@ -29,6 +30,7 @@ pub(super) struct Messages {
     trailers: HeaderMap,
     /// Of the requests, when they stream too.
     fate: Option<Rc<Fate>>,
+    account: Option<Rc<Account>>,
 }
 
 impl Messages {
@@ -48,6 +50,7 @@ impl Messages {
             head: head.headers,
             trailers: HeaderMap::new(),
             fate: None,
+            account: body.account().cloned(),
         };
         if is_trailers_only(&messages.head) {
             outcome(&messages.head).map_err(|failure| messages.tell(failure))?;
@@ -61,6 +64,11 @@ impl Messages {
     pub(super) fn beside(mut self, requests: &Rc<Fate>) -> Self {
         self.fate = Some(Rc::clone(requests));
         self
+    }
+
+    /// Where it is noted how the exchange goes.
+    pub(super) fn account(&self) -> Option<&Rc<Account>> {
+        self.account.as_ref()
     }
 
     /// What is heard of requests that stream.
@@ -78,7 +86,12 @@ impl Messages {
     ) -> Poll<Result<Option<Bytes>, Failure>> {
         loop {
             match self.decoder.next_step() {
-                Ok(Next::Message(message)) => return Poll::Ready(Ok(Some(message))),
+                Ok(Next::Message(message)) => {
+                    if let Some(account) = &self.account {
+                        account.note_answered(1);
+                    }
+                    return Poll::Ready(Ok(Some(message)));
+                }
                 Ok(Next::Resting) => {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;

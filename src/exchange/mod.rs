@@ -28,6 +28,7 @@ mod requests;
 mod rewrite;
 mod rpc;
 mod stream;
+mod told;
 mod tunnel;
 mod unpacking;
 mod users;
@@ -37,6 +38,7 @@ mod websocket;
 
 pub use body::ReplyBody;
 pub use counters::Counters;
+pub use told::Told;
 pub use users::{Held, User};
 
 use std::cell::RefCell;
@@ -60,7 +62,7 @@ use crate::live::{Live, Route, Target};
 use crate::route::{Lookup, RawPath};
 use crate::schema::StreamKind;
 use crate::snapshot::Generation;
-use crate::telemetry::Series;
+use crate::telemetry::{Account, Book, Series, Speech};
 use crate::tokens::Tokens;
 use crate::transcode::MethodPlan;
 use crate::transcode::gateway_headers::takes_trailers;
@@ -90,12 +92,23 @@ pub struct Current {
     pub user: User,
 }
 
+impl Current {
+    /// Puts the route that a request takes on its account.
+    fn takes(&self, voice: &Voice<'_>) {
+        if let (Some(account), Some(track)) = (voice.account, self.series.of(voice.series)) {
+            account.note_track(track);
+        }
+    }
+}
+
 /// What a worker gives to every exchange.
 #[derive(Debug)]
 pub struct Exchange {
     current: RefCell<Rc<Current>>,
     past: Past,
     ids: Ids,
+    /// Of all generations.
+    book: Rc<Book>,
     notices: watch::Sender<Notice>,
     tokens: Arc<Tokens>,
 }
@@ -113,6 +126,7 @@ impl Exchange {
             current: RefCell::new(Rc::new(current)),
             past: Past::default(),
             ids: Ids::new(),
+            book: Rc::default(),
             notices: watch::Sender::default(),
             tokens,
         }
@@ -122,6 +136,12 @@ impl Exchange {
     #[must_use]
     pub fn current(&self) -> Rc<Current> {
         Rc::clone(&self.current.borrow())
+    }
+
+    /// The accounts of exchanges.
+    #[must_use]
+    pub fn book(&self) -> &Rc<Book> {
+        &self.book
     }
 
     /// What was hit of the bounds on exchanges.
@@ -149,7 +169,7 @@ impl Exchange {
     }
 }
 
-/// Facts of the client's connection.
+/// Facts of the client's connection, and the account of the exchange on it.
 #[derive(Clone, Debug)]
 pub struct Connection {
     pub peer: SocketAddr,
@@ -159,6 +179,8 @@ pub struct Connection {
     pub certificate: Option<http::HeaderValue>,
     /// All requests are sent there.
     pub redirect: Option<ToHttps>,
+    /// Of [`Exchange::book`].
+    pub account: Rc<Account>,
 }
 
 /// Answers one request. Never fails: each failure is a reply. Dropping the future or the reply's body
@@ -167,27 +189,36 @@ pub async fn exchange(
     cx: Rc<Exchange>,
     connection: Connection,
     request: Request<ClientBody>,
-) -> Response<Held> {
+) -> Response<Told> {
     let current = cx.current(); // one generation serves the whole request
     let user = Rc::clone(&current.user);
-    let begun = Instant::now();
+    let account = &connection.account;
+    let open = cx.book.follow(account);
     let active = current.series.begin();
-    let (mut head, body) = request.into_parts();
+    let (mut head, mut body) = request.into_parts();
     let id = cx.ids.of(head.headers.get(&X_REQUEST_ID));
     head.headers.insert(X_REQUEST_ID, id.clone());
 
     let live = &*current.live;
-    let mut voice = Voice::of_all(live);
+    told::describe(account, &connection, &head, &id, &live.trusted_proxies);
+    body.note_in(account);
+    let mut voice = Voice::of_all(live, Some(account));
+    current.takes(&voice);
     let answered = if let Some(text) = cx.tokens.answer(head.uri.path()) {
+        account.note_speech(Speech::Http);
         Ok(fixed::token(&text))
     } else if let Some(to) = &connection.redirect {
+        account.note_speech(Speech::Http);
         fixed::to_https(to, connection.local.port(), &head)
     } else if let Some(answered) = preflight(live, &head, &mut voice) {
+        current.takes(&voice);
         answered
     } else if let Some(asked) = websocket::claim(live, &head) {
         match asked {
             Ok(asked) => {
-                voice = Voice::of(asked.route, live);
+                voice = Voice::of(asked.route, live, account);
+                current.takes(&voice);
+                account.note_speech(Speech::WebSocket);
                 let changed = headers::changed(voice.policy, &head);
                 let head = changed.as_deref().unwrap_or(&head);
                 let counters = Rc::clone(&current.counters);
@@ -198,7 +229,9 @@ pub async fn exchange(
             Err(failure) => Err(failure),
         }
     } else if let Some(call) = rpc::Call::claim(live, &head) {
-        voice = call.voice(live);
+        voice = call.voice(live, account);
+        current.takes(&voice);
+        account.note_speech(call.speech());
         Ok(Box::pin(async {
             let changed = headers::changed(voice.policy, &head);
             let head = changed.as_deref().unwrap_or(&head);
@@ -208,7 +241,11 @@ pub async fn exchange(
     } else {
         match overriding::find(live, &head) {
             Ok(matched) => {
-                voice = Voice::of(matched.route, live);
+                voice = Voice::of(matched.route, live, account);
+                current.takes(&voice);
+                if !matches!(matched.route.target, Target::Rpc(_)) {
+                    account.note_speech(Speech::Http);
+                }
                 // A proxied request's headers are changed where its origin has been told.
                 let changed = match matched.route.target {
                     Target::Proxy { .. } => None,
@@ -245,14 +282,11 @@ pub async fn exchange(
     }
     let reply = reply::finish(reply, &head.method, id);
     drop(active);
-    if let Some(cells) = current.series.of(voice.series) {
-        cells.observe(reply.status(), begun.elapsed());
-    }
     let reply = match takes_trailers(&head.headers) && head.method != Method::HEAD {
         true => gateway_reply::trail(reply),
         false => reply,
     };
-    reply.map(|body| Held::new(body, user))
+    Told::reply(reply.map(|body| Held::new(body, user)), open)
 }
 
 /// The answer to a CORS preflight, by the policy of the route that the request it asks for would
@@ -264,7 +298,10 @@ fn preflight<'l>(
 ) -> Option<Result<Response<ReplyBody>, Failure>> {
     let method = cors::preflight(head)?;
     if let Some(route) = rpc::route(live, head).filter(|_| method == http::Method::POST) {
-        *voice = Voice::of(route, live);
+        *voice = Voice {
+            account: voice.account,
+            ..Voice::of_route(route, live)
+        };
         let cors = voice.policy.cors.as_deref()?;
         return Some(cors::answer(
             cors,
@@ -274,7 +311,10 @@ fn preflight<'l>(
     }
     let allowed = match lookup(live, head, &method) {
         Ok(matched) => {
-            *voice = Voice::of(matched.route, live);
+            *voice = Voice {
+                account: voice.account,
+                ..Voice::of_route(matched.route, live)
+            };
             http::HeaderValue::from_str(method.as_str()).ok()?
         }
         // The browser says best which method is not allowed.
@@ -289,8 +329,26 @@ fn preflight<'l>(
 
 /// The reply to a request that was refused before it came to a route.
 #[must_use]
-pub fn refuse(live: &Live, failure: &Failure) -> Response<Held> {
-    reply::refuse(Voice::of_all(live), None, failure).map(Held::from)
+pub fn refuse(
+    cx: &Exchange,
+    connection: &Connection,
+    head: &Parts,
+    failure: &Failure,
+) -> Response<Told> {
+    let current = cx.current();
+    let account = &connection.account;
+    let open = cx.book.follow(account);
+    let id = cx.ids.of(None);
+    told::describe(
+        account,
+        connection,
+        head,
+        &id,
+        &current.live.trusted_proxies,
+    );
+    let voice = Voice::of_all(&current.live, Some(account));
+    current.takes(&voice);
+    Told::reply(reply::refuse(voice, None, failure).map(Held::from), open)
 }
 
 /// A route, and the raw texts of its variables.
@@ -317,7 +375,7 @@ async fn respond(
             Box::pin(proxy::forward(current, route, path, connection, head, body)).await
         }
         Target::Files(files, below) => {
-            Box::pin(files::serve(files, below, &route.rule, head)).await
+            Box::pin(files::serve(files, below, route, &connection.account, head)).await
         }
         Target::Redirect(to, below) => fixed::redirect(to, below, head),
         Target::Respond(with) => Ok(fixed::respond(with)),
@@ -393,7 +451,7 @@ async fn transcode(
                     Box::pin(async { stream::begin(rule, shape, &deadline, open(answer)?).await });
                 match begun.await {
                     Err(failure) if policy.compat.is_grpc_gateway() => {
-                        let voice = Voice::of(route, live);
+                        let voice = Voice::of(route, live, &connection.account);
                         Ok(gateway_reply::refuse_stream(voice, &failure))
                     }
                     begun => begun,
@@ -496,7 +554,7 @@ mod tests {
     #[test]
     fn the_future_of_an_exchange_stays_small() {
         let size = size_of_future(exchange);
-        assert!(size <= 5 * 1024 + 256, "{size} bytes");
+        assert!(size <= 5 * 1024 + 512, "{size} bytes");
     }
 
     #[test]

@@ -200,11 +200,11 @@ fn incoming(
     head.version = asked_in;
     head.extensions = http::Extensions::new();
     let relayed = Relayed {
+        broken: BreakOff::new(Arc::clone(&route.rule), body.account()),
         body,
         idle: route.policy.stream_idle,
         timer: None,
         waiting: false,
-        broken: BreakOff::new(Arc::clone(&route.rule)),
     };
     Ok(Response::from_parts(
         head,

@@ -13,6 +13,7 @@ use crate::config::model::Policy;
 use crate::failure::{Blame, Failure, GrpcCode, Speaker};
 use crate::live::{Live, Route, Target};
 use crate::protocol::rest::RawBody;
+use crate::telemetry::Account;
 use crate::transcode::error_body::error_body;
 use crate::transcode::metadata::to_response;
 use crate::transcode::reply_status::is_bare;
@@ -35,10 +36,19 @@ pub(super) struct Voice<'v> {
     pub rule: Option<&'v str>,
     /// The number of the route's series of metrics.
     pub series: usize,
+    /// Of the exchange, for a reply that has one.
+    pub account: Option<&'v Account>,
 }
 
 impl<'v> Voice<'v> {
-    pub(super) fn of(route: &'v Route, live: &'v Live) -> Self {
+    pub(super) fn of(route: &'v Route, live: &'v Live, account: &'v Account) -> Self {
+        Self {
+            account: Some(account),
+            ..Self::of_route(route, live)
+        }
+    }
+
+    pub(super) fn of_route(route: &'v Route, live: &'v Live) -> Self {
         let codec = match &route.target {
             Target::Rpc(plan) => &plan.codec,
             _ => &live.codec,
@@ -48,17 +58,26 @@ impl<'v> Voice<'v> {
             codec,
             rule: Some(&route.rule),
             series: route.series,
+            account: None,
         }
     }
 
     /// Where there is no route.
-    pub(super) fn of_all(live: &'v Live) -> Self {
+    pub(super) fn of_all(live: &'v Live, account: Option<&'v Account>) -> Self {
         Self {
             policy: &live.defaults,
             codec: &live.codec,
             rule: None,
             series: 0,
+            account,
         }
+    }
+}
+
+impl Voice<'_> {
+    /// Tells the operator of a failure.
+    pub(super) fn note(&self, failure: &Failure) {
+        note(failure, self.rule, self.account);
     }
 }
 
@@ -68,7 +87,7 @@ pub(super) fn refuse(
     accept: Option<&HeaderValue>,
     failure: &Failure,
 ) -> Response<ReplyBody> {
-    log(failure, voice.rule);
+    voice.note(failure);
     let format: ErrorFormat = voice.policy.errors.accepted(accept);
     let (content_type, body) = error_body(failure, format, inner(voice.policy), Some(voice.codec));
     let status = voice.policy.statuses.of_failure(failure);
@@ -110,8 +129,19 @@ pub(super) fn refuse(
     reply
 }
 
+/// Puts a failure on account, and into the program's log where no line of the access log tells of it.
+pub(super) fn note(failure: &Failure, route: Option<&str>, account: Option<&Account>) {
+    if let Some(account) = account {
+        account.note_failure(failure);
+        if account.is_told() {
+            return;
+        }
+    }
+    log(failure, route);
+}
+
 /// Clients' mistakes are theirs; the rest is for the operator.
-pub(super) fn log(failure: &Failure, route: Option<&str>) {
+fn log(failure: &Failure, route: Option<&str>) {
     let source = failure.source.as_ref().map(ToString::to_string);
     let source = source.as_deref().filter(|text| !text.is_empty());
     let error = &*failure.message;

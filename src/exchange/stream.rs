@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -22,6 +23,7 @@ use crate::live::Route;
 use crate::protocol::events::{Events, HEARTBEAT, Resume};
 use crate::protocol::rest::RawBody;
 use crate::protocol::stream::{Framer, StreamFormat};
+use crate::telemetry::Account;
 use crate::transcode::error_body::stream_status;
 use crate::transcode::{Compat, MethodPlan};
 
@@ -248,6 +250,7 @@ enum Phase {
 #[derive(Debug)]
 pub struct MessageStream {
     rule: Rule,
+    account: Option<Rc<Account>>,
     waits: Waits,
     /// Gone at the end, so that the upstream's stream is.
     messages: Option<Messages>,
@@ -267,6 +270,7 @@ impl MessageStream {
         let events = Events::new(rule.resume, rule.policy.sse.retry);
         Self {
             rule,
+            account: messages.account().cloned(),
             waits,
             messages: Some(messages),
             framer: Framer::with_events(format, events),
@@ -413,7 +417,8 @@ impl MessageStream {
     }
 
     fn fail(&mut self, failure: &Failure) {
-        reply::log(failure, Some(&self.rule.route));
+        let account = self.account.as_deref();
+        reply::note(failure, Some(&self.rule.route), account);
         let codec = Some(&*self.rule.codec);
         let mut status = Vec::with_capacity(128);
         let policy = &self.rule.policy;
@@ -451,7 +456,7 @@ pub struct RawStream {
 impl RawStream {
     fn new(rule: Rule, waits: Waits, messages: Messages) -> Self {
         Self {
-            broken: BreakOff::new(Arc::clone(&rule.route)),
+            broken: BreakOff::new(Arc::clone(&rule.route), messages.account()),
             rule,
             waits,
             messages,
@@ -484,8 +489,9 @@ impl RawStream {
                     policy: &self.rule.policy,
                     codec: &self.rule.codec,
                     rule: Some(&self.rule.route),
+                    account: self.messages.account().map(|account| &**account),
                 };
-                reply::log(&failure, voice.rule);
+                voice.note(&failure);
                 let mut line = Vec::with_capacity(128);
                 put_error_line(voice, &failure, &mut line);
                 Poll::Ready(Some(Ok(line.into())))

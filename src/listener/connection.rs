@@ -452,7 +452,7 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Requests<S> {
             Err(failure) => {
                 count(&self.counters.refused_requests);
                 tracing::debug!(peer = %self.ends.peer, %failure, "request refused");
-                let mut reply = self.service.refuse(&failure);
+                let mut reply = self.service.refuse(self.ends.clone(), &parts, &failure);
                 if parts.version < Version::HTTP_2 {
                     reply.headers_mut().insert(header::CONNECTION, CLOSE);
                 }

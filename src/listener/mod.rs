@@ -39,6 +39,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{Request, Response};
 use tokio::sync::Notify;
 
@@ -71,7 +72,7 @@ pub trait Service: Clone + Unpin + 'static {
     }
 
     /// The reply to a request that didn't pass it.
-    fn refuse(&self, failure: &Failure) -> Response<Self::Body>;
+    fn refuse(&self, ends: Ends, head: &Parts, failure: &Failure) -> Response<Self::Body>;
 }
 
 /// The two ends of a connection, and what lies between.

@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use crate::limits::{CLOSE_GRACE, LINGER_MAX};
+use crate::telemetry::Account;
 
 use super::Service;
 use super::connection::{Requests, Served};
@@ -32,9 +33,15 @@ pub struct ClientStream {
     /// What came behind the head that switched protocols.
     ahead: Bytes,
     ending: Rc<Ending>,
+    account: Option<Rc<Account>>,
 }
 
 impl ClientStream {
+    /// Counts what passes.
+    pub fn note_in(&mut self, account: &Rc<Account>) {
+        self.account = Some(Rc::clone(account));
+    }
+
     /// Until when the tunnel may go on, once that is known. Whoever runs the tunnel is polled when it
     /// becomes so.
     #[must_use]
@@ -159,6 +166,7 @@ impl<S: Service> Future for Http1<S> {
                             io,
                             ahead: parts.read_buf,
                             ending: Rc::clone(&this.ending),
+                            account: None,
                         };
                         State::Tunnel {
                             work: tunnel(client),
@@ -217,13 +225,19 @@ impl AsyncRead for ClientStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.ahead.is_empty() {
-            return Pin::new(&mut this.io).poll_read(cx, buf);
+        let before = buf.filled().len();
+        let read = if this.ahead.is_empty() {
+            ready!(Pin::new(&mut this.io).poll_read(cx, buf))
+        } else {
+            let fits = this.ahead.len().min(buf.remaining());
+            buf.put_slice(this.ahead.get(..fits).unwrap_or_default());
+            this.ahead.advance(fits);
+            Ok(())
+        };
+        if let Some(account) = &this.account {
+            account.note_received(buf.filled().len().saturating_sub(before));
         }
-        let fits = this.ahead.len().min(buf.remaining());
-        buf.put_slice(this.ahead.get(..fits).unwrap_or_default());
-        this.ahead.advance(fits);
-        Poll::Ready(Ok(()))
+        Poll::Ready(read)
     }
 }
 
@@ -233,7 +247,12 @@ impl AsyncWrite for ClientStream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().io).poll_write(cx, bytes)
+        let this = self.get_mut();
+        let written = ready!(Pin::new(&mut this.io).poll_write(cx, bytes));
+        if let (Some(account), Ok(bytes)) = (&this.account, &written) {
+            account.note_sent(*bytes);
+        }
+        Poll::Ready(written)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

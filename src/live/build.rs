@@ -78,6 +78,7 @@ pub(super) fn build(
         limits: config.limits.clone(),
         timeouts: config.timeouts.clone(),
         trusted_proxies: config.trusted_proxies.clone(),
+        access_log: config.log.access.clone(),
         manners: manners(config),
         doors: super::Door::without_tls(config),
         wanted: super::Wanted::default(),

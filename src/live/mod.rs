@@ -26,7 +26,7 @@ use std::sync::Arc;
 use crate::codec::Codec;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::model::{
-    Acme, Config, Files, Listener, ListenerId, Matcher, Place, Policy, Redirect, Respond,
+    AccessLog, Acme, Config, Files, Listener, ListenerId, Matcher, Place, Policy, Redirect, Respond,
     SelectorRule, ToHttps, Upstream, UpstreamId,
 };
 use crate::limits::{Limits, Timeouts};
@@ -63,6 +63,8 @@ pub struct Live {
     pub limits: Limits,
     pub timeouts: Timeouts,
     pub trusted_proxies: Vec<ipnet::IpNet>,
+    /// A line for each request, where one is wanted.
+    pub access_log: Option<AccessLog>,
     pub manners: Manners,
     /// Certificates that authorities are to issue.
     pub wanted: Wanted,
@@ -137,7 +139,7 @@ pub struct Route {
     pub policy: Arc<Policy>,
     /// Where it is written.
     pub place: Place,
-    /// Of its series of metrics: see [`Live::rules`].
+    /// Of its series of metrics: see [`Live::numbered`].
     pub series: usize,
 }
 
@@ -263,10 +265,10 @@ impl Live {
         !self.awaited.is_empty() && self.routes.is_empty() && self.rpcs.routes().is_empty()
     }
 
-    /// Every rule, in the order of [`Route::series`]. Number 0 is of requests without a route.
-    pub fn rules(&self) -> impl Iterator<Item = &str> {
+    /// Every route, in the order of [`Route::series`]. Number 0 is of requests without a route.
+    pub fn numbered(&self) -> impl Iterator<Item = &Route> {
         let routes = self.routes.iter().chain(self.rpcs.routes());
-        routes.chain(self.own.routes()).map(|route| &*route.rule)
+        routes.chain(self.own.routes())
     }
 
     /// Gives each route its number.

@@ -13,6 +13,7 @@ use crate::snapshot::Generation;
 use super::histogram::Histogram;
 use super::report::{UpstreamReport, WorkerReport};
 use super::series::Label;
+use super::sink::SinkReport;
 
 /// What is known beside the workers' reports.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +28,8 @@ pub struct Process {
     pub reloaded_at: f64,
     /// Upstream, instance, and whether calls go there.
     pub endpoints: Vec<(String, String, Endpoint)>,
+    /// What became of lines of logs.
+    pub logs: Vec<SinkReport>,
     /// Of others.
     pub facts: Vec<Facts>,
 }
@@ -270,6 +273,18 @@ fn of_process(workers: &[WorkerReport], process: &Process, families: &mut Vec<Me
             .push(counter(&[("result", result)], count));
     }
     families.push(reloads);
+    let mut lines = family(
+        "transom_log_lines_total",
+        "Lines of logs by what became of them: dropped are those that the output was too slow for, or refused.",
+        MetricType::COUNTER,
+    );
+    for log in &process.logs {
+        for (result, count) in [("written", log.written), ("dropped", log.dropped)] {
+            let labels = [("output", &*log.output), ("result", result)];
+            lines.mut_metric().push(counter(&labels, count));
+        }
+    }
+    families.push(lines);
     for (name, about, is) in [
         (
             "transom_upstream_endpoint_healthy",

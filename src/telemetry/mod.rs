@@ -1,12 +1,23 @@
 //! What is counted and timed, without a lock or a lookup where requests pass: each worker has cells of
 //! its own, found when a generation is built, and gives a report of them when it is asked.
 
+mod account;
+mod book;
 mod expose;
 mod histogram;
+mod line;
+mod program;
 mod report;
 mod series;
+mod sink;
+mod trace;
 
+pub use account::{Account, Speech, Text};
+pub use book::{Book, Open};
 pub use expose::{Endpoint, Facts, Process, expose, old_generations};
 pub use histogram::{BUCKETS, Histogram};
+pub use program::{Level, LevelError, Logs, ProgramLog};
 pub use report::{Asking, Count, Reports, RouteReport, UpstreamReport, WorkerReport};
-pub use series::{Cells, Label, Series};
+pub use series::{Cells, Label, Named, Rpc, Series, Track};
+pub use sink::{Events, Output, Outputs, Sink, SinkReport};
+pub use trace::Trace;

@@ -7,7 +7,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
 use smallvec::SmallVec;
 
 use super::histogram::Histogram;
@@ -52,6 +51,53 @@ impl Label {
     }
 }
 
+/// A method, as logs and metrics call it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Rpc {
+    /// `pkg.Service/Method`
+    pub name: Arc<str>,
+    /// `unary`, `client_stream`, `server_stream` or `bidi_stream`.
+    pub kind: &'static str,
+}
+
+/// A route as it is told of.
+#[derive(Clone, Debug)]
+pub struct Named {
+    /// As it is shown: `GET /v1/games/{game_id}`, `prefix /legacy/`, `path /robots.txt`; empty where no
+    /// route was found.
+    pub rule: Arc<str>,
+    pub rpc: Option<Rpc>,
+    pub upstream: Option<Arc<str>>,
+}
+
+impl Named {
+    /// Of requests that no route takes.
+    #[must_use]
+    pub fn nowhere() -> Self {
+        Self {
+            rule: "".into(),
+            rpc: None,
+            upstream: None,
+        }
+    }
+
+    fn label(&self) -> Label {
+        match self.rule.is_empty() {
+            true => Label::nowhere(),
+            false => Label::of(&self.rule),
+        }
+    }
+}
+
+/// A route of one generation, and its cells.
+#[derive(Debug)]
+pub struct Track {
+    pub rule: Arc<str>,
+    pub rpc: Option<Rpc>,
+    pub upstream: Option<Arc<str>>,
+    pub cells: Rc<Cells>,
+}
+
 /// What one worker knows of one route's requests.
 #[derive(Debug, Default)]
 pub struct Cells {
@@ -60,12 +106,12 @@ pub struct Cells {
 
 impl Cells {
     /// A reply with this status, `time` after its request.
-    pub fn observe(&self, status: StatusCode, time: Duration) {
+    pub fn observe(&self, status: u16, time: Duration) {
         let mut times = self.times.borrow_mut();
-        let known = times.iter().position(|(s, _)| *s == status.as_u16());
+        let known = times.iter().position(|(s, _)| *s == status);
         let at = known.unwrap_or_else(|| {
             let named = match times.len() < STATUSES_MAX {
-                true => status.as_u16(),
+                true => status,
                 false => OTHER,
             };
             if let Some(other) = times.iter().position(|(s, _)| *s == named) {
@@ -94,18 +140,25 @@ impl Drop for Active {
 #[derive(Debug)]
 pub struct Series {
     all: HashMap<Label, Rc<Cells>>,
-    by_number: Box<[Rc<Cells>]>,
+    by_number: Box<[Rc<Track>]>,
     active: Rc<Cell<u64>>,
 }
 
 impl Series {
     /// The cells of these routes; those of `before` go on, also where no route has them any more.
     #[must_use]
-    pub fn new(labels: impl Iterator<Item = Label>, before: Option<&Self>) -> Rc<Self> {
+    pub fn new(routes: impl Iterator<Item = Named>, before: Option<&Self>) -> Rc<Self> {
         let mut all = before.map(|b| b.all.clone()).unwrap_or_default();
-        let by_number = labels
-            .map(|label| Rc::clone(all.entry(label).or_default()))
-            .collect();
+        let track = |named: Named| {
+            let cells = all.entry(named.label()).or_default();
+            Rc::new(Track {
+                cells: Rc::clone(cells),
+                rule: named.rule,
+                rpc: named.rpc,
+                upstream: named.upstream,
+            })
+        };
+        let by_number = routes.map(track).collect();
         let active = before.map(|b| Rc::clone(&b.active)).unwrap_or_default();
         Rc::new(Self {
             all,
@@ -127,9 +180,9 @@ impl Series {
         self.active.get()
     }
 
-    /// The cells of a route by its number.
+    /// A route by its number.
     #[must_use]
-    pub fn of(&self, number: usize) -> Option<&Rc<Cells>> {
+    pub fn of(&self, number: usize) -> Option<&Rc<Track>> {
         self.by_number.get(number)
     }
 
@@ -150,12 +203,18 @@ mod tests {
 
     #[test]
     fn cells_go_on_under_their_label() {
-        let labels = |rules: &[&str]| rules.iter().map(|r| Label::of(r)).collect::<Vec<_>>();
+        let labels = |rules: &[&str]| {
+            let named = |rule: &&str| Named {
+                rule: (*rule).into(),
+                ..Named::nowhere()
+            };
+            rules.iter().map(named).collect::<Vec<_>>()
+        };
         let first = Series::new(labels(&["GET /a", "prefix /b/"]).into_iter(), None);
-        first.of(1).unwrap().observe(StatusCode::OK, Duration::ZERO);
+        first.of(1).unwrap().cells.observe(200, Duration::ZERO);
         let open = first.begin();
         let next = Series::new(labels(&["prefix /b/"]).into_iter(), Some(&first));
-        next.of(0).unwrap().observe(StatusCode::OK, Duration::ZERO);
+        next.of(0).unwrap().cells.observe(200, Duration::ZERO);
         let report = next.report();
         assert_eq!(report.len(), 1);
         assert_eq!(
@@ -175,7 +234,6 @@ mod tests {
     fn statuses_are_bounded() {
         let cells = Rc::new(Cells::default());
         for status in 100..=999 {
-            let status = StatusCode::from_u16(status).unwrap();
             cells.observe(status, Duration::ZERO);
         }
         let times = cells.times.borrow();

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -15,6 +16,7 @@ use hyper::body::Incoming;
 
 use crate::failure::{Failure, GrpcCode, Retry};
 use crate::limits::REPLY_HEADER_BYTES_MAX;
+use crate::telemetry::Account;
 
 use super::UpstreamBody;
 use super::body::Handle;
@@ -55,7 +57,10 @@ impl Lease {
 }
 
 /// Body of an answer. Dropping it before its end resets the upstream's stream (`CANCEL`).
-pub struct AnswerBody(Source);
+pub struct AnswerBody {
+    source: Source,
+    account: Option<Rc<Account>>,
+}
 
 enum Source {
     Upstream(Received),
@@ -82,33 +87,51 @@ impl AnswerBody {
         lease: Lease,
         trial: Option<Trial>,
     ) -> Self {
-        Self(Source::Upstream(Received {
+        let source = Source::Upstream(Received {
             inner,
             upstream,
             requests: None,
             trial,
             place: None,
             _lease: lease,
-        }))
+        });
+        Self {
+            source,
+            account: None,
+        }
+    }
+
+    /// Whoever reads it notes there how it goes.
+    pub fn note_in(&mut self, account: &Rc<Account>) {
+        self.account = Some(Rc::clone(account));
+    }
+
+    /// Where that is noted.
+    #[must_use]
+    pub fn account(&self) -> Option<&Rc<Account>> {
+        self.account.as_ref()
     }
 
     /// The answer to a call that the gateway answers itself. The frames end with trailers, as those of
     /// an upstream do, or with a failure.
     #[must_use]
     pub fn local(frames: LocalBoxStream<'static, Result<Frame<Bytes>, Failure>>) -> Self {
-        Self(Source::Local(frames))
+        Self {
+            source: Source::Local(frames),
+            account: None,
+        }
     }
 
     /// The answer to a request that may still be going on.
     pub(super) fn ends_with_it(&mut self, requests: Option<Handle>) {
-        if let Source::Upstream(received) = &mut self.0 {
+        if let Source::Upstream(received) = &mut self.source {
             received.requests = requests;
         }
     }
 
     /// The call counts as under way until this ends.
     pub(super) fn holds(&mut self, place: Place) {
-        if let Source::Upstream(received) = &mut self.0 {
+        if let Source::Upstream(received) = &mut self.source {
             received.place = Some(place);
         }
     }
@@ -172,7 +195,7 @@ pub(super) fn too_large(upstream: &str) -> Failure {
 
 impl fmt::Debug for AnswerBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let upstream = match &self.0 {
+        let upstream = match &self.source {
             Source::Upstream(received) => Some(&received.upstream),
             Source::Local(_) => None,
         };
@@ -190,21 +213,21 @@ impl Body for AnswerBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        match &mut self.0 {
+        match &mut self.source {
             Source::Upstream(received) => received.poll_frame(cx),
             Source::Local(frames) => frames.poll_next_unpin(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.0 {
+        match &self.source {
             Source::Upstream(received) => received.inner.is_end_stream(),
             Source::Local(_) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.0 {
+        match &self.source {
             Source::Upstream(received) => received.inner.size_hint(),
             Source::Local(_) => SizeHint::default(),
         }

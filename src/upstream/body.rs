@@ -11,6 +11,9 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::client_body::ClientBody;
 use crate::failure::{Blame, Failure, GrpcCode};
+use crate::limits::ByteLimit;
+use crate::telemetry::Account;
+use crate::transcode::meter::FrameMeter;
 
 use super::leash::{Leash, Spawner};
 
@@ -60,6 +63,19 @@ impl UpstreamBody {
         Self {
             kind: Kind::Frames(Frames::new(Box::new(source))),
             leash: Some(Leash::default()),
+        }
+    }
+
+    /// Counts the messages of a call.
+    pub(super) fn note_in(&self, account: &Rc<Account>) {
+        match &self.kind {
+            Kind::Replayable(_) => account.note_asked(1),
+            Kind::Client(_) => {}
+            Kind::Frames(frames) => {
+                let meter = FrameMeter::new(ByteLimit::ANY);
+                let noted = (Rc::clone(account), meter);
+                frames.shared.noted.replace(Some(noted));
+            }
         }
     }
 
@@ -134,6 +150,8 @@ struct Shared {
     source: RefCell<Option<Box<dyn FrameSource>>>,
     outcome: Cell<Outcome>,
     waker: RefCell<Option<Waker>>,
+    /// Where messages are counted, and what counts them.
+    noted: RefCell<Option<(Rc<Account>, FrameMeter)>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,6 +171,7 @@ impl Frames {
                 source: RefCell::new(Some(source)),
                 outcome: Cell::new(Outcome::Open),
                 waker: RefCell::new(None),
+                noted: RefCell::new(None),
             }),
             sending: 0,
         }
@@ -190,6 +209,7 @@ impl Frames {
             }
             Poll::Ready(Some(Ok(frame))) => {
                 shared.begun.set(true);
+                shared.note(&frame);
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(None) => {
@@ -205,6 +225,15 @@ impl Frames {
 }
 
 impl Shared {
+    fn note(&self, frame: &[u8]) {
+        if let Some((account, meter)) = &mut *self.noted.borrow_mut() {
+            let before = meter.messages();
+            // Whoever made the frames has checked them.
+            meter.pass(frame).ok();
+            account.note_asked(meter.messages().saturating_sub(before));
+        }
+    }
+
     fn end(&self, outcome: Outcome) {
         self.outcome.set(outcome);
         let source = self.source.take();

@@ -55,6 +55,8 @@ struct Trouble {
 pub(super) struct Endpoint {
     pub(super) member: Arc<Member>,
     shared: Arc<Shared>,
+    /// Its place, for logs.
+    name: Rc<str>,
     pub(super) timeouts: Timeouts,
     /// Idle HTTP/1.1 connections, and how many are open.
     pub(super) http1: http1::Pool,
@@ -86,6 +88,7 @@ impl Endpoint {
         Rc::new(Self {
             member: Arc::clone(member),
             shared: Arc::clone(shared),
+            name: member.location.to_string().into(),
             timeouts: timeouts.clone(),
             http1: http1::Pool::default(),
             exec,
@@ -101,6 +104,11 @@ impl Endpoint {
             changed: Notify::new(),
             turn: Cell::new(0),
         })
+    }
+
+    /// Its address, or the name that stands for it.
+    pub(super) fn name(&self) -> &Rc<str> {
+        &self.name
     }
 
     pub(super) fn authority(&self) -> &Authority {

@@ -16,6 +16,7 @@ use crate::failure::{Failure, GrpcCode, Retry};
 use crate::limits::{CALL_TIMEOUT, OVERLOAD_RETRY_AFTER_SECONDS, SENDS_MAX, Timeouts};
 use crate::rt::LocalExec;
 use crate::snapshot::Generation;
+use crate::telemetry::Account;
 
 use super::UpstreamBody;
 use super::answer::{self, AnswerBody, Lease};
@@ -42,6 +43,8 @@ pub struct How<'a> {
     pub hash: Option<u64>,
     /// The answer is a stream: it may go on for as long as it likes.
     pub streams: bool,
+    /// Where it is noted how the call goes.
+    pub account: Option<&'a Rc<Account>>,
 }
 
 /// What has been counted of one upstream's calls, by one worker.
@@ -218,6 +221,10 @@ impl Pool {
         mut request: Request<UpstreamBody>,
         how: How<'_>,
     ) -> Result<Response<AnswerBody>, Failure> {
+        if let Some(account) = how.account {
+            account.note_call();
+            request.body().note_in(account);
+        }
         let place = self.enter().await?;
         self.count(|c| &mut c.calls);
         self.budget.borrow_mut().request(Instant::now());
@@ -233,6 +240,9 @@ impl Pool {
         loop {
             let (endpoint, lease, trial) = self.lease(&mut tried, &how).await?;
             sends += 1;
+            if let Some(account) = how.account {
+                account.note_try(endpoint.name());
+            }
             if let Some(request) = &mut request {
                 self.address(request, host.as_ref().unwrap_or(endpoint.authority()));
             }
@@ -269,6 +279,10 @@ impl Pool {
             }
             let mut answer = ended.result?;
             let body = answer.body_mut();
+            if let Some(account) = how.account {
+                account.note_answer();
+                body.note_in(account);
+            }
             body.ends_with_it(requests.take());
             if !how.streams {
                 body.holds(place);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::BodyExt;
@@ -102,7 +103,7 @@ impl listener::Service for Mirror {
         }
     }
 
-    fn refuse(&self, failure: &Failure) -> Response<ReplyBody> {
+    fn refuse(&self, _: Ends, _: &Parts, failure: &Failure) -> Response<ReplyBody> {
         let text = Bytes::from(failure.message.to_string());
         let mut reply = Response::new(ReplyBody::Whole(Some(text)));
         *reply.status_mut() = failure.http_status();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    ACME, DEFAULTS, DURATION_MAX, DURATION_OR_ZERO, LIMITS, LISTENER, ROUTE, Section, Shape,
+    ACME, DEFAULTS, DURATION_MAX, DURATION_OR_ZERO, LIMITS, LISTENER, LOG, ROUTE, Section, Shape,
     TIMEOUTS, UPSTREAM, key,
 };
 
@@ -68,6 +68,11 @@ pub static FILE: Section = Section {
             "reload",
             Shape::Section(&RELOAD),
             "When config and descriptors are read again while requests are served.",
+        ),
+        key(
+            "log",
+            Shape::Section(&LOG),
+            "What the program tells of itself, and of requests.",
         ),
         key(
             "workers",

@@ -8,6 +8,7 @@ mod bounds;
 mod cors;
 mod file;
 mod listener;
+mod log;
 mod policy;
 mod replies;
 mod rules;
@@ -20,6 +21,7 @@ pub use acme::ACME;
 pub use bounds::{LIMITS, TIMEOUTS};
 pub use file::{DESCRIPTOR, FILE};
 pub use listener::LISTENER;
+pub use log::LOG;
 pub use policy::{DEFAULTS, ERRORS, FORWARDED_HEADERS, JSON, ROUTE_LIMITS, TRANSCODING_POLICY};
 pub use rules::{BINDING, CUSTOM, ROUTE, RULE_MATCHERS, SELECTOR_RULE, SERVICE_HTTP};
 pub use upstream::{HASH_ON, RETRY, UPSTREAM};
@@ -46,6 +48,8 @@ pub enum Shape {
         min: u64,
         max: u64,
     },
+    /// A number from 0 to 1.
+    Share,
     Duration {
         min: Duration,
         max: Duration,

@@ -249,6 +249,30 @@ impl<'r, 'n> Field<'r, 'n> {
         }
     }
 
+    /// A number of a [`Shape::Share`].
+    pub fn share(&self) -> Option<f64> {
+        let Shape::Share = *self.shape else {
+            return None;
+        };
+        let Value::Scalar(s) = &self.node.value else {
+            self.error(format!(
+                "expected a number, found {}",
+                self.node.kind_name()
+            ));
+            return None;
+        };
+        let number = match s.kind {
+            Kind::Integer | Kind::Float => s.text.parse::<f64>().ok(),
+            Kind::String if s.expanded => s.text.parse::<f64>().ok(),
+            _ => None,
+        };
+        let within = number.filter(|n| (0.0..=1.0).contains(n));
+        if within.is_none() {
+            self.error("expected a number from 0 to 1");
+        }
+        within
+    }
+
     pub fn duration(&self) -> Option<Duration> {
         let Shape::Duration { min, max } = *self.shape else {
             return None;

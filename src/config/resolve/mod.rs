@@ -4,6 +4,7 @@
 mod acme;
 mod cors;
 mod listeners;
+mod log;
 mod policy;
 mod replies;
 mod routes;
@@ -82,6 +83,7 @@ fn file(reader: &Reader<'_>, root: &Node, folder: &Path) -> Option<Config> {
         admin: address_of(&file, "admin"),
         probes: address_of(&file, "probes"),
         reload: reload(&file, folder),
+        log: log::log(&file, folder),
         workers: count(&file, "workers").and_then(NonZeroUsize::new),
         trusted_proxies: file
             .items("trusted_proxies")

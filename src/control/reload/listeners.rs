@@ -34,6 +34,7 @@ pub(super) fn needs_restart(before: &Config, after: &Config) -> Report {
         ("workers", before.workers != after.workers),
         ("admin", before.admin != after.admin),
         ("probes", before.probes != after.probes),
+        ("log.format", before.log.format != after.log.format),
     ] {
         if changed {
             let message = format!("`{key}` changes only with a restart");

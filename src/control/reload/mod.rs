@@ -30,6 +30,7 @@ use crate::limits::REFLECTION_AT_START_MAX;
 use crate::listener::{Changed, Inherited, Ports};
 use crate::live::{Changes, Live};
 use crate::snapshot::Snapshot;
+use crate::telemetry::Logs;
 use crate::tls;
 use crate::upstream::Fleet;
 
@@ -95,6 +96,7 @@ pub struct Reloader {
     pub fleet: Arc<Fleet>,
     /// Where it listens.
     pub ports: Arc<Ports>,
+    pub logs: Logs,
     /// Somebody wants a reload now, whether files have changed or not.
     pub asked: Arc<Asked>,
     pub status: published::Sender<Status>,
@@ -296,6 +298,11 @@ impl Reloader {
             self.failed(&breaking(&changes));
             return self.later(&config, answers);
         }
+        if let Err(error) = self.logs.open(&config.log) {
+            let message = format!("the access log can't be written: {error}");
+            self.failed(&Report::of(Diagnostic::error(message)));
+            return self.later(&config, answers);
+        }
         let mut nothing = Inherited::default();
         let change = match self.ports.prepare(&config.listeners, &mut nothing) {
             Ok(change) => change,
@@ -312,6 +319,7 @@ impl Reloader {
         self.fleet.retain(&live.upstreams);
         let routes = live.routes.len();
         let generation = self.live.publish(Arc::new(live));
+        self.logs.take_up(&config.log);
         tracing::info!(generation = generation.0, routes, "reloaded: {changes}");
         // After the generation that says how connections are taken there.
         let changed = self.ports.carry_out(change).unwrap_or_else(|error| {

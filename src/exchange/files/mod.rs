@@ -11,6 +11,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -25,9 +26,10 @@ use tokio::task::JoinHandle;
 
 use crate::config::model::Files;
 use crate::failure::{Failure, GrpcCode};
-use crate::live::Below;
+use crate::live::{Below, Route};
 use crate::protocol::coding::{Accepted, Coding};
 use crate::protocol::range::{self, Range};
+use crate::telemetry::Account;
 
 use super::body::{BreakOff, ReplyBody};
 use super::vary::vary;
@@ -48,7 +50,8 @@ const FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000,
 pub(super) async fn serve(
     files: &Arc<Files>,
     below: &Below,
-    route: &Arc<str>,
+    route: &Route,
+    account: &Rc<Account>,
     head: &Parts,
 ) -> Result<Response<ReplyBody>, Failure> {
     if head.method != Method::GET && head.method != Method::HEAD {
@@ -60,7 +63,7 @@ pub(super) async fn serve(
     let visit = tokio::task::spawn_blocking(move || visit(&rule, &wanted, &conditions, reads));
     match visit.await.map_err(io::Error::other).and_then(|v| v) {
         Ok(Visited::Answer(answer)) => {
-            let mut reply = answer.into_reply(route);
+            let mut reply = answer.into_reply(route, account);
             if files.precompressed {
                 vary(reply.headers_mut(), "Accept-Encoding");
             }
@@ -168,7 +171,7 @@ struct Answer {
 }
 
 impl Answer {
-    fn into_reply(self, route: &Arc<str>) -> Response<ReplyBody> {
+    fn into_reply(self, route: &Route, account: &Rc<Account>) -> Response<ReplyBody> {
         let body = match self.rest {
             None => ReplyBody::whole(self.first),
             Some((file, at, to)) => ReplyBody::File(Box::new(FileBody {
@@ -177,7 +180,7 @@ impl Answer {
                 to,
                 ready: Some(self.first),
                 reading: None,
-                broken: BreakOff::new(Arc::clone(route)),
+                broken: BreakOff::new(Arc::clone(&route.rule), Some(account)),
             })),
         };
         let mut reply = Response::new(body);

@@ -77,7 +77,9 @@ impl<'a> Calling<'a> {
     ) -> Result<Response<AnswerBody>, Failure> {
         if let Some(own) = self.route.own {
             let max = self.policy().body_bytes_max;
-            return own::answer(own, self.cx, self.head, max, request);
+            let mut answer = own::answer(own, self.cx, self.head, max, request)?;
+            answer.body_mut().note_in(&self.connection.account);
+            return Ok(answer);
         }
         let upstreams = &self.current.upstreams;
         upstreams.call(self.route.upstream, request, how).await

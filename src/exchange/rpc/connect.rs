@@ -27,7 +27,7 @@ use super::super::deadline::no_body_in_time;
 use super::super::decompress::Packed;
 use super::super::messages::Messages;
 use super::super::pump;
-use super::super::reply::{Voice, inner, log};
+use super::super::reply::{Voice, inner};
 use super::calling::Calling;
 use super::waits;
 
@@ -166,7 +166,7 @@ fn not_served(message: &'static str) -> Failure {
 
 /// A unary call's failure: the code's HTTP status, and JSON whatever the messages are.
 pub(super) fn refuse_unary(voice: Voice<'_>, failure: &Failure) -> Response<ReplyBody> {
-    log(failure, voice.rule);
+    voice.note(failure);
     let mut json = Vec::with_capacity(128);
     put_error(failure, inner(voice.policy), &mut json);
     let mut reply = Response::new(ReplyBody::whole(json.into()));
@@ -196,7 +196,7 @@ pub(super) fn refuse_stream(
     format: MessageFormat,
     failure: &Failure,
 ) -> Response<ReplyBody> {
-    log(failure, voice.rule);
+    voice.note(failure);
     let none = HeaderMap::new();
     let metadata = failure.metadata.as_deref().unwrap_or(&none);
     let end = end_stream(Some((failure, inner(voice.policy))), metadata);

@@ -18,6 +18,7 @@ use crate::live::Route;
 use crate::protocol::dialect::{Dialect, WebBody};
 use crate::protocol::grpc::put_status;
 use crate::protocol::grpc_web::{encode_text, trailer_frame};
+use crate::telemetry::Account;
 use crate::transcode::metadata::clean_metadata;
 use crate::transcode::meter::FrameMeter;
 use crate::transcode::status::{is_trailers_only, outcome};
@@ -25,7 +26,7 @@ use crate::upstream::AnswerBody;
 
 use super::super::Counters;
 use super::super::body::ReplyBody;
-use super::super::reply::{inner, log};
+use super::super::reply::{inner, note};
 use super::super::waits::Waits;
 use super::up::Watch;
 
@@ -115,8 +116,9 @@ pub(super) fn begin(
     let mut headers = head.headers;
     clean_metadata(&mut headers);
     let own = headers.get(CONTENT_TYPE).cloned();
+    let account = body.account().cloned();
     if is_trailers_only(&headers) {
-        finish(&mut headers, &route.policy, &route.rule);
+        finish(&mut headers, &route.policy, &route.rule, account.as_deref());
         return ending.only(headers, own.as_ref());
     }
     let mut reply = Response::new(ReplyBody::Rpc(Box::new(RpcReply {
@@ -128,6 +130,7 @@ pub(super) fn begin(
         policy: Arc::clone(&route.policy),
         rule: Arc::clone(&route.rule),
         counters: Rc::clone(counters),
+        account,
     })));
     headers.insert(CONTENT_TYPE, ending.content_type(own.as_ref()));
     *reply.headers_mut() = headers;
@@ -135,9 +138,9 @@ pub(super) fn begin(
 }
 
 /// Makes trailers those that the client may read: a status that is one, and no inner words.
-fn finish(trailers: &mut HeaderMap, policy: &Policy, rule: &str) {
+fn finish(trailers: &mut HeaderMap, policy: &Policy, rule: &str, account: Option<&Account>) {
     if let Err(failure) = outcome(trailers) {
-        log(&failure, Some(rule));
+        note(&failure, Some(rule), account);
         put_status(&failure, inner(policy), trailers);
     }
 }
@@ -155,6 +158,7 @@ pub struct RpcReply {
     /// The route's, for the log.
     rule: Arc<str>,
     counters: Rc<Counters>,
+    account: Option<Rc<Account>>,
 }
 
 impl RpcReply {
@@ -177,7 +181,12 @@ impl RpcReply {
             Some(Err(failure)) => self.fail(failure),
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) => {
+                    let before = self.meter.messages();
                     let passed = self.meter.pass(&data).map_err(|e| e.of_upstream());
+                    if let Some(account) = &self.account {
+                        let more = self.meter.messages().saturating_sub(before);
+                        account.note_answered(more);
+                    }
                     match passed.and_then(|()| self.waits.note()) {
                         Ok(()) => Poll::Ready(Some(self.ending.data(data))),
                         Err(failure) => self.fail(failure),
@@ -195,7 +204,8 @@ impl RpcReply {
             // A status that tells of a failure says more than a message that is cut off.
             Err(error) if outcome(&trailers).is_ok() => self.fail(error.of_upstream()),
             _ => {
-                finish(&mut trailers, &self.policy, &self.rule);
+                let account = self.account.as_deref();
+                finish(&mut trailers, &self.policy, &self.rule, account);
                 Poll::Ready(Some(self.ending.trailers(trailers)))
             }
         }
@@ -206,7 +216,7 @@ impl RpcReply {
         let own = self.up.as_ref().and_then(|up| up.failure());
         let failure = own.unwrap_or(failure);
         self.counters.note(&failure);
-        log(&failure, Some(&self.rule));
+        note(&failure, Some(&self.rule), self.account.as_deref());
         let mut trailers = HeaderMap::new();
         put_status(&failure, inner(&self.policy), &mut trailers);
         Poll::Ready(Some(self.ending.trailers(trailers)))

@@ -31,6 +31,7 @@ use crate::protocol::connect as connect_protocol;
 use crate::protocol::dialect::{Dialect, MessageFormat, WebBody};
 use crate::protocol::grpc_web::{TextDecoder, TextError};
 use crate::schema::StreamKind;
+use crate::telemetry::{Account, Speech};
 use crate::transcode::MethodPlan;
 use crate::transcode::coding::CodingError;
 use crate::transcode::frame::{FrameError, PREFIX_BYTES};
@@ -132,9 +133,20 @@ impl<'l> Call<'l> {
         })
     }
 
-    pub(super) fn voice(&self, live: &'l Live) -> Voice<'l> {
-        self.route
-            .map_or_else(|| Voice::of_all(live), |route| Voice::of(route, live))
+    pub(super) fn voice(&self, live: &'l Live, account: &'l Account) -> Voice<'l> {
+        match self.route {
+            Some(route) => Voice::of(route, live, account),
+            None => Voice::of_all(live, Some(account)),
+        }
+    }
+
+    /// The protocol that the client speaks.
+    pub(super) fn speech(&self) -> Speech {
+        match self.dialect {
+            Dialect::Grpc(_) => Speech::Grpc,
+            Dialect::GrpcWeb(..) => Speech::GrpcWeb,
+            Dialect::ConnectUnary(_) | Dialect::ConnectStream(_) => Speech::Connect,
+        }
     }
 
     /// Never fails: each failure is a reply. Dropping the future or the reply's body cancels the
@@ -147,7 +159,7 @@ impl<'l> Call<'l> {
         head: &Parts,
         body: ClientBody,
     ) -> Response<ReplyBody> {
-        let voice = self.voice(&current.live);
+        let voice = self.voice(&current.live, &connection.account);
         let Self { dialect, route } = self;
         let answered = match route.map(|route| (route, &route.target)) {
             Some((route, Target::Rpc(plan))) => {

@@ -10,7 +10,7 @@ use crate::protocol::grpc::put_status;
 use crate::transcode::metadata::clean_metadata;
 
 use super::super::body::ReplyBody;
-use super::super::reply::{Voice, inner, log};
+use super::super::reply::{Voice, inner};
 use super::connect::{refuse_stream, refuse_unary};
 use super::down::Ending;
 
@@ -27,7 +27,7 @@ pub(in crate::exchange) fn refuse(
         Dialect::ConnectStream(format) => return refuse_stream(voice, format, failure),
         Dialect::Grpc(_) | Dialect::GrpcWeb(..) => {}
     }
-    log(failure, voice.rule);
+    voice.note(failure);
     let mut trailers = HeaderMap::new();
     if let Some(metadata) = &failure.metadata {
         trailers = (**metadata).clone();

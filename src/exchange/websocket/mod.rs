@@ -132,6 +132,7 @@ pub(super) fn open(
         timeout: client_timeout(&head.headers)?,
         first,
         open: OpenSocket::new(counters),
+        account: Rc::clone(&connection.account),
     };
     let tunnel = Switched::to(Box::new(move |client| {
         Box::pin(session::run(opened, client))

@@ -18,6 +18,7 @@ use crate::limits::{CLOSE_GRACE, Timeouts};
 use crate::listener::{ClientStream, Ending, count};
 use crate::protocol::websocket::{Close, Format};
 use crate::schema::StreamKind;
+use crate::telemetry::Account;
 use crate::transcode::MethodPlan;
 use crate::upstream::{How, UpstreamBody};
 
@@ -26,7 +27,7 @@ use super::super::call::put_timeout;
 use super::super::counters::OpenSocket;
 use super::super::deadline::{Deadline, after};
 use super::super::messages::Messages;
-use super::super::reply::{inner, log};
+use super::super::reply::{inner, note};
 use super::super::rpc::waits_beside;
 use super::super::stream::Rule;
 use super::super::waits::Waits;
@@ -48,6 +49,7 @@ pub(super) struct Opened {
     pub(super) timeout: Option<Duration>,
     pub(super) first: First,
     pub(super) open: OpenSocket,
+    pub(super) account: Rc<Account>,
 }
 
 /// What of the requests is there before the client says anything.
@@ -69,15 +71,19 @@ pub(super) async fn run(opened: Opened, client: ClientStream) {
     let mut socket = Socket::new(client, bounds).await;
     let rule = Arc::clone(&opened.rule.route);
     let policy = Arc::clone(&opened.rule.policy);
+    let account = Rc::clone(&opened.account);
     let (mut session, open) = Session::new(opened, ending);
     let end = std::future::poll_fn(|cx| session.poll(cx, &mut socket)).await;
     drop(session); // the call is cancelled before the client is told
     let counters = open.counters();
     match end {
         End::Done => socket.close(Close::new(Close::DONE, "OK")).await,
-        End::Left => socket.part().await,
+        End::Left => {
+            note(&left(), Some(&rule), Some(&account));
+            socket.part().await;
+        }
         End::Failed(failure) => {
-            log(&failure, Some(&rule));
+            note(&failure, Some(&rule), Some(&account));
             counters.note(&failure);
             socket.close(Close::of(&failure, inner(&policy))).await;
         }
@@ -93,19 +99,30 @@ pub(super) async fn run(opened: Opened, client: ClientStream) {
                 Met::Flood => count(&counters.socket_floods),
                 Met::None => {}
             }
+            let failure = Failure::client(close.reason.to_string());
+            account.note_failure(&failure);
             socket.close(close).await;
         }
         End::Stalled => {
             count(&counters.slow_messages);
-            socket.close(Close::of(&stalled(), inner(&policy))).await;
+            let failure = stalled();
+            account.note_failure(&failure);
+            socket.close(Close::of(&failure, inner(&policy))).await;
         }
-        End::Dead => count(&counters.sockets_dead),
+        End::Dead => {
+            count(&counters.sockets_dead);
+            account.note_failure(&left());
+        }
         End::Leaving => {
             count(&counters.sockets_ended);
             let close = Close::new(Close::LEAVING, "the gateway closes this connection");
             socket.close(close).await;
         }
     }
+}
+
+fn left() -> Failure {
+    Failure::new(Blame::Client, GrpcCode::Cancelled, "the client left")
 }
 
 fn stalled() -> Failure {
@@ -160,6 +177,7 @@ struct Session {
     upstream: Option<UpstreamId>,
     hash: Option<u64>,
     timeout: Option<Duration>,
+    account: Rc<Account>,
 }
 
 impl Session {
@@ -175,6 +193,7 @@ impl Session {
             timeout,
             first,
             open,
+            account,
         } = opened;
         let policy = Arc::clone(&rule.policy);
         let streams = matches!(plan.stream, StreamKind::Client | StreamKind::Bidi);
@@ -189,6 +208,7 @@ impl Session {
             upstream,
             hash,
             timeout,
+            account,
             up: Up {
                 plan,
                 format,
@@ -248,6 +268,7 @@ impl Session {
         let told = retry.as_ref().and_then(|r| r.idempotent);
         let idempotent = told.unwrap_or(plan.idempotent);
         let streams = matches!(plan.stream, StreamKind::Server | StreamKind::Bidi);
+        let account = Rc::clone(&self.account);
         let asking = async move {
             let how = How {
                 retry: retry.as_deref(),
@@ -255,6 +276,7 @@ impl Session {
                 until: None,
                 hash,
                 streams,
+                account: Some(&account),
             };
             let answer = current.upstreams.call(upstream, request, how).await?;
             Messages::open(answer, reply_bytes_max)

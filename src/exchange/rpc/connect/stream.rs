@@ -18,6 +18,7 @@ use crate::limits::{ByteLimit, WORK_SLICE_BYTES};
 use crate::protocol::connect::{self, end_stream, put_metadata};
 use crate::protocol::dialect::MessageFormat;
 use crate::schema::{MessageId, StreamKind};
+use crate::telemetry::Account;
 use crate::transcode::coding::Coding;
 use crate::transcode::frame::{self, Decoder, Next};
 use crate::upstream::{FrameSource, UpstreamBody};
@@ -28,7 +29,7 @@ use super::super::super::call::CodingOf;
 use super::super::super::deadline::{Deadline, no_body_in_time};
 use super::super::super::messages::Messages;
 use super::super::super::pump::{self, codec_limits, unprintable};
-use super::super::super::reply::{inner, log};
+use super::super::super::reply::{inner, note};
 use super::super::super::waits::Waits;
 use super::super::calling::Calling;
 use super::super::up::Watch;
@@ -75,6 +76,7 @@ impl Calling<'_> {
             reply.headers_mut().insert(CONTENT_CODING, OF_MESSAGES);
         }
         *reply.body_mut() = ReplyBody::Connect(Box::new(ConnectStream {
+            account: Rc::clone(&self.connection.account),
             messages: Some(messages),
             printing: (format == MessageFormat::Json).then(|| Printing {
                 codec: Arc::clone(&self.plan.codec),
@@ -233,6 +235,7 @@ pub struct ConnectStream {
     /// The route's, for the log.
     rule: Arc<str>,
     counters: Rc<Counters>,
+    account: Rc<Account>,
     /// For a client that takes compressed messages.
     packing: Option<Packing>,
 }
@@ -274,7 +277,7 @@ impl ConnectStream {
         let own = self.up.as_ref().and_then(|up| up.failure());
         let failure = own.unwrap_or(failure);
         self.counters.note(&failure);
-        log(&failure, Some(&self.rule));
+        note(&failure, Some(&self.rule), Some(&self.account));
         let none = HeaderMap::new();
         let metadata = failure.metadata.as_deref().unwrap_or(&none);
         end_stream(Some((&failure, inner(&self.policy))), metadata).into()

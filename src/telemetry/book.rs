@@ -1,0 +1,199 @@
+//! The accounts of one worker: opened with each request, closed with the end of its reply, told to the
+//! log and to the cells of its route, and kept for the next one.
+
+use std::cell::{Cell, RefCell};
+use std::io::{self, IsTerminal};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use crate::config::model::{AccessLog, LogFormat};
+use crate::limits::{ACCOUNTS_KEPT_MAX, LOG_BATCH_BYTES, LOG_BATCH_WAIT};
+
+use super::account::{Account, Outcome};
+use super::line::{self, Manner};
+use super::sink::{Output, Outputs, Sink};
+
+/// What a worker knows of the exchanges under way.
+#[derive(Debug, Default)]
+pub struct Book {
+    free: RefCell<Vec<Rc<Account>>>,
+    pen: RefCell<Option<Pen>>,
+    waiting: Notify,
+}
+
+/// Writes lines of one generation.
+#[derive(Debug)]
+struct Pen {
+    rule: AccessLog,
+    manner: Manner,
+    sink: Arc<Sink>,
+    random: RefCell<fastrand::Rng>,
+    batch: RefCell<Vec<u8>>,
+    lines: Cell<u64>,
+}
+
+impl Book {
+    /// An account for a request that is there now.
+    #[must_use]
+    pub fn open(self: &Rc<Self>) -> Rc<Account> {
+        let account = self.free.borrow_mut().pop().unwrap_or_default();
+        account.begin(self.pen.borrow().is_some());
+        account
+    }
+
+    /// Closes the account when what is returned is dropped.
+    #[must_use]
+    pub fn follow(self: &Rc<Self>, account: &Rc<Account>) -> Open {
+        Open {
+            book: Rc::clone(self),
+            account: Rc::clone(account),
+        }
+    }
+
+    /// Logs as this says from now on, to an output that has been opened before.
+    ///
+    /// # Errors
+    /// It was not, and can't be.
+    pub fn log(&self, rule: Option<&AccessLog>, outputs: &Outputs) -> io::Result<()> {
+        if self.pen.borrow().as_ref().map(|pen| &pen.rule) == rule {
+            return Ok(());
+        }
+        self.flush();
+        let pen = match rule {
+            None => None,
+            Some(rule) => Some(Pen {
+                sink: outputs.sink(&rule.output)?,
+                manner: Manner {
+                    format: format(rule),
+                    project: rule.project.clone(),
+                    query: rule.query,
+                },
+                rule: rule.clone(),
+                random: RefCell::default(),
+                batch: RefCell::default(),
+                lines: Cell::default(),
+            }),
+        };
+        self.pen.replace(pen);
+        Ok(())
+    }
+
+    /// Hands over lines that have waited long enough. Never ends.
+    pub async fn keep_writing(self: Rc<Self>) {
+        loop {
+            self.waiting.notified().await;
+            tokio::time::sleep(LOG_BATCH_WAIT).await;
+            self.flush();
+        }
+    }
+
+    /// Hands over all lines.
+    pub fn flush(&self) {
+        if let Some(pen) = &*self.pen.borrow() {
+            pen.flush();
+        }
+    }
+
+    fn close(&self, account: &Rc<Account>) {
+        let outcome = account.outcome();
+        account.with_texts(|texts| {
+            if let Some(track) = texts.track {
+                track.cells.observe(outcome.status, outcome.total);
+            }
+        });
+        if account.is_told()
+            && let Some(pen) = &*self.pen.borrow()
+            && pen.is_chosen(outcome)
+            && pen.write(account, outcome)
+        {
+            self.waiting.notify_one();
+        }
+        // Whoever still holds it has nothing more to say.
+        if Rc::strong_count(account) <= 2 {
+            account.clear();
+            let mut free = self.free.borrow_mut();
+            if free.len() < ACCOUNTS_KEPT_MAX {
+                free.push(Rc::clone(account));
+            }
+        }
+    }
+}
+
+impl Drop for Book {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+impl Pen {
+    fn is_chosen(&self, outcome: Outcome) -> bool {
+        let fine = !outcome.failed && (200..300).contains(&outcome.status);
+        !fine
+            || self.rule.sample_2xx.is_all()
+            || self.rule.sample_2xx.takes(self.random.borrow_mut().f64())
+    }
+
+    /// Whether it is the first to wait.
+    fn write(&self, account: &Account, outcome: Outcome) -> bool {
+        let mut batch = self.batch.borrow_mut();
+        let first = batch.is_empty();
+        line::put(account, outcome, &self.manner, &mut batch);
+        self.lines.set(self.lines.get().saturating_add(1));
+        let full = batch.len() >= LOG_BATCH_BYTES;
+        drop(batch);
+        if full {
+            self.flush();
+        }
+        first && !full
+    }
+
+    fn flush(&self) {
+        let mut batch = self.batch.borrow_mut();
+        if !batch.is_empty() {
+            let room = batch.capacity();
+            let bytes = std::mem::replace(&mut *batch, Vec::with_capacity(room));
+            self.sink.put(bytes, self.lines.take());
+        }
+    }
+}
+
+impl Drop for Pen {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+/// By what the output is, where the config leaves it open.
+fn format(rule: &AccessLog) -> LogFormat {
+    let is_terminal = match rule.output {
+        Output::Stdout => io::stdout().is_terminal(),
+        Output::Stderr => io::stderr().is_terminal(),
+        Output::File(_) => false,
+    };
+    rule.format.unwrap_or(match is_terminal {
+        true => LogFormat::Pretty,
+        false => LogFormat::Json,
+    })
+}
+
+/// An account that is kept: dropping it closes it.
+#[derive(Debug)]
+pub struct Open {
+    book: Rc<Book>,
+    account: Rc<Account>,
+}
+
+impl Open {
+    #[must_use]
+    pub fn account(&self) -> &Rc<Account> {
+        &self.account
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.book.close(&self.account);
+    }
+}

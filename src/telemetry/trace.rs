@@ -1,0 +1,89 @@
+//! The trace that a request belongs to, as its client says: W3C's `traceparent`, for the log.
+
+use std::fmt;
+
+/// A trace, and the caller's span in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trace {
+    id: [u8; 32],
+    span: [u8; 16],
+    pub sampled: bool,
+}
+
+impl Trace {
+    /// Reads `00-<32 hex>-<16 hex>-<2 hex>` (Trace Context §3.2). `None` for anything else, zeros too.
+    #[must_use]
+    pub fn of_traceparent(text: &[u8]) -> Option<Self> {
+        let (version, rest) = text.split_first_chunk::<2>()?;
+        let (id, rest) = rest.strip_prefix(b"-")?.split_first_chunk::<32>()?;
+        let (span, rest) = rest.strip_prefix(b"-")?.split_first_chunk::<16>()?;
+        let (flags, rest) = rest.strip_prefix(b"-")?.split_first_chunk::<2>()?;
+        let [_, low] = *flags;
+        let known = version == b"00" && rest.is_empty();
+        let later =
+            version != b"00" && version != b"ff" && (rest.is_empty() || rest.starts_with(b"-"));
+        let is_hex = |text: &[u8]| text.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let is_zero = |text: &[u8]| text.iter().all(|b| *b == b'0');
+        let good = (known || later)
+            && [&version[..], id, span, flags].into_iter().all(is_hex)
+            && !is_zero(id)
+            && !is_zero(span);
+        let digit = char::from(low).to_digit(16).unwrap_or_default();
+        good.then_some(Self {
+            id: *id,
+            span: *span,
+            sampled: digit & 1 == 1,
+        })
+    }
+
+    /// 32 hexadecimal digits.
+    #[must_use]
+    pub fn id(&self) -> &[u8] {
+        &self.id
+    }
+
+    /// 16 of them.
+    #[must_use]
+    pub fn span(&self) -> &[u8] {
+        &self.span
+    }
+}
+
+impl fmt::Display for Trace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_traceparent_is_read_strictly() {
+        let good = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let trace = Trace::of_traceparent(good).unwrap();
+        assert_eq!(trace.id(), b"4bf92f3577b34da6a3ce929d0e0e4736");
+        assert_eq!(trace.span(), b"00f067aa0ba902b7");
+        assert!(trace.sampled);
+        for bad in [
+            &b""[..],
+            b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
+            b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
+            b"ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            b"00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            b"00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            b"00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            b"00-4bf92f3577b34da6a3ce929d0e0e473\"-00f067aa0ba902b7-01",
+        ] {
+            assert_eq!(
+                Trace::of_traceparent(bad),
+                None,
+                "{}",
+                String::from_utf8_lossy(bad)
+            );
+        }
+        let later = b"cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00-more";
+        assert!(!Trace::of_traceparent(later).unwrap().sampled);
+    }
+}
