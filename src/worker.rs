@@ -29,7 +29,7 @@ use crate::live::{Door, Live, Route, Target};
 use crate::rt::LocalExec;
 use crate::schema::StreamKind;
 use crate::snapshot::{Generation, Snapshot};
-use crate::telemetry::{Asking, Count, Named, Outputs, Rpc, Series, WorkerReport};
+use crate::telemetry::{Asking, Count, Named, Outputs, Rpc, Series, WorkerReport, transcoded};
 use crate::tokens::Tokens;
 use crate::upstream::{Fleet, Upstreams};
 
@@ -349,6 +349,13 @@ impl Numbers {
         WorkerReport {
             connections: self.connections.len() as u64,
             active: current.series.active(),
+            streams: {
+                let under_way = self.gateway.exchange.book().under_way();
+                under_way.saturating_sub(current.series.active())
+            },
+            sockets: current.counters.sockets.get() as u64,
+            transcoded: transcoded(),
+            calls: current.series.report_calls(),
             counts,
             routes: current.series.report(),
             upstreams: current.upstreams.report(),

@@ -149,6 +149,7 @@ impl Views {
             reloaded_at: since.unwrap_or_default().as_secs_f64(),
             endpoints: self.endpoints(),
             facts: certificates::facts(&self.live.load(), &self.board.read()),
+            waiting: self.waiting(),
             logs: self.logs.outputs.report(),
         };
         let (body, content_type) = expose(&workers, &process);
@@ -157,6 +158,15 @@ impl Views {
             content_type,
             body,
         }
+    }
+
+    fn waiting(&self) -> Vec<(String, u64)> {
+        let live = self.live.load();
+        let of = |upstream: &crate::config::model::Upstream| {
+            let waiting = self.fleet.upstream(upstream).waiting();
+            (upstream.name.to_string(), waiting as u64)
+        };
+        live.upstreams.iter().map(of).collect()
     }
 
     fn endpoints(&self) -> Vec<(String, String, crate::telemetry::Endpoint)> {

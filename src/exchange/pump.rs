@@ -21,6 +21,7 @@ use crate::limits::{ByteLimit, Limits, PRINT_CHUNK_BYTES, WORK_SLICE_BYTES};
 use crate::protocol::multipart;
 use crate::protocol::rest::{self, MediaError, RawBody};
 use crate::schema::FieldRef;
+use crate::telemetry::{Direction, transcoding};
 use crate::transcode::frame::{self, PREFIX_BYTES};
 use crate::transcode::{BodyRule, MethodPlan, QueryPolicy, ResponseRule};
 
@@ -124,11 +125,7 @@ async fn encode_json(
     if mask.is_some() {
         job = job.noting_paths();
     }
-    while job
-        .step(codec, &json, WORK_SLICE_BYTES)
-        .map_err(|e| of_body(&e))?
-        == Progress::More
-    {
+    while encode_some(codec, &mut job, &json)? == Progress::More {
         tokio::task::yield_now().await;
     }
     let Some(mask) = mask else {
@@ -174,8 +171,8 @@ pub(super) fn encode_some(
     job: &mut Encoder,
     json: &[u8],
 ) -> Result<Progress, Failure> {
-    job.step(codec, json, WORK_SLICE_BYTES)
-        .map_err(|e| of_body(&e))
+    let step = || job.step(codec, json, WORK_SLICE_BYTES);
+    transcoding(Direction::Request, step).map_err(|e| of_body(&e))
 }
 
 /// Puts the message into its frame: one buffer, so that it may be sent again.
@@ -375,8 +372,7 @@ pub(super) async fn print(
     let mut printer = printer.selecting(selection);
     let mut json = Vec::with_capacity(printed_size(wire.len()));
     let body = loop {
-        let progress = printer.step(codec, &wire, WORK_SLICE_BYTES, &mut json);
-        match progress.map_err(unprintable)? {
+        match print_more(codec, &mut printer, &wire, &mut json)? {
             Progress::Done => break ReplyBody::whole(json.into()),
             Progress::More if json.len() >= PRINT_CHUNK_BYTES => {
                 let codec = Arc::clone(codec);
@@ -415,7 +411,6 @@ pub(super) fn print_more(
     wire: &[u8],
     json: &mut Vec<u8>,
 ) -> Result<Progress, Failure> {
-    printer
-        .step(codec, wire, WORK_SLICE_BYTES, json)
-        .map_err(unprintable)
+    let step = || printer.step(codec, wire, WORK_SLICE_BYTES, json);
+    transcoding(Direction::Reply, step).map_err(unprintable)
 }

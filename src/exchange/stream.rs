@@ -23,7 +23,7 @@ use crate::live::Route;
 use crate::protocol::events::{Events, HEARTBEAT, Resume};
 use crate::protocol::rest::RawBody;
 use crate::protocol::stream::{Framer, StreamFormat};
-use crate::telemetry::Account;
+use crate::telemetry::{Account, Direction, transcoding};
 use crate::transcode::error_body::stream_status;
 use crate::transcode::{Compat, MethodPlan};
 
@@ -383,7 +383,9 @@ impl MessageStream {
         };
         let codec = &self.rule.codec;
         let open = self.framer.open(&mut self.out);
-        match printer.step(codec, wire, WORK_SLICE_BYTES, &mut self.out) {
+        let out = &mut self.out;
+        let step = || printer.step(codec, wire, WORK_SLICE_BYTES, out);
+        match transcoding(Direction::Reply, step) {
             Ok(Progress::More) => {
                 self.framer.piece(open, &mut self.out);
                 Ok(Progress::More)

@@ -26,8 +26,8 @@ use std::sync::Arc;
 use crate::codec::Codec;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::model::{
-    AccessLog, Acme, Config, Files, Listener, ListenerId, Matcher, Place, Policy, Redirect, Respond,
-    SelectorRule, ToHttps, Upstream, UpstreamId,
+    AccessLog, Acme, Config, Files, Listener, ListenerId, Matcher, Place, Policy, Redirect,
+    Respond, SelectorRule, ToHttps, Upstream, UpstreamId,
 };
 use crate::limits::{Limits, Timeouts};
 use crate::route::{HostPattern, PathMatch, RouteId, Table};

@@ -38,6 +38,11 @@ pub enum Speech {
 }
 
 impl Speech {
+    /// Whether the client makes calls by their names.
+    const fn is_rpc(self) -> bool {
+        matches!(self, Self::Grpc | Self::GrpcWeb | Self::Connect)
+    }
+
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -197,6 +202,11 @@ impl Account {
 
     pub fn note_speech(&self, speech: Speech) {
         self.speech.set(speech);
+        if speech.is_rpc()
+            && let Some(calls) = self.track.borrow().as_ref().and_then(|t| t.calls.as_ref())
+        {
+            calls.server.start();
+        }
     }
 
     /// The route that the request takes.
@@ -254,6 +264,9 @@ impl Account {
     /// The call is as far as to be sent.
     pub fn note_call(&self) {
         self.mark(&self.called_at);
+        if let Some(calls) = self.track.borrow().as_ref().and_then(|t| t.calls.as_ref()) {
+            calls.client.start();
+        }
     }
 
     /// It is sent to this endpoint.
@@ -312,14 +325,18 @@ impl Account {
         }
         let track = self.track.borrow();
         let is_call = track.as_ref().is_some_and(|t| t.rpc.is_some());
-        let failed = self.fault.borrow().as_ref().map(|f| f.code);
+        let fault = self.fault.borrow();
+        let (failed, blame) = (
+            fault.as_ref().map(|f| f.code),
+            fault.as_ref().map(|f| f.blame),
+        );
         let code = failed.or(self.code.get());
         Outcome {
             total,
             // The status that proxies have for a client that left before its reply began.
             status: self.status.get().map_or(LEFT, |s| s.as_u16()),
             code: code.or(Some(GrpcCode::Ok).filter(|_| is_call)),
-            failed: failed.is_some(),
+            blame,
             received: self.received.get(),
             sent: self.sent.get(),
             asked: self.asked.get(),
@@ -331,6 +348,29 @@ impl Account {
                 .get()
                 .checked_sub(self.called_at.get())
                 .and_then(micros),
+        }
+    }
+
+    /// Puts what it came to into the cells of its route and method.
+    pub(super) fn count(&self, outcome: Outcome) {
+        let track = self.track.borrow();
+        let Some(track) = &*track else {
+            return;
+        };
+        track.cells.observe(outcome.status, outcome.total);
+        track
+            .cells
+            .count((outcome.received, outcome.sent), outcome.blame);
+        let (Some(calls), Some(code)) = (&track.calls, outcome.code) else {
+            return;
+        };
+        let messages = (outcome.asked, outcome.answered);
+        if let Some(before) = outcome.request {
+            let time = outcome.total.saturating_sub(before);
+            calls.client.end(code, time, messages);
+        }
+        if self.speech.get().is_rpc() {
+            calls.server.end(code, outcome.total, messages);
         }
     }
 
@@ -359,7 +399,7 @@ pub(super) struct Outcome {
     pub status: u16,
     /// Of calls alone, or of whatever failed.
     pub code: Option<GrpcCode>,
-    pub failed: bool,
+    pub blame: Option<Blame>,
     pub received: u64,
     pub sent: u64,
     pub asked: u64,
@@ -425,8 +465,8 @@ mod tests {
         account.note_end();
         let outcome = account.outcome();
         assert_eq!(
-            (outcome.status, outcome.code, outcome.failed),
-            (204, None, false)
+            (outcome.status, outcome.code, outcome.blame),
+            (204, None, None)
         );
     }
 

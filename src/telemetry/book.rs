@@ -19,6 +19,7 @@ use super::sink::{Output, Outputs, Sink};
 #[derive(Debug, Default)]
 pub struct Book {
     free: RefCell<Vec<Rc<Account>>>,
+    under_way: Cell<u64>,
     pen: RefCell<Option<Pen>>,
     waiting: Notify,
 }
@@ -43,9 +44,16 @@ impl Book {
         account
     }
 
+    /// Exchanges that are not at their end.
+    #[must_use]
+    pub fn under_way(&self) -> u64 {
+        self.under_way.get()
+    }
+
     /// Closes the account when what is returned is dropped.
     #[must_use]
     pub fn follow(self: &Rc<Self>, account: &Rc<Account>) -> Open {
+        self.under_way.set(self.under_way.get().saturating_add(1));
         Open {
             book: Rc::clone(self),
             account: Rc::clone(account),
@@ -97,12 +105,9 @@ impl Book {
     }
 
     fn close(&self, account: &Rc<Account>) {
+        self.under_way.set(self.under_way.get().saturating_sub(1));
         let outcome = account.outcome();
-        account.with_texts(|texts| {
-            if let Some(track) = texts.track {
-                track.cells.observe(outcome.status, outcome.total);
-            }
-        });
+        account.count(outcome);
         if account.is_told()
             && let Some(pen) = &*self.pen.borrow()
             && pen.is_chosen(outcome)
@@ -129,7 +134,7 @@ impl Drop for Book {
 
 impl Pen {
     fn is_chosen(&self, outcome: Outcome) -> bool {
-        let fine = !outcome.failed && (200..300).contains(&outcome.status);
+        let fine = outcome.blame.is_none() && (200..300).contains(&outcome.status);
         !fine
             || self.rule.sample_2xx.is_all()
             || self.rule.sample_2xx.takes(self.random.borrow_mut().f64())

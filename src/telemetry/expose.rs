@@ -2,6 +2,8 @@
 //!
 //! Names are those of OpenTelemetry's conventions where they have one, `transom_*` where not.
 
+mod calls;
+
 use std::collections::BTreeMap;
 
 use prometheus::core::Collector as _;
@@ -28,6 +30,8 @@ pub struct Process {
     pub reloaded_at: f64,
     /// Upstream, instance, and whether calls go there.
     pub endpoints: Vec<(String, String, Endpoint)>,
+    /// Calls that wait, by upstream.
+    pub waiting: Vec<(String, u64)>,
     /// What became of lines of logs.
     pub logs: Vec<SinkReport>,
     /// Of others.
@@ -56,6 +60,7 @@ pub struct Endpoint {
 pub fn expose(workers: &[WorkerReport], process: &Process) -> (Vec<u8>, String) {
     let mut families = Vec::new();
     routes(workers, &mut families);
+    calls::put(workers, &mut families);
     upstreams(workers, &mut families);
     counts(workers, &mut families);
     of_process(workers, process, &mut families);
@@ -105,20 +110,71 @@ fn routes(workers: &[WorkerReport], families: &mut Vec<MetricFamily>) {
             ("http_response_status_code", &status),
             ("http_route", &label.route),
         ]);
-        let mut shown = prometheus::proto::Histogram::default();
-        shown.set_sample_count(histogram.count());
-        shown.set_sample_sum(histogram.seconds());
-        let buckets = histogram.cumulative().map(|(end, count)| {
-            let mut bucket = Bucket::default();
-            bucket.set_upper_bound(end);
-            bucket.set_cumulative_count(count);
-            bucket
-        });
-        shown.set_bucket(buckets.collect());
-        metric.set_histogram(shown);
+        metric.set_histogram(shown(&histogram, |_| true));
         durations.mut_metric().push(metric);
     }
     families.push(durations);
+    traffic(workers, families);
+}
+
+/// A histogram with those of its buckets that are wanted.
+fn shown(histogram: &Histogram, wanted: impl Fn(f64) -> bool) -> prometheus::proto::Histogram {
+    let mut shown = prometheus::proto::Histogram::default();
+    shown.set_sample_count(histogram.count());
+    shown.set_sample_sum(histogram.seconds());
+    let buckets = histogram.cumulative().filter(|(end, _)| wanted(*end));
+    let buckets = buckets.map(|(end, count)| {
+        let mut bucket = Bucket::default();
+        bucket.set_upper_bound(end);
+        bucket.set_cumulative_count(count);
+        bucket
+    });
+    shown.set_bucket(buckets.collect());
+    shown
+}
+
+/// Bytes and faults by route.
+fn traffic(workers: &[WorkerReport], families: &mut Vec<MetricFamily>) {
+    let mut sums: BTreeMap<&Label, ([u64; 2], [u64; 3])> = BTreeMap::new();
+    for route in workers.iter().flat_map(|w| &w.routes) {
+        let (bytes, faults) = sums.entry(&route.label).or_default();
+        for (sum, more) in bytes.iter_mut().zip([route.received, route.sent]) {
+            *sum = sum.saturating_add(more);
+        }
+        for (sum, more) in faults.iter_mut().zip(route.faults) {
+            *sum = sum.saturating_add(more);
+        }
+    }
+    let mut received = family(
+        "transom_request_body_bytes_total",
+        "Bytes of request bodies, by route, as they came.",
+        MetricType::COUNTER,
+    );
+    let mut sent = family(
+        "transom_response_body_bytes_total",
+        "Bytes of reply bodies, by route, as they went out.",
+        MetricType::COUNTER,
+    );
+    let mut faulty = family(
+        "transom_faults_total",
+        "Exchanges that failed, by route and by whose fault it was.",
+        MetricType::COUNTER,
+    );
+    for (label, ([bytes_in, bytes_out], faults)) in sums {
+        let (method, route) = (&*label.method, &*label.route);
+        let labels = [("http_request_method", method), ("http_route", route)];
+        received.mut_metric().push(counter(&labels, bytes_in));
+        sent.mut_metric().push(counter(&labels, bytes_out));
+        for (whose, count) in ["client", "gateway", "upstream"].into_iter().zip(faults) {
+            let labels = [
+                ("fault", whose),
+                ("http_request_method", method),
+                ("http_route", route),
+            ];
+            faulty.mut_metric().push(counter(&labels, count));
+        }
+    }
+    families.extend([received, sent, faulty]);
 }
 
 fn upstreams(workers: &[WorkerReport], families: &mut Vec<MetricFamily>) {
@@ -216,6 +272,20 @@ fn of_process(workers: &[WorkerReport], process: &Process, families: &mut Vec<Me
         &[],
         as_float(open),
     );
+    let streams = workers.iter().map(|w| w.streams).sum();
+    one(
+        "transom_streams",
+        "Exchanges whose replies have begun and go on.",
+        &[],
+        as_float(streams),
+    );
+    let sockets = workers.iter().map(|w| w.sockets).sum();
+    one(
+        "transom_websockets",
+        "Open WebSockets, those of proxied sites apart.",
+        &[],
+        as_float(sockets),
+    );
     let active = workers.iter().map(|w| w.active).sum();
     one(
         "http_server_active_requests",
@@ -285,6 +355,32 @@ fn of_process(workers: &[WorkerReport], process: &Process, families: &mut Vec<Me
         }
     }
     families.push(lines);
+    let mut transcoded = family(
+        "transom_transcode_seconds_total",
+        "Time spent on making messages of JSON (request) and JSON of messages (reply).",
+        MetricType::COUNTER,
+    );
+    for (at, direction) in ["request", "reply"].into_iter().enumerate() {
+        let of = |w: &WorkerReport| w.transcoded.get(at).copied().unwrap_or_default();
+        let nanos: u64 = workers.iter().map(of).sum();
+        let mut metric = labelled(&[("direction", direction)]);
+        let mut counter = Counter::default();
+        counter.set_value(std::time::Duration::from_nanos(nanos).as_secs_f64());
+        metric.set_counter(counter);
+        transcoded.mut_metric().push(metric);
+    }
+    families.push(transcoded);
+    let mut waiting = family(
+        "transom_upstream_queue",
+        "Calls that wait since the upstream has as many as it may have.",
+        MetricType::GAUGE,
+    );
+    for (upstream, count) in &process.waiting {
+        let metric = gauge(&[("upstream", upstream)], as_float(*count));
+        waiting.mut_metric().push(metric);
+    }
+    families.push(waiting);
+    endpoints(process, families);
     for (name, about, is) in [
         (
             "transom_upstream_endpoint_healthy",
@@ -329,6 +425,32 @@ fn facts(facts: &Facts) -> MetricFamily {
         shown.mut_metric().push(metric);
     }
     shown
+}
+
+/// How many instances an upstream has, by what calls make of them.
+fn endpoints(process: &Process, families: &mut Vec<MetricFamily>) {
+    let mut counts: BTreeMap<&str, [u64; 3]> = BTreeMap::new();
+    for (upstream, _, state) in &process.endpoints {
+        let [available, unhealthy, ejected] = counts.entry(upstream).or_default();
+        let of = match state {
+            Endpoint { healthy: false, .. } => unhealthy,
+            Endpoint { ejected: true, .. } => ejected,
+            _ => available,
+        };
+        *of = of.saturating_add(1);
+    }
+    let mut shown = family(
+        "transom_upstream_endpoints",
+        "Instances of an upstream: available, unhealthy by their own word, ejected for what became of calls.",
+        MetricType::GAUGE,
+    );
+    for (upstream, all) in counts {
+        for (state, count) in ["available", "unhealthy", "ejected"].into_iter().zip(all) {
+            let labels = [("state", state), ("upstream", upstream)];
+            shown.mut_metric().push(gauge(&labels, as_float(count)));
+        }
+    }
+    families.push(shown);
 }
 
 fn family(name: &str, help: &str, kind: MetricType) -> MetricFamily {

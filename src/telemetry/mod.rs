@@ -3,6 +3,7 @@
 
 mod account;
 mod book;
+mod calls;
 mod expose;
 mod histogram;
 mod line;
@@ -11,9 +12,11 @@ mod report;
 mod series;
 mod sink;
 mod trace;
+mod transcoding;
 
 pub use account::{Account, Speech, Text};
 pub use book::{Book, Open};
+pub use calls::{CallReport, Side};
 pub use expose::{Endpoint, Facts, Process, expose, old_generations};
 pub use histogram::{BUCKETS, Histogram};
 pub use program::{Level, LevelError, Logs, ProgramLog};
@@ -21,3 +24,4 @@ pub use report::{Asking, Count, Reports, RouteReport, UpstreamReport, WorkerRepo
 pub use series::{Cells, Label, Named, Rpc, Series, Track};
 pub use sink::{Events, Output, Outputs, Sink, SinkReport};
 pub use trace::Trace;
+pub use transcoding::{Direction, transcoded, transcoding};

@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::snapshot::Generation;
 
+use super::calls::CallReport;
 use super::histogram::Histogram;
 use super::series::Label;
 
@@ -21,7 +22,14 @@ pub struct WorkerReport {
     /// Requests whose replies have not begun.
     pub active: u64,
     pub counts: Vec<Count>,
+    /// Exchanges whose replies have begun and go on.
+    pub streams: u64,
+    /// Open WebSockets, those of proxied sites apart.
+    pub sockets: u64,
+    /// Nanoseconds spent on JSON, of requests and of replies.
+    pub transcoded: [u64; 2],
     pub routes: Vec<RouteReport>,
+    pub calls: Vec<CallReport>,
     pub upstreams: Vec<UpstreamReport>,
     /// Old generations, and how many requests and streams go on with each.
     pub past: Vec<(Generation, u64)>,
@@ -43,6 +51,11 @@ pub struct RouteReport {
     pub label: Label,
     /// By status.
     pub times: Vec<(u16, Histogram)>,
+    /// Bytes of bodies.
+    pub received: u64,
+    pub sent: u64,
+    /// Of the client, the gateway, the upstream.
+    pub faults: [u64; 3],
 }
 
 /// What one worker knows of one upstream.

@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
+use crate::failure::Blame;
+
+use super::calls::{CallReport, Side, Sides};
 use super::histogram::Histogram;
 use super::report::RouteReport;
 
@@ -96,15 +99,39 @@ pub struct Track {
     pub rpc: Option<Rpc>,
     pub upstream: Option<Arc<str>>,
     pub cells: Rc<Cells>,
+    /// Of its method.
+    pub(super) calls: Option<Rc<Sides>>,
 }
 
 /// What one worker knows of one route's requests.
 #[derive(Debug, Default)]
 pub struct Cells {
     times: RefCell<SmallVec<[(u16, Histogram); 2]>>,
+    /// Bytes of bodies.
+    received: Cell<u64>,
+    sent: Cell<u64>,
+    /// Exchanges that failed, by whose fault it was: the client's, the gateway's, the upstream's.
+    faults: Cell<[u64; 3]>,
 }
 
 impl Cells {
+    /// What an exchange came to, beside its status.
+    pub fn count(&self, (received, sent): (u64, u64), fault: Option<Blame>) {
+        self.received
+            .set(self.received.get().saturating_add(received));
+        self.sent.set(self.sent.get().saturating_add(sent));
+        if let Some(blame) = fault {
+            let [mut client, mut gateway, mut upstream] = self.faults.get();
+            let of = match blame {
+                Blame::Client => &mut client,
+                Blame::Gateway => &mut gateway,
+                Blame::Upstream => &mut upstream,
+            };
+            *of = of.saturating_add(1);
+            self.faults.set([client, gateway, upstream]);
+        }
+    }
+
     /// A reply with this status, `time` after its request.
     pub fn observe(&self, status: u16, time: Duration) {
         let mut times = self.times.borrow_mut();
@@ -140,6 +167,7 @@ impl Drop for Active {
 #[derive(Debug)]
 pub struct Series {
     all: HashMap<Label, Rc<Cells>>,
+    calls: HashMap<Rpc, Rc<Sides>>,
     by_number: Box<[Rc<Track>]>,
     active: Rc<Cell<u64>>,
 }
@@ -149,9 +177,12 @@ impl Series {
     #[must_use]
     pub fn new(routes: impl Iterator<Item = Named>, before: Option<&Self>) -> Rc<Self> {
         let mut all = before.map(|b| b.all.clone()).unwrap_or_default();
+        let mut calls = before.map(|b| b.calls.clone()).unwrap_or_default();
         let track = |named: Named| {
             let cells = all.entry(named.label()).or_default();
+            let rpc = named.rpc.as_ref();
             Rc::new(Track {
+                calls: rpc.map(|rpc| Rc::clone(calls.entry(rpc.clone()).or_default())),
                 cells: Rc::clone(cells),
                 rule: named.rule,
                 rpc: named.rpc,
@@ -162,6 +193,7 @@ impl Series {
         let active = before.map(|b| Rc::clone(&b.active)).unwrap_or_default();
         Rc::new(Self {
             all,
+            calls,
             by_number,
             active,
         })
@@ -186,12 +218,25 @@ impl Series {
         self.by_number.get(number)
     }
 
+    /// What is known of methods.
+    #[must_use]
+    pub fn report_calls(&self) -> Vec<CallReport> {
+        let both = self.calls.iter().map(|(rpc, sides)| {
+            let client = sides.client.report(Side::Client, rpc);
+            [client, sides.server.report(Side::Server, rpc)]
+        });
+        both.flatten().flatten().collect()
+    }
+
     /// What they hold now.
     #[must_use]
     pub fn report(&self) -> Vec<RouteReport> {
         let all = self.all.iter().map(|(label, cells)| RouteReport {
             label: label.clone(),
             times: cells.times.borrow().to_vec(),
+            received: cells.received.get(),
+            sent: cells.sent.get(),
+            faults: cells.faults.get(),
         });
         all.filter(|r| !r.times.is_empty()).collect()
     }

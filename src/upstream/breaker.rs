@@ -34,6 +34,11 @@ impl Places {
         }
     }
 
+    /// Calls that wait for a place.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     fn is_wanted(&self) -> bool {
         self.waiting.load(Ordering::Acquire) > 0
     }

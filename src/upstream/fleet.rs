@@ -164,6 +164,12 @@ impl Shared {
         self.members.load()
     }
 
+    /// Calls that wait until there are fewer.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.places.waiting()
+    }
+
     /// Takes up a new set. Who is in both keeps what is known of it when the caller passes on the
     /// same `Arc`.
     pub fn publish(&self, members: Members) -> Generation {

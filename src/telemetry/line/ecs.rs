@@ -36,7 +36,7 @@ pub(super) fn put(facts: &Facts<'_>, out: &mut Vec<u8>) {
     line.number("event.duration", nanos);
     line.text(
         "event.outcome",
-        match outcome.failed || outcome.status >= 400 {
+        match outcome.blame.is_some() || outcome.status >= 400 {
             true => "failure",
             false => "success",
         },
