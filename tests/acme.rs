@@ -345,3 +345,46 @@ async fn operators_are_told_of_every_certificate() {
     );
     assert!(text.contains("1 failed attempt, the next "), "{text}");
 }
+
+#[tokio::test]
+async fn a_certificate_is_revoked_and_replaced() {
+    let ca = Ca::start();
+    let process = start(&ca, "");
+    let serial = until_shown(&process, &ca, NAME).await;
+    let folder = process.stop();
+    let revoke = |name: &str| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_transom"))
+            .args(["revoke", name, "-c"])
+            .arg(folder.path().join("transom.yaml"))
+            .output()
+            .expect("it runs");
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8(text).expect("text");
+        (output.status.code(), text)
+    };
+    let (code, text) = revoke("other.example.com");
+    assert_eq!(code, Some(1));
+    assert!(text.contains("there are api.example.com"), "{text}");
+    let (code, text) = revoke(NAME);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(
+        text.starts_with("api.example.com is revoked at own"),
+        "{text}"
+    );
+    assert_eq!(ca.state().revoked.len(), 1);
+    let (code, text) = revoke(NAME);
+    assert_eq!(code, Some(1));
+    assert!(
+        text.contains("holds no certificate for api.example.com"),
+        "{text}"
+    );
+    assert!(
+        folder
+            .path()
+            .join("kept/api.example.com.revoked.pem")
+            .exists()
+    );
+    let process = Process::start(folder);
+    assert_ne!(until_shown(&process, &ca, NAME).await, serial);
+    assert_eq!(ca.state().accounts, 1);
+}

@@ -113,6 +113,19 @@ impl Shelf {
         self.folder.remove(&self.file("order.pem"))
     }
 
+    /// Keeps the certificate under another name, from which nobody serves it. The name.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn set_aside(&self) -> Result<String, FolderError> {
+        let (file, aside) = (self.file("pem"), self.file("revoked.pem"));
+        if let Some(bytes) = self.folder.get(&file)? {
+            self.folder.put(&aside, &bytes)?;
+            self.folder.remove(&file)?;
+        }
+        Ok(aside)
+    }
+
     /// Keeps other processes from this name. `None`: one works on it.
     ///
     /// # Errors

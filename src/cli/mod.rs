@@ -9,6 +9,7 @@ pub mod explain;
 mod input;
 mod look;
 mod remote;
+mod revoke;
 pub mod routes;
 mod run;
 mod schema;
@@ -74,6 +75,8 @@ enum Verb {
     Reload(remote::Args),
     /// List the certificates of a running gateway: how long they last, and what becomes of them
     Certs(remote::Args),
+    /// Take a certificate of an ACME authority back: nobody should trust it any more
+    Revoke(revoke::Args),
     /// Print the JSON Schema of the config file
     Schema(schema::Args),
 }
@@ -94,6 +97,7 @@ pub fn main() -> ExitCode {
         Verb::Status(args) => remote::status(args),
         Verb::Reload(args) => remote::reload(args),
         Verb::Certs(args) => certs::certs(args),
+        Verb::Revoke(args) => revoke::run(args),
         Verb::Schema(args) => schema::run(args),
     };
     outcome.unwrap_or_else(|error| {

@@ -89,6 +89,19 @@ pub fn wanted(config: &Config, absent: Absent, report: &mut Report) -> Wanted {
     }
 }
 
+/// [`wanted`] alone.
+///
+/// # Errors
+/// Every fault of the files.
+pub fn wanted_of(config: &Config) -> Result<Wanted, Report> {
+    let mut report = Report::default();
+    let wanted = wanted(config, Absent::Fault, &mut report);
+    match report.has_errors() {
+        true => Err(report),
+        false => Ok(wanted),
+    }
+}
+
 fn roots((file, place): &(PathBuf, Place), files: &mut Files<'_>) -> Option<Vec<u8>> {
     let text = files.read(file, place)?;
     let mut roots = rustls::RootCertStore::empty();

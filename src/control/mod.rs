@@ -10,4 +10,5 @@ pub mod reflection;
 pub mod reload;
 pub mod sources;
 
+pub use certificates::wanted_of as wanted;
 pub use protos::read_at_most;
