@@ -244,7 +244,10 @@ impl Clerk {
         served: &Option<Served>,
         kept: &Kept,
     ) -> Result<Option<Issued>, AcmeError> {
-        let _turn = office.turn().await;
+        // Renewals don't count against Let's Encrypt's limit on orders, and come late when they wait
+        // behind new names.
+        let renews = self.replaced(office, served, kept).is_some();
+        let _turn = office.turn(!renews || is_trial).await;
         let session = match office.session().await {
             Err(error) if error.is_account_gone() => {
                 office.forget_account();
@@ -281,6 +284,18 @@ impl Clerk {
         done.map(|issued| (!is_trial).then_some(issued))
     }
 
+    /// The certificate that an order at this office would replace.
+    fn replaced<'s>(
+        &self,
+        office: &Office,
+        served: &'s Option<Served>,
+        kept: &Kept,
+    ) -> Option<&'s CertificateIdentifier<'static>> {
+        let issuer = kept.issuer.as_ref();
+        let is_same = issuer.is_some_and(|i| *i == office.authority.directory);
+        served.as_ref()?.id.as_ref().filter(|_| is_same)
+    }
+
     /// The order that was placed before and isn't done, or a new one.
     async fn place(
         &self,
@@ -302,13 +317,11 @@ impl Clerk {
         let key_type = choice.key_type;
         let key = blocking(move || key_type.generate()).await.map_err(own)?;
         let key = key.map_err(|e| own(format!("no key: {e}")))?;
-        let is_same = kept.issuer.as_ref().is_some_and(|i| i == directory);
-        let replaced = served.as_ref().and_then(|s| s.id.as_ref());
         let names = [identifier(&self.name)];
         let wanted = Wanted {
             names: &names,
             profile: choice.profile.as_deref(),
-            replaces: replaced.filter(|_| is_same && !is_trial),
+            replaces: self.replaced(office, served, kept).filter(|_| !is_trial),
         };
         let placed = session.place(&wanted).await?;
         let open = Open {

@@ -12,6 +12,7 @@ mod kept;
 mod key;
 mod office;
 mod order;
+pub mod pace;
 mod renewal;
 mod revoke;
 pub mod schedule;

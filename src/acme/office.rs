@@ -4,16 +4,15 @@
 use std::sync::Arc;
 
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 
-use crate::limits::{
-    ACME_ACCOUNT_LOCK_POLL, ACME_ORDER_PACE, ACME_ORDERS_AT_ONCE, ACME_ORDERS_BURST,
-};
+use crate::limits::{ACME_ACCOUNT_LOCK_POLL, ACME_ORDERS_AT_ONCE};
 
 use super::authority::{Authority, Session};
 use super::error::{AcmeError, Cause, Step};
 use super::folder::{Folder, FolderError};
 use super::kept::account_file;
+use super::pace::Pace;
 
 /// Where orders are placed.
 #[derive(Debug)]
@@ -23,8 +22,8 @@ pub struct Office {
     /// One of us asks for an account, the others wait for it.
     registering: Mutex<()>,
     desks: Semaphore,
-    /// When the next order would be due if they came evenly: see [`Office::turn`].
-    pace: Mutex<Instant>,
+    pace: Mutex<Pace>,
+    since: Instant,
 }
 
 impl Office {
@@ -35,23 +34,19 @@ impl Office {
             folder,
             registering: Mutex::default(),
             desks: Semaphore::new(ACME_ORDERS_AT_ONCE),
-            pace: Mutex::new(Instant::now()),
+            pace: Mutex::default(),
+            since: Instant::now(),
         })
     }
 
-    /// A place among the orders under way, in pace with the authority's limit on new ones.
-    pub async fn turn(&self) -> Option<SemaphorePermit<'_>> {
-        let place = self.desks.acquire().await.ok()?;
-        let burst = ACME_ORDER_PACE * ACME_ORDERS_BURST;
-        let due = {
-            let mut pace = self.pace.lock().await;
-            let now = Instant::now();
-            let at = (*pace).max(now);
-            *pace = at + ACME_ORDER_PACE;
-            at.checked_sub(burst).unwrap_or(now)
-        };
-        sleep_until(due).await;
-        Some(place)
+    /// A place among the orders under way. One that counts against the authority's limit on new ones
+    /// waits in pace with that first, so that it holds up none that doesn't.
+    pub async fn turn(&self, counts: bool) -> Option<SemaphorePermit<'_>> {
+        if counts {
+            let wait = self.pace.lock().await.take(self.since.elapsed());
+            sleep(wait).await;
+        }
+        self.desks.acquire().await.ok()
     }
 
     /// The account: the stored one, or a new one that is stored at once.

@@ -138,6 +138,20 @@ pub fn turn(failures: u32, authorities: usize) -> usize {
         .unwrap_or_default()
 }
 
+impl Life {
+    /// The longest wait after a failure: an eighth of what is left, so that there are always more
+    /// chances, and no less than a hundredth of the whole, or a minute, so that the last moments are
+    /// no hail of orders. When nothing is left there is no hurry any more.
+    fn patience(&self, now: SystemTime) -> Duration {
+        let whole = self.not_after.duration_since(self.not_before);
+        let least = (whole.unwrap_or_default() / 100).clamp(Duration::from_secs(1), WAITS[0]);
+        match self.not_after.duration_since(now) {
+            Ok(left) => (left / 8).max(least),
+            Err(_) => Duration::MAX,
+        }
+    }
+}
+
 impl Course {
     /// An order has failed: waits, with `chance` from 0 to 1.
     pub fn failed(&mut self, failure: &Failure<'_>, life: Option<&Life>, now: SystemTime) {
@@ -153,8 +167,7 @@ impl Course {
             Some(n) => WAITS.get(n).or(WAITS.last()).copied().unwrap_or_default(),
         };
         let own = own.mul_f64(1.0 - SPREAD + SPREAD * 2.0 * failure.chance);
-        let left = life.and_then(|l| l.not_after.duration_since(now).ok());
-        let own = left.map_or(own, |left| own.min(left / 8));
+        let own = life.map_or(own, |life| own.min(life.patience(now)));
         // What another authority wants is its own affair.
         let wanted = match turn(self.failures, authorities) {
             0 => failure.retry_after.unwrap_or_default(),

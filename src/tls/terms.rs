@@ -117,6 +117,8 @@ impl Terms {
         let one = Arc::new(One(Arc::clone(identity.certified())));
         let mut config = config.with_cert_resolver(one);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        // All suites are good ones; scanners (and rules of some companies) want the server to choose.
+        config.ignore_client_order = true;
         config.ticketer = self.shared.tickets(rules)?;
         // Tickets hold all there is to a session: nothing is kept here for clients that may never
         // come back.
