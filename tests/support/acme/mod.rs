@@ -3,6 +3,7 @@
 pub mod answers;
 pub mod ca;
 pub mod dns;
+pub mod manners;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
