@@ -206,25 +206,30 @@ pub const LOOKUP_VISITS_MAX: usize = 2048;
 /// Rules that `explain` lists.
 pub const EXPLAINED_MAX: usize = 16;
 
-/// Connections of one worker to one endpoint.
+/// HTTP/2 connections of one worker to one endpoint (`connections.max`).
 pub const UPSTREAM_CONNECTIONS_MAX: usize = 16;
-/// Streams on one upstream connection, when the peer allows more. With the stream window it gives the
+/// Streams on one upstream connection, when the peer allows more (`connections.streams`). With the stream window it gives the
 /// connection window, so that streams nobody reads never stop the others.
 pub const UPSTREAM_STREAMS_MAX: usize = 128;
 /// What an upstream may send on one stream before it is read.
 pub const UPSTREAM_STREAM_WINDOW: u32 = 128 * 1024;
 /// What it may send on all streams of one connection: a full window for each.
 pub const UPSTREAM_CONNECTION_WINDOW: u32 = UPSTREAM_STREAM_WINDOW * 128;
-/// HTTP/1.1 connections of one worker to one endpoint, each serving one request at a time.
+/// HTTP/1.1 connections of one worker to one endpoint, each serving one request at a time
+/// (`connections.max` too).
 pub const UPSTREAM_HTTP1_CONNECTIONS_MAX: usize = 256;
 /// Requests of one worker that wait for a connection to one endpoint.
 pub const UPSTREAM_WAITING_MAX: usize = 1024;
-/// An upstream connection without requests is closed after this.
+/// An upstream connection without requests is closed after this (`connections.idle`).
 pub const UPSTREAM_IDLE: Duration = Duration::from_secs(5 * 60);
 /// gRPC servers take more than one ping in five minutes for abuse unless told otherwise, and close
 /// the connection (gRFC A8); dead peers are found sooner by TCP keep-alive.
 pub const UPSTREAM_PING_INTERVAL: Duration = Duration::from_secs(5 * 60 + 10);
-/// First wait after a failed connection; doubled each time, up to the maximum.
+/// Age at which an upstream connection is replaced, give or take a tenth (`connections.max_age`), so that
+/// instances behind one address that came later get their share.
+pub const UPSTREAM_AGE_MAX: Duration = Duration::from_secs(60 * 60);
+/// First wait after a failed connection; doubled each time, up to the maximum, and each give or take a
+/// fifth.
 pub const UPSTREAM_BACKOFF_MIN: Duration = Duration::from_millis(100);
 /// Longest wait before an endpoint that can't be reached is tried again.
 pub const UPSTREAM_BACKOFF_MAX: Duration = Duration::from_secs(2);

@@ -21,8 +21,8 @@ pub use super::listeners::{
 pub use super::log::{AccessLog, Log, LogFormat, LogLevel, LogOutput, Share};
 pub use super::site::{Compression, Effort, Files, HeaderRules, Redirect, Respond};
 pub use super::upstreams::{
-    Balance, Ejection, Endpoint, HashOn, Load, OwnCertificate, RetryBudget, RetryRule, Upstream,
-    UpstreamProtocol, UpstreamRules, UpstreamTls,
+    Balance, Connections, Ejection, Endpoint, HashOn, Load, OwnCertificate, RetryBudget, RetryRule,
+    Upstream, UpstreamProtocol, UpstreamRules, UpstreamTls,
 };
 pub use crate::transcode::reply_status::Statuses;
 pub use crate::transcode::{Compat, ErrorFormat, Forms, UnknownQuery};

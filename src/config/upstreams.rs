@@ -10,6 +10,7 @@ use http::HeaderName;
 
 use super::model::Place;
 use crate::failure::GrpcCode;
+use crate::limits;
 use crate::tls;
 
 #[derive(Clone, Debug)]
@@ -64,6 +65,20 @@ pub struct UpstreamRules {
     /// `None`: nobody is left out for what becomes of calls.
     pub ejection: Option<Ejection>,
     pub retry_budget: RetryBudget,
+    pub connections: Connections,
+}
+
+/// The connections of one worker to one instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connections {
+    /// When one is replaced, give or take a tenth; `None`: never.
+    pub age_max: Option<Duration>,
+    /// Without requests.
+    pub idle_max: Duration,
+    /// `None`: as many as the protocol usually needs.
+    pub count_max: Option<usize>,
+    /// Calls at once on one of HTTP/2, when the instance allows more.
+    pub streams_max: usize,
 }
 
 /// How to reach one or more instances.
@@ -158,6 +173,18 @@ impl Default for UpstreamRules {
             load: Load::default(),
             ejection: Some(Ejection::default()),
             retry_budget: RetryBudget::default(),
+            connections: Connections::default(),
+        }
+    }
+}
+
+impl Default for Connections {
+    fn default() -> Self {
+        Self {
+            age_max: Some(limits::UPSTREAM_AGE_MAX),
+            idle_max: limits::UPSTREAM_IDLE,
+            count_max: None,
+            streams_max: limits::UPSTREAM_STREAMS_MAX,
         }
     }
 }

@@ -179,7 +179,7 @@ fn traffic(workers: &[WorkerReport], families: &mut Vec<MetricFamily>) {
 
 fn upstreams(workers: &[WorkerReport], families: &mut Vec<MetricFamily>) {
     type Read = fn(&UpstreamReport) -> u64;
-    let counted: [(&str, &str, Read); 6] = [
+    let counted: [(&str, &str, Read); 12] = [
         (
             "calls",
             "Calls, each once however often it was sent.",
@@ -209,6 +209,32 @@ fn upstreams(workers: &[WorkerReport], families: &mut Vec<MetricFamily>) {
             "ejections",
             "Instances left out for what became of their calls.",
             |u| u.ejections,
+        ),
+        ("connections_opened", "Connections opened.", |u| u.connected),
+        (
+            "connection_failures",
+            "Attempts to connect that failed.",
+            |u| u.not_connected,
+        ),
+        (
+            "connections_aged",
+            "Connections replaced for their age.",
+            |u| u.aged,
+        ),
+        (
+            "connections_idle_closed",
+            "Connections closed since they had no calls.",
+            |u| u.idled,
+        ),
+        (
+            "connections_at_max",
+            "Times that one more connection was wanted, and there were as many as may be.",
+            |u| u.at_connections_max,
+        ),
+        (
+            "connections_queue_full",
+            "Calls that found as many waiting for a connection as may.",
+            |u| u.at_waiting_max,
         ),
     ];
     for (name, about, read) in counted {

@@ -69,6 +69,12 @@ pub struct UpstreamReport {
     pub resent: u64,
     pub refused: u64,
     pub ejections: u64,
+    pub connected: u64,
+    pub not_connected: u64,
+    pub aged: u64,
+    pub idled: u64,
+    pub at_connections_max: u64,
+    pub at_waiting_max: u64,
 }
 
 /// How a worker is asked.

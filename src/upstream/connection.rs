@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::limits::{
     REPLY_HEADER_BYTES_READ, SEND_BUFFER_BYTES_MAX, UPSTREAM_CONNECTION_WINDOW,
-    UPSTREAM_PING_INTERVAL, UPSTREAM_STREAM_WINDOW, UPSTREAM_STREAMS_MAX,
+    UPSTREAM_PING_INTERVAL, UPSTREAM_STREAM_WINDOW,
 };
 use crate::rt::LocalExec;
 
@@ -29,6 +29,8 @@ use super::line::Line;
 type Driver = http2::Connection<TokioIo<Heard<Line>>, UpstreamBody, Spawner>;
 type Sender = http2::SendRequest<UpstreamBody>;
 
+/// An old connection that had no calls for so long is closed without another in its place.
+const REPLACED_IDLE: Duration = Duration::from_secs(10);
 /// The stream limit before the peer has said anything: its first frame sets another one.
 const NO_SETTINGS_YET: usize = 0;
 
@@ -40,6 +42,9 @@ pub(super) struct Connection {
     driver: RefCell<Option<Driver>>,
     in_flight: Cell<usize>,
     idle_since: Cell<Instant>,
+    streams_max: usize,
+    /// Another one is to take its place.
+    old: Cell<bool>,
     /// Tells the task that drives it that it is to end.
     retired: Notify,
 }
@@ -102,6 +107,8 @@ impl Connection {
             driver: RefCell::new(Some(driver)),
             in_flight: Cell::new(0),
             idle_since: Cell::new(Instant::now()),
+            streams_max: endpoint.rules().streams_max,
+            old: Cell::new(false),
             retired: Notify::new(),
         });
         exec.spawn(drive(Rc::clone(endpoint), Rc::clone(&connection)));
@@ -111,7 +118,7 @@ impl Connection {
     /// Streams that may be open at once: the peer's limit, and never more than ours.
     pub(super) fn streams_max(&self) -> usize {
         self.driver.borrow().as_ref().map_or(0, |driver| {
-            driver.current_max_send_streams().min(UPSTREAM_STREAMS_MAX)
+            driver.current_max_send_streams().min(self.streams_max)
         })
     }
 
@@ -133,6 +140,11 @@ impl Connection {
         }
     }
 
+    /// Whether another one is to take its place.
+    pub(super) fn is_old(&self) -> bool {
+        self.old.get()
+    }
+
     /// No more calls: it ends with those that are under way.
     pub(super) fn retire(&self) {
         self.retired.notify_one();
@@ -151,7 +163,8 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// Runs a connection to its end. It leaves the pool when it has been idle for too long, when the
+/// Runs a connection to its end. It leaves the pool when it has been idle for too long, when it is old
+/// and another one has taken its place (until then it goes on, so that no call waits for that), when the
 /// peer sends GOAWAY (seen with the next request, which hyper hands back) or when it breaks; streams
 /// that are open then go on, on hyper's own task.
 async fn drive(endpoint: Rc<Endpoint>, connection: Rc<Connection>) {
@@ -163,20 +176,32 @@ async fn drive(endpoint: Rc<Endpoint>, connection: Rc<Connection>) {
         }
     });
     tokio::pin!(ended);
-    let idle_max = endpoint.idle_max();
-    let mut wait = idle_max;
+    let idle_max = endpoint.rules().idle_max;
+    let mut old_at = endpoint.old_at();
+    let mut until = Instant::now() + idle_max;
     let result = loop {
         tokio::select! {
             biased;
             result = &mut ended => break result,
             () = connection.retired.notified() => break Ok(()),
-            () = tokio::time::sleep(wait) => {}
+            () = tokio::time::sleep_until(old_at.map_or(until, |old| old.min(until))) => {}
         }
-        let idle = connection.idle_for(Instant::now()).unwrap_or_default();
+        let now = Instant::now();
+        let idle = connection.idle_for(now).unwrap_or_default();
         if idle >= idle_max {
+            endpoint.count(|c| &mut c.idled);
             break Ok(());
         }
-        wait = idle_max.saturating_sub(idle);
+        until = now + idle_max.saturating_sub(idle);
+        if old_at.is_some_and(|old| old <= now) {
+            connection.old.set(true);
+            // Nobody uses it, so nobody waits for another one.
+            if idle >= REPLACED_IDLE || !endpoint.replace() && endpoint.is_retired() {
+                endpoint.count(|c| &mut c.aged);
+                break Ok(());
+            }
+            old_at = Some(now + endpoint.timeouts.connect);
+        }
     };
     if let Err(error) = result {
         tracing::debug!(endpoint = %endpoint.authority(), %error, "upstream connection ended");

@@ -16,9 +16,9 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::config::model::{Ejection, UpstreamProtocol};
+use crate::config::model::{Connections, Ejection, UpstreamProtocol};
 use crate::limits::{
-    Timeouts, UPSTREAM_BACKOFF_MAX, UPSTREAM_BACKOFF_MIN, UPSTREAM_CONNECTIONS_MAX, UPSTREAM_IDLE,
+    Timeouts, UPSTREAM_BACKOFF_MAX, UPSTREAM_BACKOFF_MIN, UPSTREAM_CONNECTIONS_MAX,
     UPSTREAM_WAITING_MAX,
 };
 use crate::rt::LocalExec;
@@ -30,6 +30,7 @@ use super::fleet::{Location, Member, Shared};
 use super::http1;
 use super::line::Line;
 use super::outlier::{Counts, Outcome, Record, Sign};
+use super::pool::Counted;
 
 /// Why an endpoint has no connection to give. Shared by all who waited for it.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -75,6 +76,7 @@ pub(super) struct Endpoint {
     changed: Notify,
     /// Which of several addresses of a name is tried first.
     turn: Cell<usize>,
+    counted: Rc<Cell<Counted>>,
 }
 
 impl Endpoint {
@@ -82,6 +84,7 @@ impl Endpoint {
         member: &Arc<Member>,
         shared: &Arc<Shared>,
         timeouts: &Timeouts,
+        counted: &Rc<Cell<Counted>>,
         exec: LocalExec,
     ) -> Rc<Self> {
         let now = Instant::now();
@@ -103,6 +106,7 @@ impl Endpoint {
             waiting: Cell::new(0),
             changed: Notify::new(),
             turn: Cell::new(0),
+            counted: Rc::clone(counted),
         })
     }
 
@@ -175,8 +179,23 @@ impl Endpoint {
         self.refusal().is_some() && self.connections.borrow().is_empty()
     }
 
-    pub(super) fn idle_max(&self) -> Duration {
-        UPSTREAM_IDLE
+    /// What is said of its connections.
+    pub(super) fn rules(&self) -> &Connections {
+        &self.shared.spec().rules.connections
+    }
+
+    /// When a connection that is opened now is old: each a little earlier or later than others, so that
+    /// those opened together aren't replaced together.
+    pub(super) fn old_at(&self) -> Option<Instant> {
+        let age = self.rules().age_max?.mul_f64(0.9 + fastrand::f64() / 5.0);
+        Instant::now().checked_add(age)
+    }
+
+    pub(super) fn count(&self, what: impl FnOnce(&mut Counted) -> &mut u64) {
+        let mut counted = self.counted.get();
+        let one = what(&mut counted);
+        *one = one.saturating_add(1);
+        self.counted.set(counted);
     }
 
     pub(super) fn exec(&self) -> &LocalExec {
@@ -247,14 +266,31 @@ impl Endpoint {
         if room <= 1 {
             self.open_another();
         }
+        if room == 0 && self.is_full() {
+            self.count(|c| &mut c.at_connections_max);
+        }
         (room > 0).then_some(best)
     }
 
     /// Starts to open one more HTTP/2 connection, unless one is on its way, there are enough, or the
     /// endpoint is backing off.
     fn open_another(self: &Rc<Self>) -> bool {
-        let enough = self.connections.borrow().len() >= UPSTREAM_CONNECTIONS_MAX;
-        if self.connecting.get() > 0 || enough || self.refusal().is_some() {
+        !self.is_full() && self.open()
+    }
+
+    fn is_full(&self) -> bool {
+        let count_max = self.rules().count_max.unwrap_or(UPSTREAM_CONNECTIONS_MAX);
+        self.connections.borrow().len() >= count_max
+    }
+
+    /// Has an old connection replaced by another one, which retires it. Whether that is under way.
+    pub(super) fn replace(self: &Rc<Self>) -> bool {
+        self.open() || self.connecting.get() > 0
+    }
+
+    /// Starts to open an HTTP/2 connection, unless one is on its way or the endpoint is backing off.
+    fn open(self: &Rc<Self>) -> bool {
+        if self.connecting.get() > 0 || self.retired.get() || self.refusal().is_some() {
             return false;
         }
         let attempt = self.attempt();
@@ -271,10 +307,13 @@ impl Endpoint {
             if let Ok(connection) = &outcome
                 && !endpoint.retired.get()
             {
-                endpoint
-                    .connections
-                    .borrow_mut()
-                    .push(Rc::clone(connection));
+                let mut connections = endpoint.connections.borrow_mut();
+                let old = connections.extract_if(.., |c| c.is_old());
+                old.for_each(|c| {
+                    c.retire();
+                    endpoint.count(|c| &mut c.aged);
+                });
+                connections.push(Rc::clone(connection));
             }
             endpoint.note(outcome.err());
             drop(attempt);
@@ -305,6 +344,7 @@ impl Endpoint {
     /// Records what an attempt came to.
     pub(super) fn note(&self, error: Option<Unreachable>) {
         let Some(error) = error else {
+            self.count(|c| &mut c.connected);
             self.trouble.replace(None);
             if self.member.set_trouble(None) {
                 let upstream = &*self.shared.spec().name;
@@ -316,12 +356,15 @@ impl Endpoint {
             let upstream = &*self.shared.spec().name;
             tracing::warn!(upstream, %error, "no connection to an instance");
         }
+        self.count(|c| &mut c.not_connected);
         self.failed.set(self.failed.get().wrapping_add(1));
         let mut trouble = self.trouble.borrow_mut();
         let failures = trouble.as_ref().map_or(0, |t| t.failures).saturating_add(1);
         let wait = UPSTREAM_BACKOFF_MIN
             .saturating_mul(1 << failures.saturating_sub(1).min(16))
-            .min(UPSTREAM_BACKOFF_MAX);
+            .min(UPSTREAM_BACKOFF_MAX)
+            // Workers and gateways that failed together come back apart.
+            .mul_f64(0.8 + fastrand::f64() * 0.4);
         *trouble = Some(Trouble {
             failures,
             retry_at: Instant::now() + wait,
@@ -351,6 +394,7 @@ impl Endpoint {
     /// A place in the queue, given back when it is dropped.
     pub(super) fn wait(&self) -> Result<Waiting<'_>, Unreachable> {
         if self.waiting.get() >= UPSTREAM_WAITING_MAX {
+            self.count(|c| &mut c.at_waiting_max);
             return Err(Unreachable::new(format_args!(
                 "{}: {UPSTREAM_WAITING_MAX} requests wait for a connection already",
                 self.authority()

@@ -20,22 +20,29 @@ type Sender = http1::SendRequest<UpstreamBody>;
 /// Idle connections, the last used one last.
 #[derive(Default)]
 pub(super) struct Pool {
-    idle: RefCell<Vec<(Sender, Instant)>>,
+    idle: RefCell<Vec<Idle>>,
     open: Cell<usize>,
+}
+
+/// A connection between two requests.
+struct Idle {
+    sender: Sender,
+    since: Instant,
+    old_at: Option<Instant>,
 }
 
 impl Pool {
     /// The idle connection used last: the least likely to have been closed by the peer.
-    fn take(&self) -> Option<Sender> {
+    fn take(&self) -> Option<Idle> {
         let mut idle = self.idle.borrow_mut();
-        idle.retain(|(sender, _)| !sender.is_closed());
-        let at = idle.iter().rposition(|(sender, _)| sender.is_ready())?;
-        Some(idle.remove(at).0)
+        idle.retain(|i| !i.sender.is_closed());
+        let at = idle.iter().rposition(|i| i.sender.is_ready())?;
+        Some(idle.remove(at))
     }
 
     /// A connection that still finishes its last exchange.
-    fn take_busy(&self) -> Option<Sender> {
-        self.idle.borrow_mut().pop().map(|(sender, _)| sender)
+    fn take_busy(&self) -> Option<Idle> {
+        self.idle.borrow_mut().pop()
     }
 
     /// Closes what is idle.
@@ -45,8 +52,12 @@ impl Pool {
 
     fn sweep(&self, endpoint: &Endpoint) {
         let now = Instant::now();
-        self.idle.borrow_mut().retain(|(sender, since)| {
-            !sender.is_closed() && now.saturating_duration_since(*since) < endpoint.idle_max()
+        self.idle.borrow_mut().retain(|idle| {
+            let stays = now.saturating_duration_since(idle.since) < endpoint.rules().idle_max;
+            if !stays {
+                endpoint.count(|c| &mut c.idled);
+            }
+            stays && !idle.sender.is_closed()
         });
     }
 }
@@ -68,23 +79,27 @@ impl Endpoint {
         loop {
             let mut changed = std::pin::pin!(self.changed());
             changed.as_mut().enable();
-            if let Some(sender) = self.http1.take() {
-                return Ok(Lease::new(self, sender, true));
+            if let Some(idle) = self.http1.take() {
+                return Ok(Lease::new(self, idle.sender, idle.old_at, true));
             }
             if let Some(error) = self.error_since(failed_before).or_else(|| self.refusal()) {
                 return Err(error);
             }
             // After a failure one attempt goes first; the others see what becomes of it.
-            let may_open = self.http1.open.get() < UPSTREAM_HTTP1_CONNECTIONS_MAX
-                && !(self.is_troubled() && self.is_connecting());
+            let count_max = self.rules().count_max;
+            let full = self.http1.open.get() >= count_max.unwrap_or(UPSTREAM_HTTP1_CONNECTIONS_MAX);
+            if full {
+                self.count(|c| &mut c.at_connections_max);
+            }
+            let may_open = !(full || self.is_troubled() && self.is_connecting());
             if may_open {
                 return self.open_http1().await;
             }
             let _waiting = self.wait()?;
             match self.http1.take_busy() {
-                Some(mut sender) => {
-                    if sender.ready().await.is_ok() {
-                        return Ok(Lease::new(self, sender, true));
+                Some(mut idle) => {
+                    if idle.sender.ready().await.is_ok() {
+                        return Ok(Lease::new(self, idle.sender, idle.old_at, true));
                     }
                 }
                 None => changed.await,
@@ -116,11 +131,11 @@ impl Endpoint {
                         }
                         break;
                     }
-                    () = tokio::time::sleep(opened.0.idle_max()) => opened.0.http1.sweep(&opened.0),
+                    () = tokio::time::sleep(opened.0.rules().idle_max) => opened.0.http1.sweep(&opened.0),
                 }
             }
         });
-        Ok(Lease::new(self, sender, false))
+        Ok(Lease::new(self, sender, self.old_at(), false))
     }
 }
 
@@ -157,15 +172,17 @@ impl Drop for Opened {
 pub(super) struct Lease {
     sender: Option<Sender>,
     endpoint: Rc<Endpoint>,
+    old_at: Option<Instant>,
     reused: bool,
 }
 
 impl Lease {
-    fn new(endpoint: &Rc<Endpoint>, sender: Sender, reused: bool) -> Self {
+    fn new(endpoint: &Rc<Endpoint>, sender: Sender, old_at: Option<Instant>, reused: bool) -> Self {
         endpoint.began();
         Self {
             sender: Some(sender),
             endpoint: Rc::clone(endpoint),
+            old_at,
             reused,
         }
     }
@@ -205,8 +222,18 @@ impl Drop for Lease {
             && !sender.is_closed()
             && !self.endpoint.is_retired()
         {
-            let mut idle = self.endpoint.http1.idle.borrow_mut();
-            idle.push((sender, Instant::now()));
+            let since = Instant::now();
+            let old_at = self.old_at;
+            if old_at.is_some_and(|old| old <= since) {
+                self.endpoint.count(|c| &mut c.aged);
+            } else {
+                let mut idle = self.endpoint.http1.idle.borrow_mut();
+                idle.push(Idle {
+                    sender,
+                    since,
+                    old_at,
+                });
+            }
         }
         self.endpoint.ended();
     }

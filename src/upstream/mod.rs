@@ -130,6 +130,12 @@ impl Upstreams {
                 resent: counted.resent,
                 refused: counted.refused,
                 ejections: counted.ejections,
+                connected: counted.connected,
+                not_connected: counted.not_connected,
+                aged: counted.aged,
+                idled: counted.idled,
+                at_connections_max: counted.at_connections_max,
+                at_waiting_max: counted.at_waiting_max,
             }
         };
         self.pools.iter().map(report).collect()

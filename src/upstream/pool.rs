@@ -62,6 +62,16 @@ pub struct Counted {
     pub refused: u64,
     /// Endpoints left out for what became of their calls.
     pub ejections: u64,
+    /// Connections opened, and attempts that failed.
+    pub connected: u64,
+    pub not_connected: u64,
+    /// Connections that were replaced for their age, and closed since they had no calls.
+    pub aged: u64,
+    pub idled: u64,
+    /// Calls for which one more connection was wanted, and there were `connections.max`.
+    pub at_connections_max: u64,
+    /// Calls that found as many waiting for a connection as may.
+    pub at_waiting_max: u64,
 }
 
 /// The connections to one upstream.
@@ -77,7 +87,7 @@ pub(super) struct Pool {
     /// For [`Balance::RoundRobin`].
     turn: Cell<usize>,
     random: RefCell<fastrand::Rng>,
-    counted: Cell<Counted>,
+    counted: Rc<Cell<Counted>>,
 }
 
 /// How one attempt ended, and what another would send.
@@ -129,7 +139,7 @@ impl Pool {
             budget: RefCell::new(Budget::new(rules.retry_budget, parts, Instant::now())),
             turn: Cell::new(0),
             random: RefCell::new(fastrand::Rng::new()),
-            counted: Cell::default(),
+            counted: Rc::default(),
             shared: Arc::clone(shared),
         };
         pool.take_members();
@@ -202,7 +212,15 @@ impl Pool {
             .map(|member| {
                 let kept = before.iter().find(|e| Arc::ptr_eq(&e.member, member));
                 kept.map_or_else(
-                    || Endpoint::new(member, &self.shared, &self.timeouts, self.exec.clone()),
+                    || {
+                        Endpoint::new(
+                            member,
+                            &self.shared,
+                            &self.timeouts,
+                            &self.counted,
+                            self.exec.clone(),
+                        )
+                    },
                     Rc::clone,
                 )
             })

@@ -57,6 +57,11 @@ pub static UPSTREAM: Section = Section {
             Shape::Section(&RETRY_BUDGET),
             "How many calls may be sent again.",
         ),
+        key(
+            "connections",
+            Shape::Section(&CONNECTIONS),
+            "The connections of each worker to each instance.",
+        ),
     ]],
     exactly_one: &[],
 };
@@ -111,6 +116,33 @@ pub static LOAD: Section = Section {
         )
         .default("1024"),
         key("queue_wait", DURATION, "How long one waits at most.").default("1s"),
+    ]],
+    exactly_one: &[],
+};
+
+pub static CONNECTIONS: Section = Section {
+    name: "connections",
+    about: "The connections of each worker to each instance.",
+    groups: &[&[
+        key(
+            "max_age",
+            DURATION_OR_ZERO,
+            "When one is replaced, give or take a tenth: calls under way end on it, later ones go to \
+             another. `0s`: never.",
+        )
+        .default("1h"),
+        key("idle", DURATION, "When one without calls is closed.").default("5m"),
+        key(
+            "max",
+            Shape::Integer { min: 1, max: 10_000 },
+            "How many there may be. Default: 16, and 256 for `protocol: http1`.",
+        ),
+        key(
+            "streams",
+            Shape::Integer { min: 1, max: 128 },
+            "Calls at once on one, when the instance allows more; then there is another.",
+        )
+        .default("128"),
     ]],
     exactly_one: &[],
 };

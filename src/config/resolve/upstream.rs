@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::super::keys::Shape;
 use super::super::model::{
-    Balance, Ejection, Endpoint, HashOn, HeaderPattern, OwnCertificate, Place, Policy, RetryRule,
-    Upstream, UpstreamProtocol, UpstreamRules, UpstreamTls,
+    Balance, Connections, Ejection, Endpoint, HashOn, HeaderPattern, OwnCertificate, Place, Policy,
+    RetryRule, Upstream, UpstreamProtocol, UpstreamRules, UpstreamTls,
 };
 use super::super::raw::{Field, Section};
 use super::super::scalar;
@@ -128,7 +128,20 @@ fn rules(section: &Section<'_, '_>) -> UpstreamRules {
         set("percent", &mut rules.retry_budget.percent);
         set("per_second", &mut rules.retry_budget.per_second_min);
     }
+    if let Some(section) = section.section("connections") {
+        connections(&section, &mut rules.connections);
+    }
     rules
+}
+
+fn connections(section: &Section<'_, '_>, rules: &mut Connections) {
+    let wait = |name| section.field(name)?.duration();
+    if let Some(age) = wait("max_age") {
+        rules.age_max = (!age.is_zero()).then_some(age);
+    }
+    rules.idle_max = wait("idle").unwrap_or(rules.idle_max);
+    rules.count_max = count(section, "max").or(rules.count_max);
+    rules.streams_max = count(section, "streams").unwrap_or(rules.streams_max);
 }
 
 fn ejection(section: &Section<'_, '_>) -> Ejection {
