@@ -392,6 +392,10 @@ pub const ACME_ORDERS_AT_ONCE: usize = 8;
 pub const ACME_ORDERS_BURST: u32 = 200;
 /// Between orders after those: Let's Encrypt lets one more in every 36 s.
 pub const ACME_ORDER_PACE: Duration = Duration::from_secs(40);
+/// How often it is looked whether another process has changed a certificate.
+pub const ACME_STORAGE_POLL: Duration = Duration::from_secs(15);
+/// How long a process that hangs keeps others from a name. Renewed at a third.
+pub const ACME_LEASE: Duration = Duration::from_secs(10 * 60);
 /// How often it is looked whether another process is done with asking for an account.
 pub const ACME_ACCOUNT_LOCK_POLL: Duration = Duration::from_millis(500);
 /// How often it is looked whether another process is done with a name.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use instant_acme::{CertificateIdentifier, Identifier};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::limits::{ACME_DISK_RETRY, ACME_NAME_LOCK_POLL, ACME_SLEEP_MAX};
 use crate::tls::Identity;
@@ -24,6 +24,7 @@ use super::office::Office;
 use super::order::Wanted;
 use super::renewal;
 use super::schedule::{self, Action, Failure, Life, next, renew_at};
+use super::storage::{Fence, Lease as _, StorageError, Version};
 
 /// An authority that may be asked, and how.
 #[derive(Debug)]
@@ -54,14 +55,16 @@ struct Served {
     identity: Arc<Identity>,
     /// What its authority calls it.
     id: Option<CertificateIdentifier<'static>>,
+    version: Version,
 }
 
 impl Served {
-    fn of(issued: Issued) -> Self {
+    fn of(issued: Issued, version: Version) -> Self {
         let chain = &issued.identity.certified().cert;
         Self {
             id: chain.first().and_then(renewal::identifier),
             identity: Arc::new(issued.identity),
+            version,
         }
     }
 
@@ -90,11 +93,17 @@ impl Clerk {
                 Action::Wait(at) => {
                     self.tell(served.as_ref(), &kept, Some(at));
                     let long = at.duration_since(now).unwrap_or_default();
-                    sleep(long.min(ACME_SLEEP_MAX).max(Duration::from_millis(10))).await;
+                    let long = long.min(ACME_SLEEP_MAX).max(Duration::from_millis(10));
+                    let seen = served.as_ref().map(|s| &s.version);
+                    let changed = timeout(long, self.shelf.changed(seen)).await;
+                    if let Ok(Err(error)) = changed {
+                        self.trouble(&error.to_string());
+                        sleep(ACME_DISK_RETRY.min(long)).await;
+                    }
                 }
                 Action::AskWindow => {
                     self.ask_window(served.as_ref(), &mut kept).await;
-                    self.keep(kept).await;
+                    self.note(kept).await;
                 }
                 Action::Order { authority, trial } => {
                     self.tell(served.as_ref(), &kept, None);
@@ -110,16 +119,15 @@ impl Clerk {
 
     /// What is on disk, shown if it is new.
     async fn look(&self) -> Result<(Option<Served>, Kept), String> {
-        let shelf = self.shelf.clone();
-        let read = blocking(move || shelf.certificate().map(|c| (c, shelf.kept()))).await?;
-        let (issued, mut kept) = read?;
-        let served = issued.map(Served::of);
+        let issued = self.shelf.certificate().await?;
+        let mut kept = self.shelf.kept().await.map_err(|e| e.to_string())?;
+        let served = issued.map(|(issued, version)| Served::of(issued, version));
         let serial = served.as_ref().and_then(Served::serial);
         if served.is_some() && kept.serial != serial {
             // Its course was that of another certificate.
             kept = Kept {
                 serial,
-                issuer: None,
+                version: kept.version,
                 ..Kept::default()
             };
             kept.course.renewed(SystemTime::now(), fastrand::f64());
@@ -180,11 +188,28 @@ impl Clerk {
         let Some(choice) = self.choices.get(turn.authority) else {
             return Err("there is no authority to ask".to_owned());
         };
-        let lock = self.shelf.lock().map_err(|e| e.to_string())?;
-        let Some(_lock) = lock else {
+        let lease = self.shelf.lease().await.map_err(|e| e.to_string())?;
+        let Some(lease) = lease else {
             sleep(ACME_NAME_LOCK_POLL).await;
             return Ok(());
         };
+        let fence = lease.fence().clone();
+        tokio::select! {
+            done = self.work_alone(before, turn, choice, &fence) => done,
+            lost = self.shelf.hold(lease) => {
+                let why = lost.err().map_or_else(String::new, |e| format!(": {e}"));
+                Err(format!("an order was left to whoever holds the lease now{why}"))
+            }
+        }
+    }
+
+    async fn work_alone(
+        &self,
+        before: Option<Served>,
+        turn: Turn,
+        choice: &Choice,
+        fence: &Fence,
+    ) -> Result<(), String> {
         // Whoever had it may have done the work.
         let (served, mut kept) = self.look().await?;
         let serial = |s: &Option<Served>| s.as_ref().and_then(Served::serial);
@@ -199,11 +224,20 @@ impl Clerk {
         let is_trial = turn.trial && choice.trial.is_some();
         let name = &self.name;
         tracing::info!(%name, authority = %office.authority.name, trial = is_trial, "ordering a certificate");
-        let done = self.order(choice, office, is_trial, &served, &kept).await;
+        let job = Job {
+            choice,
+            office,
+            is_trial,
+            served: served.as_ref(),
+            issuer: kept.issuer.clone(),
+            failures: kept.course.failures,
+            fence,
+        };
+        let done = self.order(&job).await;
         let authority = &*choice.office.authority.name;
         match done {
             Ok(Some(issued)) => {
-                let new = self.store(issued, &mut kept, office).await?;
+                let new = self.store(issued, &mut kept, &job).await?;
                 self.board.count(authority, Outcome::Issued);
                 let until = httpdate::fmt_http_date(new.not_after());
                 tracing::info!(%name, %until, "a new certificate");
@@ -226,46 +260,36 @@ impl Clerk {
                 };
                 kept.course
                     .failed(&failure, life.as_ref(), SystemTime::now());
-                self.keep(kept.clone()).await;
+                self.keep(&mut kept, fence).await;
                 self.alarm(&error, served.as_ref(), &kept);
                 return Ok(());
             }
         }
-        self.keep(kept).await;
+        self.keep(&mut kept, fence).await;
         Ok(())
     }
 
     /// `None` for a trial, whose certificate is of no use.
-    async fn order(
-        &self,
-        choice: &Choice,
-        office: &Office,
-        is_trial: bool,
-        served: &Option<Served>,
-        kept: &Kept,
-    ) -> Result<Option<Issued>, AcmeError> {
+    async fn order(&self, job: &Job<'_>) -> Result<Option<Issued>, AcmeError> {
+        let Job { choice, office, .. } = *job;
         // Renewals don't count against Let's Encrypt's limit on orders, and come late when they wait
         // behind new names.
-        let renews = self.replaced(office, served, kept).is_some();
-        let _turn = office.turn(!renews || is_trial).await;
+        let renews = job.replaced().is_some();
+        let _turn = office.turn(!renews || job.is_trial).await;
         let session = match office.session().await {
             Err(error) if error.is_account_gone() => {
-                office.forget_account();
+                office.forget_account().await;
                 office.session().await?
             }
             done => done?,
         };
-        let turn = usize::try_from(kept.course.failures).unwrap_or_default();
+        let turn = usize::try_from(job.failures).unwrap_or_default();
         let turn = turn / self.choices.len().max(1);
-        let placed = match self
-            .place(choice, office, &session, is_trial, served, kept)
-            .await
-        {
+        let placed = match self.place(job, &session).await {
             Err(error) if error.is_account_gone() => {
-                office.forget_account();
+                office.forget_account().await;
                 let session = office.session().await?;
-                self.place(choice, office, &session, is_trial, served, kept)
-                    .await
+                self.place(job, &session).await
             }
             done => done,
         };
@@ -276,40 +300,21 @@ impl Clerk {
         if let Err(error) = &done
             && !error.passes()
             && !matches!(error.cause, Cause::Slow(_))
-            && !is_trial
-            && let Err(error) = self.shelf.forget_order()
+            && !job.is_trial
+            && let Err(error) = self.shelf.forget_order(job.fence).await
         {
             tracing::warn!(name = %self.name, %error, "an order that has failed can't be forgotten");
         }
-        done.map(|issued| (!is_trial).then_some(issued))
-    }
-
-    /// The certificate that an order at this office would replace.
-    fn replaced<'s>(
-        &self,
-        office: &Office,
-        served: &'s Option<Served>,
-        kept: &Kept,
-    ) -> Option<&'s CertificateIdentifier<'static>> {
-        let issuer = kept.issuer.as_ref();
-        let is_same = issuer.is_some_and(|i| *i == office.authority.directory);
-        served.as_ref()?.id.as_ref().filter(|_| is_same)
+        done.map(|issued| (!job.is_trial).then_some(issued))
     }
 
     /// The order that was placed before and isn't done, or a new one.
-    async fn place(
-        &self,
-        choice: &Choice,
-        office: &Office,
-        session: &Session,
-        is_trial: bool,
-        served: &Option<Served>,
-        kept: &Kept,
-    ) -> Result<Open, AcmeError> {
+    async fn place(&self, job: &Job<'_>, session: &Session) -> Result<Open, AcmeError> {
+        let Job { choice, office, .. } = *job;
         let directory = &office.authority.directory;
         let own = |error: String| AcmeError::new(Step::Order, Cause::Other(error));
-        if !is_trial
-            && let Some(open) = self.shelf.open_order()
+        if !job.is_trial
+            && let Some(open) = self.shelf.open_order().await
             && open.directory == *directory
         {
             return Ok(open);
@@ -321,7 +326,7 @@ impl Clerk {
         let wanted = Wanted {
             names: &names,
             profile: choice.profile.as_deref(),
-            replaces: self.replaced(office, served, kept).filter(|_| !is_trial),
+            replaces: job.replaced().filter(|_| !job.is_trial),
         };
         let placed = session.place(&wanted).await?;
         let open = Open {
@@ -329,8 +334,8 @@ impl Clerk {
             url: placed.url,
             key,
         };
-        if !is_trial {
-            let kept = self.shelf.keep_order(&open);
+        if !job.is_trial {
+            let kept = self.shelf.keep_order(&open, job.fence).await;
             kept.map_err(|e| own(format!("the order can't be written down: {e}")))?;
         }
         Ok(open)
@@ -342,27 +347,47 @@ impl Clerk {
         &self,
         issued: Issued,
         kept: &mut Kept,
-        office: &Office,
+        job: &Job<'_>,
     ) -> Result<Arc<Identity>, String> {
-        let shelf = self.shelf.clone();
-        let stored = blocking(move || shelf.keep_certificate(&issued).map(|()| issued)).await?;
-        let issued = stored.map_err(|e| format!("the certificate can't be kept: {e}"))?;
-        let new = Served::of(issued);
+        let seen = job.served.map(|s| &s.version);
+        let stored = self.shelf.keep_certificate(&issued, seen, job.fence).await;
+        let version = match stored {
+            Ok(version) => version,
+            Err(error) => {
+                // There is a newer one: ours would come up again at the next renewal.
+                if error.is_overtaken() {
+                    self.shelf.forget_order(job.fence).await.ok();
+                }
+                return Err(format!("the certificate can't be kept: {error}"));
+            }
+        };
+        let new = Served::of(issued, version);
         kept.course.renewed(SystemTime::now(), fastrand::f64());
         kept.serial = new.serial();
-        kept.issuer = Some(office.authority.directory.clone());
-        self.keep(kept.clone()).await;
-        if let Err(error) = self.shelf.forget_order() {
+        kept.issuer = Some(job.office.authority.directory.clone());
+        self.keep(kept, job.fence).await;
+        if let Err(error) = self.shelf.forget_order(job.fence).await {
             tracing::warn!(name = %self.name, %error, "an order that is done can't be forgotten");
         }
         Ok(new.identity)
     }
 
-    async fn keep(&self, kept: Kept) {
-        let shelf = self.shelf.clone();
-        let done = blocking(move || shelf.keep(&kept).map_err(|e| e.to_string())).await;
-        if let Err(error) = done.flatten() {
-            self.trouble(&error);
+    async fn keep(&self, kept: &mut Kept, fence: &Fence) {
+        let done = self.shelf.keep_alone(kept, fence).await;
+        self.or_rest(done).await;
+    }
+
+    /// Keeps what whoever works on the name may know better.
+    async fn note(&self, mut kept: Kept) {
+        let done = self.shelf.keep(&mut kept).await;
+        // In that case it is looked at anew.
+        self.or_rest(done.or_else(|e| if e.is_overtaken() { Ok(()) } else { Err(e) }))
+            .await;
+    }
+
+    async fn or_rest(&self, done: Result<(), StorageError>) {
+        if let Err(error) = done {
+            self.trouble(&error.to_string());
             // Without what is kept the same thing would be done at once again.
             sleep(ACME_DISK_RETRY).await;
         }
@@ -415,6 +440,26 @@ impl Clerk {
 struct Turn {
     authority: usize,
     trial: bool,
+}
+
+/// An order, and what it goes by.
+struct Job<'a> {
+    choice: &'a Choice,
+    office: &'a Office,
+    is_trial: bool,
+    served: Option<&'a Served>,
+    /// Of the certificate that is served.
+    issuer: Option<String>,
+    failures: u32,
+    fence: &'a Fence,
+}
+
+impl Job<'_> {
+    /// The certificate that the order would replace, which the same authority has to have made.
+    fn replaced(&self) -> Option<&CertificateIdentifier<'static>> {
+        let is_same = self.issuer.as_ref() == Some(&self.office.authority.directory);
+        self.served?.id.as_ref().filter(|_| is_same)
+    }
 }
 
 /// What a trial would find out as well: not that the authority is down, or has had enough.

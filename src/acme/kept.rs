@@ -2,11 +2,20 @@
 
 use rcgen::KeyPair;
 use serde::{Deserialize, Serialize};
+use tokio::time::sleep;
 use zeroize::Zeroizing;
 
-use super::folder::{Folder, FolderError, Lock};
 use super::issued::Issued;
 use super::schedule::Course;
+use super::storage::{Fence, Folder, Record, Storage, StorageError, Version};
+use crate::limits::ACME_LEASE;
+
+const PEM: &str = "pem";
+const JSON: &str = "json";
+const ORDER: &str = "order.pem";
+
+/// Held by whoever works on a name.
+pub type Alone = <Folder as Storage>::Lease;
 
 /// The files of a name.
 #[derive(Clone, Debug)]
@@ -24,6 +33,9 @@ pub struct Kept {
     pub issuer: Option<String>,
     /// The certificate that all this is about: with another one it is out of date.
     pub serial: Option<String>,
+    /// That this was made of.
+    #[serde(skip)]
+    pub version: Option<Version>,
 }
 
 /// An order that was placed and isn't done.
@@ -50,45 +62,107 @@ impl Shelf {
     ///
     /// # Errors
     /// It can't be read, or can't be served.
-    pub fn certificate(&self) -> Result<Option<Issued>, String> {
-        let file = self.file("pem");
-        let Some(bytes) = self.folder.get(&file).map_err(|e| e.to_string())? else {
-            return Ok(None);
+    pub async fn certificate(&self) -> Result<Option<(Issued, Version)>, String> {
+        let file = self.file(PEM);
+        let record = self.folder.get(&file).await.map_err(|e| e.to_string())?;
+        record.map(|record| certificate(&file, record)).transpose()
+    }
+
+    /// The same before there is anybody to serve who would wait for the disk.
+    ///
+    /// # Errors
+    /// It can't be read, or can't be served.
+    pub fn certificate_now(&self) -> Result<Option<Issued>, String> {
+        let file = self.file(PEM);
+        let record = self.folder.read(&file).map_err(|e| e.to_string())?;
+        let read = record
+            .map(|record| certificate(&file, record))
+            .transpose()?;
+        Ok(read.map(|(issued, _)| issued))
+    }
+
+    /// In the place of the one that was `seen`.
+    ///
+    /// # Errors
+    /// The disk, or another process has kept one meanwhile.
+    pub async fn keep_certificate(
+        &self,
+        issued: &Issued,
+        seen: Option<&Version>,
+        fence: &Fence,
+    ) -> Result<Version, StorageError> {
+        let bytes = Zeroizing::new(issued.bundle.as_bytes().to_vec());
+        let file = self.file(PEM);
+        self.folder.put_if(&file, seen, bytes, Some(fence)).await
+    }
+
+    /// Waits until there is another certificate than the one that was `seen`.
+    ///
+    /// # Errors
+    /// The disk.
+    pub async fn changed(&self, seen: Option<&Version>) -> Result<(), StorageError> {
+        self.folder.changed(&self.file(PEM), seen).await
+    }
+
+    /// What is kept of the course; one that can't be understood is a new one.
+    ///
+    /// # Errors
+    /// The disk.
+    pub async fn kept(&self) -> Result<Kept, StorageError> {
+        let Some(record) = self.folder.get(&self.file(JSON)).await? else {
+            return Ok(Kept::default());
         };
-        let text = String::from_utf8(bytes.to_vec()).map(Zeroizing::new);
-        let text = text.map_err(|_| format!("{file} is no text"))?;
-        let read = Issued::read(text).map_err(|e| format!("{file}: {e}"))?;
-        Ok(Some(read))
+        let read = serde_json::from_slice(&record.bytes);
+        let kept: Kept = read.unwrap_or_default();
+        Ok(Kept {
+            version: Some(record.version),
+            ..kept
+        })
     }
 
+    /// Keeps what has been made of [`Shelf::kept`].
+    ///
     /// # Errors
-    /// The disk.
-    pub fn keep_certificate(&self, issued: &Issued) -> Result<(), FolderError> {
-        let bytes = issued.bundle.as_bytes();
-        self.folder.put(&self.file("pem"), bytes)
+    /// The disk, or another process has kept something meanwhile.
+    pub async fn keep(&self, kept: &mut Kept) -> Result<(), StorageError> {
+        let seen = kept.version.clone();
+        self.put_course(kept, seen, None).await
     }
 
-    /// What is kept of the course; one that can't be read is a new one.
-    #[must_use]
-    pub fn kept(&self) -> Kept {
-        let bytes = self.folder.get(&self.file("json")).ok().flatten();
-        let read = bytes.and_then(|b| serde_json::from_slice(&b).ok());
-        read.unwrap_or_default()
-    }
-
+    /// The same for whoever works on the name alone: what others have noted of it meanwhile (when to
+    /// renew) counts less.
+    ///
     /// # Errors
-    /// The disk.
-    pub fn keep(&self, kept: &Kept) -> Result<(), FolderError> {
+    /// The disk, or it isn't alone any more.
+    pub async fn keep_alone(&self, kept: &mut Kept, fence: &Fence) -> Result<(), StorageError> {
+        loop {
+            let seen = self.folder.get(&self.file(JSON)).await?;
+            let seen = seen.map(|record| record.version);
+            match self.put_course(kept, seen, Some(fence)).await {
+                Err(StorageError::Changed { .. }) => {}
+                done => return done,
+            }
+        }
+    }
+
+    async fn put_course(
+        &self,
+        kept: &mut Kept,
+        seen: Option<Version>,
+        fence: Option<&Fence>,
+    ) -> Result<(), StorageError> {
         // Numbers and texts always print.
-        let text = serde_json::to_vec_pretty(kept).unwrap_or_default();
-        self.folder.put(&self.file("json"), &text)
+        let text = Zeroizing::new(serde_json::to_vec_pretty(kept).unwrap_or_default());
+        let file = self.file(JSON);
+        let put = self.folder.put_if(&file, seen.as_ref(), text, fence);
+        kept.version = Some(put.await?);
+        Ok(())
     }
 
     /// The order under way.
-    #[must_use]
-    pub fn open_order(&self) -> Option<Open> {
-        let bytes = self.folder.get(&self.file("order.pem")).ok()??;
-        let text = std::str::from_utf8(&bytes).ok()?;
+    pub async fn open_order(&self) -> Option<Open> {
+        let record = self.folder.get(&self.file(ORDER)).await.ok()??;
+        let text = std::str::from_utf8(&record.bytes).ok()?;
         let (directory, rest) = text.split_once('\n')?;
         let (url, key) = rest.split_once('\n')?;
         Some(Open {
@@ -98,30 +172,44 @@ impl Shelf {
         })
     }
 
+    /// In the place of one that is of no use, if there is one.
+    ///
     /// # Errors
-    /// The disk.
-    pub fn keep_order(&self, open: &Open) -> Result<(), FolderError> {
+    /// The disk, or another process works on the name.
+    pub async fn keep_order(&self, open: &Open, fence: &Fence) -> Result<(), StorageError> {
         let key = Zeroizing::new(open.key.serialize_pem());
         let (directory, url) = (&open.directory, &open.url);
-        let text = Zeroizing::new(format!("{directory}\n{url}\n{}", *key));
-        self.folder.put(&self.file("order.pem"), text.as_bytes())
+        let text = format!("{directory}\n{url}\n{}", *key);
+        let text = Zeroizing::new(text.into_bytes());
+        let file = self.file(ORDER);
+        let seen = self.folder.get(&file).await?.map(|record| record.version);
+        let put = self.folder.put_if(&file, seen.as_ref(), text, Some(fence));
+        put.await.map(drop)
     }
 
     /// # Errors
-    /// The disk.
-    pub fn forget_order(&self) -> Result<(), FolderError> {
-        self.folder.remove(&self.file("order.pem"))
+    /// The disk, or another process works on the name.
+    pub async fn forget_order(&self, fence: &Fence) -> Result<(), StorageError> {
+        let file = self.file(ORDER);
+        let Some(record) = self.folder.get(&file).await? else {
+            return Ok(());
+        };
+        let version = &record.version;
+        self.folder.delete_if(&file, version, Some(fence)).await
     }
 
     /// Keeps the certificate under another name, from which nobody serves it. The name.
     ///
     /// # Errors
     /// The disk.
-    pub fn set_aside(&self) -> Result<String, FolderError> {
-        let (file, aside) = (self.file("pem"), self.file("revoked.pem"));
-        if let Some(bytes) = self.folder.get(&file)? {
-            self.folder.put(&aside, &bytes)?;
-            self.folder.remove(&file)?;
+    pub async fn set_aside(&self, fence: &Fence) -> Result<String, StorageError> {
+        let (file, aside) = (self.file(PEM), self.file("revoked.pem"));
+        if let Some(record) = self.folder.get(&file).await? {
+            let before = self.folder.get(&aside).await?.map(|r| r.version);
+            let (before, fence) = (before.as_ref(), Some(fence));
+            let put = self.folder.put_if(&aside, before, record.bytes, fence);
+            put.await?;
+            self.folder.delete_if(&file, &record.version, fence).await?;
         }
         Ok(aside)
     }
@@ -129,14 +217,36 @@ impl Shelf {
     /// Keeps other processes from this name. `None`: one works on it.
     ///
     /// # Errors
-    /// There can be no locks.
-    pub fn lock(&self) -> Result<Option<Lock>, FolderError> {
-        self.folder.lock(&self.stem)
+    /// There can be no leases.
+    pub async fn lease(&self) -> Result<Option<Alone>, StorageError> {
+        self.folder.lease(&self.stem, ACME_LEASE).await
+    }
+
+    /// Waits for as long as the lease can be renewed: until another process has it.
+    ///
+    /// # Errors
+    /// The disk.
+    pub async fn hold(&self, mut lease: Alone) -> Result<(), StorageError> {
+        loop {
+            sleep(ACME_LEASE / 3).await;
+            match self.folder.renew(lease, ACME_LEASE).await? {
+                Some(held) => lease = held,
+                None => return Ok(()),
+            }
+        }
     }
 
     fn file(&self, extension: &str) -> String {
         format!("{}.{extension}", self.stem)
     }
+}
+
+fn certificate(file: &str, record: Record) -> Result<(Issued, Version), String> {
+    let text = std::str::from_utf8(&record.bytes);
+    let text = text.map_err(|_| format!("{file} is no text"))?;
+    let text = Zeroizing::new(text.to_owned());
+    let read = Issued::read(text).map_err(|e| format!("{file}: {e}"))?;
+    Ok((read, record.version))
 }
 
 /// The file of the account with an authority.

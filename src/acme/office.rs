@@ -6,13 +6,13 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep};
 
-use crate::limits::{ACME_ACCOUNT_LOCK_POLL, ACME_ORDERS_AT_ONCE};
+use crate::limits::{ACME_ACCOUNT_LOCK_POLL, ACME_LEASE, ACME_ORDERS_AT_ONCE};
 
 use super::authority::{Authority, Session};
 use super::error::{AcmeError, Cause, Step};
-use super::folder::{Folder, FolderError};
 use super::kept::account_file;
 use super::pace::Pace;
+use super::storage::{Folder, Lease as _, Storage as _, StorageError};
 
 /// Where orders are placed.
 #[derive(Debug)]
@@ -55,35 +55,45 @@ impl Office {
     /// The authority or the disk.
     pub async fn session(&self) -> Result<Session, AcmeError> {
         let file = account_file(&self.authority.directory);
-        let unkept = |e: FolderError| {
+        let unkept = |e: StorageError| {
             let said = format!("the account can't be kept: {e}");
             AcmeError::new(Step::Account, Cause::Other(said))
         };
         let one = self.registering.lock().await;
-        if let Some(held) = self.folder.get(&file).map_err(unkept)? {
+        if let Some(held) = self.folder.get(&file).await.map_err(unkept)? {
             drop(one);
-            return self.authority.open(&held).await;
+            return self.authority.open(&held.bytes).await;
         }
-        let _lock = loop {
-            match self.folder.lock(&file).map_err(unkept)? {
-                Some(lock) => break lock,
+        let lease = loop {
+            let lease = self.folder.lease(&file, ACME_LEASE).await;
+            match lease.map_err(unkept)? {
+                Some(lease) => break lease,
                 None => sleep(ACME_ACCOUNT_LOCK_POLL).await,
             }
         };
         // Another process may have got one meanwhile.
-        if let Some(held) = self.folder.get(&file).map_err(unkept)? {
-            return self.authority.open(&held).await;
+        if let Some(held) = self.folder.get(&file).await.map_err(unkept)? {
+            return self.authority.open(&held.bytes).await;
         }
         let (session, credentials) = self.authority.register().await?;
-        self.folder.put(&file, &credentials).map_err(unkept)?;
+        let fence = Some(lease.fence());
+        let kept = self.folder.put_if(&file, None, credentials, fence).await;
+        kept.map_err(unkept)?;
         tracing::info!(authority = %self.authority.name, "a new ACME account");
         Ok(session)
     }
 
     /// The authority knows nothing of the account any more.
-    pub fn forget_account(&self) {
+    pub async fn forget_account(&self) {
         let file = account_file(&self.authority.directory);
-        if let Err(error) = self.folder.remove(&file) {
+        let forgotten = match self.folder.get(&file).await {
+            Ok(Some(held)) => self.folder.delete_if(&file, &held.version, None).await,
+            none => none.map(drop),
+        };
+        // Whoever was first has forgotten it, or has a new one already.
+        if let Err(error) = forgotten
+            && !error.is_overtaken()
+        {
             tracing::warn!(%error, "an account that is gone can't be forgotten");
         }
     }

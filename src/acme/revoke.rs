@@ -6,10 +6,10 @@ pub use instant_acme::RevocationReason;
 
 use crate::live::Wanted;
 
-use super::folder::Folder;
 use super::kept::Shelf;
 use super::office::Office;
 use super::setup;
+use super::storage::{Folder, Lease as _};
 
 /// A certificate that nobody should trust any more.
 #[derive(Debug)]
@@ -45,17 +45,17 @@ pub async fn revoke(
     })?;
     let storage = &issuer.acme.storage;
     let shelf = Shelf::new(&Folder::open(storage).map_err(|e| e.to_string())?, name);
-    let lock = shelf.lock().map_err(|e| e.to_string())?;
-    let _lock =
-        lock.ok_or_else(|| format!("a new certificate for {name} is just being ordered"))?;
-    let issued = shelf.certificate()?;
-    let issued = issued.ok_or_else(|| {
+    let lease = shelf.lease().await.map_err(|e| e.to_string())?;
+    let lease =
+        lease.ok_or_else(|| format!("a new certificate for {name} is just being ordered"))?;
+    let issued = shelf.certificate().await?;
+    let (issued, _) = issued.ok_or_else(|| {
         let storage = storage.display();
         format!("{storage} holds no certificate for {name}")
     })?;
     let chain = &issued.identity.certified().cert;
     let leaf = chain.first().ok_or("it has no certificate")?;
-    let directory = shelf.kept().issuer;
+    let directory = shelf.kept().await.map_err(|e| e.to_string())?.issuer;
     let directory = directory.unwrap_or_else(|| issuer.acme.directory.to_string());
     // It may have come from one that was turned to.
     let mut all = std::iter::once(issuer).chain(wanted.authorities.iter());
@@ -66,8 +66,9 @@ pub async fn revoke(
     let session = office.session().await.map_err(|e| e.to_string())?;
     let done = session.revoke(leaf, reason).await;
     done.map_err(|e| e.to_string())?;
+    let set_aside = shelf.set_aside(lease.fence()).await;
     Ok(Revoked {
         authority: owner.acme.name.clone(),
-        set_aside: storage.join(shelf.set_aside().map_err(|e| e.to_string())?),
+        set_aside: storage.join(set_aside.map_err(|e| e.to_string())?),
     })
 }

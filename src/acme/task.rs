@@ -14,11 +14,11 @@ use crate::tokens::Tokens;
 use super::board::Board;
 use super::challenge::Certificates;
 use super::clerk::{Choice, Clerk, Show};
-use super::folder::Folder;
 use super::kept::Shelf;
 use super::key::KeyType;
 use super::office::Office;
 use super::setup;
+use super::storage::Folder;
 use crate::config::acme::KeyType as Configured;
 
 /// What the task works with.
@@ -85,7 +85,7 @@ impl Task {
                 let shelf = folder.map(|f| Shelf::new(&f, name));
                 // What is wrong with it is told by its clerk.
                 if let Ok(shelf) = shelf
-                    && let Ok(Some(issued)) = shelf.certificate()
+                    && let Ok(Some(issued)) = shelf.certificate_now()
                 {
                     shown.insert(name.clone(), Arc::new(issued.identity));
                 }

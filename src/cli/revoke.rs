@@ -13,8 +13,8 @@ Examples:
   transom revoke api.example.com                          its key may be known to others: nobody should trust it
   transom revoke -c transom.yaml old.example.com --reason cessation-of-operation
 
-The certificate is set aside in its storage, and a running gateway orders another within the hour; it
-shows the old one until then. For another at once, restart it.")]
+The certificate is set aside in its storage; a running gateway sees that within 15 s and orders another.
+It shows the old one until then.")]
 pub struct Args {
     /// The name that the certificate is for, as in the config
     pub name: String,

@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
 
 use super::Root;
-pub use super::manners::{At, COURSE, Fault, Lie, Manners};
+pub use super::manners::{At, Fault, Lie, Manners};
 
 /// An order that was placed.
 #[derive(Clone, Debug, PartialEq, Eq)]
