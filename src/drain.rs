@@ -114,18 +114,27 @@ impl Signals {
     }
 }
 
-/// The signal by which operators ask a process to read its files again.
+/// A signal by which operators ask a process for something.
 #[derive(Debug)]
-pub struct Hangups(tokio::signal::unix::Signal);
+pub struct Requests(tokio::signal::unix::Signal);
 
-impl Hangups {
-    /// Takes SIGHUP over, from now on.
+impl Requests {
+    /// Takes SIGHUP over, from now on: files are to be read again.
     ///
     /// # Errors
     /// The handler can't be installed.
-    pub fn install() -> io::Result<Self> {
+    pub fn hangups() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         signal(SignalKind::hangup()).map(Self)
+    }
+
+    /// Takes SIGUSR2 over, from now on: another process is to follow this one.
+    ///
+    /// # Errors
+    /// The handler can't be installed.
+    pub fn upgrades() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        signal(SignalKind::user_defined2()).map(Self)
     }
 
     /// Waits for the next one.

@@ -53,6 +53,8 @@ pub mod tls;
 pub mod tokens;
 
 #[cfg(feature = "gateway")]
+pub mod handover;
+#[cfg(feature = "gateway")]
 pub mod listener;
 #[cfg(feature = "gateway")]
 pub mod upstream;

@@ -264,6 +264,12 @@ pub const REPLY_HEADER_BYTES_READ: u32 = 4 * 64 * 1024;
 pub const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// Connections that the kernel has made and we have not accepted, for each socket.
 pub const ACCEPT_QUEUE: i32 = 1024;
+/// From the start of the next process, when one is handed over to, until it serves: after that it is ended.
+pub const HANDOVER_MAX: Duration = Duration::from_secs(60);
+/// How long the next process waits for the sockets of the one before.
+pub const HANDOVER_SOCKETS_MAX: Duration = Duration::from_secs(10);
+/// What requests to the operators' addresses have left when another process answers there.
+pub const ADMIN_GRACE: Duration = Duration::from_secs(1);
 /// Connections that a worker has been dealt and not taken up.
 pub const DEALT_MAX: usize = 16;
 /// First pause of accepting when the process is out of files; doubled each time, up to the maximum.

@@ -28,6 +28,7 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
     ("upstream", 3, &[]),
     ("exchange", 4, &[]),
     ("acme", 5, &[]),
+    ("handover", 4, &[]),
     ("control", 5, &[]),
     ("admin", 5, &["acme", "control"]),
     ("demo", 5, &[]),

@@ -16,9 +16,9 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-use crate::limits::{ADMIN_CONNECTIONS_MAX, ADMIN_HEAD_TIMEOUT};
+use crate::limits::{ADMIN_CONNECTIONS_MAX, ADMIN_GRACE, ADMIN_HEAD_TIMEOUT};
 
 use super::views::{Answer, Views};
 
@@ -45,6 +45,8 @@ impl std::fmt::Display for Scope {
 pub struct Admin {
     addresses: Vec<(Scope, SocketAddr)>,
     stop: Option<oneshot::Sender<()>>,
+    retire: watch::Sender<bool>,
+    retired: Option<oneshot::Receiver<()>>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
@@ -53,6 +55,15 @@ impl Admin {
     #[must_use]
     pub fn addresses(&self) -> &[(Scope, SocketAddr)] {
         &self.addresses
+    }
+
+    /// Another process answers from now on: nothing new is accepted, and what has been asked is
+    /// answered, in a moment at most.
+    pub async fn retire(&mut self) {
+        self.retire.send_replace(true);
+        if let Some(retired) = self.retired.take() {
+            tokio::time::timeout(ADMIN_GRACE, retired).await.ok();
+        }
     }
 }
 
@@ -85,6 +96,8 @@ pub fn start(sockets: Vec<(Scope, TcpListener)>, views: Views) -> io::Result<Adm
         addresses.push((*scope, socket.local_addr()?));
     }
     let (stop, stopped) = oneshot::channel::<()>();
+    let (retire, retiring) = watch::channel(false);
+    let (all_answered, retired) = oneshot::channel();
     let thread = thread::Builder::new()
         .name("admin".to_owned())
         .spawn(move || {
@@ -93,7 +106,19 @@ pub fn start(sockets: Vec<(Scope, TcpListener)>, views: Views) -> io::Result<Adm
                 .build_local(LocalOptions::default());
             match runtime {
                 Ok(runtime) => {
-                    runtime.block_on(serve(sockets, Rc::new(views), stopped));
+                    let serving = serve(sockets, Rc::new(views), retiring);
+                    let serving = async {
+                        serving.await;
+                        all_answered.send(()).ok();
+                        std::future::pending::<()>().await;
+                    };
+                    runtime.block_on(async {
+                        tokio::select! {
+                            () = serving => {}
+                            // An error is the end of the gateway too.
+                            _ = stopped => {}
+                        }
+                    });
                     runtime.shutdown_background();
                 }
                 Err(error) => tracing::error!(%error, "nobody answers on the admin address"),
@@ -102,26 +127,45 @@ pub fn start(sockets: Vec<(Scope, TcpListener)>, views: Views) -> io::Result<Adm
     Ok(Admin {
         addresses,
         stop: Some(stop),
+        retire,
+        retired: Some(retired),
         thread: Some(thread),
     })
 }
 
+/// Ends when it has retired, and all that had been asked is answered.
 async fn serve(
     sockets: Vec<(Scope, TcpListener)>,
     views: Rc<Views>,
-    stopped: oneshot::Receiver<()>,
+    retiring: watch::Receiver<bool>,
 ) {
+    // Nothing is sent: it ends with the last who has a part.
+    let (part, mut ended) = mpsc::channel::<()>(1);
     for (scope, socket) in sockets {
         match tokio::net::TcpListener::from_std(socket) {
-            Ok(socket) => _ = tokio::task::spawn_local(accept(scope, socket, Rc::clone(&views))),
+            Ok(socket) => {
+                let part = (Rc::clone(&views), retiring.clone(), part.clone());
+                tokio::task::spawn_local(accept(scope, socket, part));
+            }
             Err(error) => tracing::error!(%error, "an admin socket can't be listened on"),
         }
     }
-    // An error is the end of the gateway too.
-    stopped.await.ok();
+    drop(part);
+    ended.recv().await;
 }
 
-async fn accept(scope: Scope, socket: tokio::net::TcpListener, views: Rc<Views>) {
+type Part = (Rc<Views>, watch::Receiver<bool>, mpsc::Sender<()>);
+
+async fn accept(scope: Scope, socket: tokio::net::TcpListener, part: Part) {
+    let mut retiring = part.1.clone();
+    tokio::select! {
+        _ = retiring.wait_for(|yes| *yes) => {}
+        () = accept_all(scope, socket, part) => {}
+    }
+}
+
+async fn accept_all(scope: Scope, socket: tokio::net::TcpListener, part: Part) {
+    let (views, retiring, part) = part;
     let places = Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else {
@@ -135,7 +179,7 @@ async fn accept(scope: Scope, socket: tokio::net::TcpListener, views: Rc<Views>)
                 continue;
             }
         };
-        let views = Rc::clone(&views);
+        let (views, part, mut retiring) = (Rc::clone(&views), part.clone(), retiring.clone());
         tokio::task::spawn_local(async move {
             let service = service_fn(|request| {
                 let views = Rc::clone(&views);
@@ -144,12 +188,19 @@ async fn accept(scope: Scope, socket: tokio::net::TcpListener, views: Rc<Views>)
             let served = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(ADMIN_HEAD_TIMEOUT)
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
+                .serve_connection(TokioIo::new(stream), service);
+            let mut served = std::pin::pin!(served);
+            let served = tokio::select! {
+                served = &mut served => served,
+                _ = retiring.wait_for(|yes| *yes) => {
+                    served.as_mut().graceful_shutdown();
+                    served.await
+                }
+            };
             if let Err(error) = served {
                 tracing::debug!(%error, "admin: connection");
             }
-            drop(place);
+            drop((place, part));
         });
     }
 }
@@ -160,7 +211,7 @@ async fn answer(scope: Scope, views: &Views, request: Request<Incoming>) -> Resp
         return reply(Answer::text(StatusCode::FORBIDDEN, why));
     }
     let wanted = match (scope, request.uri().path()) {
-        (Scope::Admin, "/reload" | "/log-level") => Method::POST,
+        (Scope::Admin, "/reload" | "/upgrade" | "/log-level") => Method::POST,
         _ => Method::GET,
     };
     let path = request.uri().path();

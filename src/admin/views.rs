@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::StatusCode;
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::acme::board::Board;
 use crate::control::reload::{Asked, SourceState, SourceStatus, Status, Version, Whence};
@@ -36,7 +36,12 @@ pub struct Views {
     /// Begins a reload.
     pub asked: Arc<Asked>,
     pub logs: Logs,
+    /// Has another process follow this one.
+    pub upgrades: mpsc::Sender<UpgradeReply>,
 }
+
+/// Who asked for another process is told its id, or why there is none.
+pub type UpgradeReply = oneshot::Sender<Result<u32, String>>;
 
 /// A reply.
 #[derive(Debug)]
@@ -75,7 +80,7 @@ impl Views {
             Scope::Probes => "GET /livez\nGET /readyz?verbose\nGET /metrics\n",
             Scope::Admin => {
                 "GET /livez\nGET /readyz?verbose\nGET /metrics\nGET /status\nGET /routes\nGET /upstreams\nGET /certs\n\
-                 POST /reload\nPOST /log-level?level=debug\n"
+                 POST /reload\nPOST /upgrade\nPOST /log-level?level=debug\n"
             }
         }
     }
@@ -104,8 +109,11 @@ impl Views {
                 now(Answer::json(StatusCode::OK, &all))
             }
             (Scope::Admin, "/reload") if act => Box::pin(self.reload()),
+            (Scope::Admin, "/upgrade") if act => Box::pin(self.upgrade()),
             (Scope::Admin, "/log-level") if act => now(self.log_level(query)),
-            (Scope::Admin, "/reload" | "/log-level") => now(Answer::text(StatusCode::OK, "")),
+            (Scope::Admin, "/reload" | "/upgrade" | "/log-level") => {
+                now(Answer::text(StatusCode::OK, ""))
+            }
             _ => return None,
         })
     }
@@ -189,6 +197,7 @@ impl Views {
         let status = self.status.borrow().clone();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
+            "pid": std::process::id(),
             "stage": match self.drained.stage() {
                 Stage::Serving => "serving",
                 Stage::Leaving => "leaving",
@@ -276,6 +285,24 @@ impl Views {
                 Answer::text(StatusCode::OK, &format!("{now}\n"))
             }
             Err(error) => Answer::text(StatusCode::BAD_REQUEST, &format!("{error}\n")),
+        }
+    }
+
+    /// Has another process follow this one, and tells what came of it.
+    async fn upgrade(&self) -> Answer {
+        let (tell, told) = oneshot::channel();
+        let asked = self.upgrades.try_send(tell);
+        let outcome = match asked {
+            Ok(()) => told.await.ok(),
+            Err(_) => None,
+        };
+        match outcome {
+            Some(Ok(pid)) => Answer::json(StatusCode::OK, &json!({ "pid": pid })),
+            Some(Err(why)) => Answer::text(StatusCode::UNPROCESSABLE_ENTITY, &format!("{why}\n")),
+            None => Answer::text(
+                StatusCode::CONFLICT,
+                "nothing can follow this process now\n",
+            ),
         }
     }
 

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::remote::{Args, ask};
 use super::{Outcome, WRONG_INPUT};
+use crate::limits::RELOAD_ANSWER_MAX;
 
 /// `/certs`, as far as it is shown.
 #[derive(Debug, Deserialize)]
@@ -27,7 +28,7 @@ struct Certificate {
 }
 
 pub fn certs(args: Args) -> Outcome {
-    let (status, body) = ask(&args, Method::GET, "/certs")?;
+    let (status, body) = ask(&args, Method::GET, "/certs", RELOAD_ANSWER_MAX)?;
     if status != StatusCode::OK {
         anyhow::bail!("it answers {status}: it may be older than this command");
     }

@@ -7,6 +7,7 @@ mod check;
 mod demo;
 pub mod explain;
 mod input;
+mod life;
 mod look;
 mod remote;
 mod revoke;
@@ -44,6 +45,7 @@ While it runs (by its `admin` address):
   transom status                             its generation, the last reload and what that changed
   transom reload                             read config and descriptors again
   transom certs                              its certificates: until when, renewed when, what went wrong
+  transom upgrade                            go on with the program that is on disk now
 
 Without -c, the config is ./transom.yaml, ./config/transom.yaml or /etc/transom/transom.yaml.
 Exit codes: 0 fine, 1 the input is wrong, 2 wrong usage.";
@@ -77,6 +79,8 @@ enum Verb {
     Certs(remote::Args),
     /// Take a certificate of an ACME authority back: nobody should trust it any more
     Revoke(revoke::Args),
+    /// Have another process of the program follow a running one on its sockets, without a refused connection
+    Upgrade(remote::Args),
     /// Print the JSON Schema of the config file
     Schema(schema::Args),
 }
@@ -98,6 +102,7 @@ pub fn main() -> ExitCode {
         Verb::Reload(args) => remote::reload(args),
         Verb::Certs(args) => certs::certs(args),
         Verb::Revoke(args) => revoke::run(args),
+        Verb::Upgrade(args) => remote::upgrade(args),
         Verb::Schema(args) => schema::run(args),
     };
     outcome.unwrap_or_else(|error| {

@@ -1,4 +1,4 @@
-//! `transom status` and `transom reload`: talk to a running gateway through its admin address.
+//! `transom status`, `transom reload` and `transom upgrade`: talk to a running gateway through its admin address.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 
 use super::{ConfigArgs, Outcome, Usage, WRONG_INPUT};
-use crate::limits::RELOAD_ANSWER_MAX;
+use crate::limits::{HANDOVER_MAX, RELOAD_ANSWER_MAX};
 
 /// More than any view has.
 const REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -27,6 +27,8 @@ Examples:
   transom status                             the gateway of ./transom.yaml, by its `admin` address
   transom status --admin 127.0.0.1:9901 --json
   transom reload                             read config and descriptors again, and tell what came of it
+  transom upgrade                            start the program anew on the same sockets; once that serves, the old
+                                             process stops accepting and drains (SIGUSR2 does the same)
 
 Exit codes: 0 fine, 1 the last reload failed or nobody answers, 2 wrong usage.")]
 pub struct Args {
@@ -41,12 +43,12 @@ pub struct Args {
 }
 
 pub fn status(args: Args) -> Outcome {
-    let (_, body) = ask(&args, Method::GET, "/status")?;
+    let (_, body) = ask(&args, Method::GET, "/status", RELOAD_ANSWER_MAX)?;
     tell(&args, &body)
 }
 
 pub fn reload(args: Args) -> Outcome {
-    let (status, body) = ask(&args, Method::POST, "/reload")?;
+    let (status, body) = ask(&args, Method::POST, "/reload", RELOAD_ANSWER_MAX)?;
     if status == StatusCode::ACCEPTED {
         bail!("it is still reloading after {RELOAD_ANSWER_MAX:?}: `transom status` will tell");
     }
@@ -57,6 +59,26 @@ pub fn reload(args: Args) -> Outcome {
         );
     }
     tell(&args, &body)
+}
+
+pub fn upgrade(args: Args) -> Outcome {
+    let (status, body) = ask(&args, Method::POST, "/upgrade", HANDOVER_MAX)?;
+    let text = String::from_utf8_lossy(&body);
+    if status != StatusCode::OK {
+        bail!("{}", text.trim());
+    }
+    let next: Next = serde_json::from_slice(&body).context("it doesn't answer as transom does")?;
+    match args.json {
+        true => super::print(&text)?,
+        false => super::print(&format!("process {} has taken over\n", next.pid))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The answer to a wish for another process.
+#[derive(Debug, Deserialize)]
+struct Next {
+    pid: u32,
 }
 
 fn tell(args: &Args, body: &[u8]) -> Outcome {
@@ -201,7 +223,12 @@ impl Status {
     }
 }
 
-pub(super) fn ask(args: &Args, method: Method, path: &str) -> anyhow::Result<(StatusCode, Bytes)> {
+pub(super) fn ask(
+    args: &Args,
+    method: Method,
+    path: &str,
+    answer_max: Duration,
+) -> anyhow::Result<(StatusCode, Bytes)> {
     let address = match args.admin {
         Some(address) => address,
         None => {
@@ -217,13 +244,14 @@ pub(super) fn ask(args: &Args, method: Method, path: &str) -> anyhow::Result<(St
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(exchange(address, method, path))
+    runtime.block_on(exchange(address, method, path, answer_max))
 }
 
 async fn exchange(
     address: SocketAddr,
     method: Method,
     path: &str,
+    answer_max: Duration,
 ) -> anyhow::Result<(StatusCode, Bytes)> {
     let connecting = tokio::net::TcpStream::connect(address);
     let stream = tokio::time::timeout(CONNECT_MAX, connecting)
@@ -247,7 +275,7 @@ async fn exchange(
         let body = body.map_err(|e| anyhow::anyhow!(e))?;
         anyhow::Ok((status, body.to_bytes()))
     };
-    let answered = tokio::time::timeout(RELOAD_ANSWER_MAX + CONNECT_MAX, exchanged)
+    let answered = tokio::time::timeout(answer_max + CONNECT_MAX, exchanged)
         .await
         .with_context(|| format!("no answer from {address}"))?;
     driving.abort();

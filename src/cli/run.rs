@@ -3,23 +3,26 @@
 use std::fmt::Write;
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use super::life::{self, Started, Told};
 use super::{ConfigArgs, FileArg, Outcome};
 use anyhow::Context;
+use tokio::sync::mpsc;
 
 use crate::acme::{self, board::Board};
-use crate::admin::{self, Admin, Scope, Views};
-use crate::app::{App, Running};
+use crate::admin::{self, Scope, Views};
+use crate::app::App;
 use crate::config::Loaded;
 use crate::config::diagnostic::{Format, Report};
 use crate::config::model::{Config, Listener};
 use crate::control::builder::Builder;
 use crate::control::reload::{self, Asked, Origin, Reloader};
 use crate::control::sources::Built;
-use crate::drain::{Hangups, Signals, Stop};
-use crate::listener::Inherited;
+use crate::handover::{self, Parent, PidFile, Program, Supervisor};
+use crate::listener::{Inherited, Purpose};
 use crate::live::{Live, Route, Target};
 use crate::telemetry::{Logs, Outputs, ProgramLog};
 use crate::tls;
@@ -37,7 +40,8 @@ Changes to the config file, .proto folders and descriptor sets are taken up whil
 reflection tells as well; SIGHUP reads all again.
 
 SIGTERM or Ctrl-C lets requests under way finish; a second one ends at once. After SIGTERM it serves on
-for `timeouts.drain_delay`, not ready, until load balancers know.
+for `timeouts.drain_delay`, not ready, until load balancers know. SIGUSR2 starts the program anew on the
+same sockets, and ends this process once that serves (as `transom upgrade` does).
 TRANSOM_LOG sets what is logged to stderr (error, warn, info, debug), whatever `log.level` says.")]
 pub struct Args {
     #[command(flatten)]
@@ -47,15 +51,26 @@ pub struct Args {
     /// Where to listen, with --upstream [default: 127.0.0.1:8080]
     #[arg(long, value_name = "IP:PORT", requires = "upstream", value_parser = super::input::listen_address)]
     pub listen: Option<SocketAddr>,
+    /// Write the process id here, for those who send signals by it
+    #[arg(long, value_name = "FILE")]
+    pub pid_file: Option<PathBuf>,
 }
 
 /// Methods without a rule that the summary names.
 const BARE_SHOWN: usize = 5;
 
-/// The exit code of a second signal, as shells have it for SIGINT.
-const INTERRUPTED: u8 = 130;
-
 pub fn run(args: Args) -> Outcome {
+    let (mut parent, inherited) = handover::inherit()?;
+    let outcome = serve(args, &mut parent, inherited);
+    if let Err(error) = &outcome {
+        // Whoever started this one in its place serves on, and says why.
+        parent.failed(&super::failure(error, Format::Text).0);
+    }
+    outcome
+}
+
+fn serve(args: Args, parent: &mut Parent, inherited: Inherited) -> Outcome {
+    let program = Program::current()?;
     let file = args.file.with(args.config)?;
     let Loaded { config, warnings } = file.load(args.listen)?;
     let origin = file.origin()?;
@@ -65,57 +80,35 @@ pub fn run(args: Args) -> Outcome {
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let mut signals = Signals::install()?;
-        // Before anybody knows the process: without a handler the signal ends it.
-        let mut hangups = Hangups::install()?;
-        let asked = Arc::new(Asked::default());
-        let (running, _admin) = tokio::select! {
-            running = start(config, origin, Arc::clone(&asked), logs.clone()) => running?,
-            _ = signals.next() => return Ok(ExitCode::SUCCESS),
+        // Before anybody knows the process: without a handler a signal ends it.
+        let mut told = Told::install()?;
+        let started = tokio::select! {
+            started = start(config, origin, inherited, logs.clone()) => started?,
+            _ = told.signals.next() => return Ok(ExitCode::SUCCESS),
         };
-        let signal = loop {
-            tokio::select! {
-                signal = signals.next() => break signal,
-                () = hangups.next() => { asked.ask(); }
-            }
-        };
-        let code = tokio::select! {
-            () = stop(running, signal) => ExitCode::SUCCESS,
-            _ = signals.next() => ExitCode::from(INTERRUPTED),
-        };
+        let written = args.pid_file.as_deref().map(|path| {
+            let written = PidFile::write(path);
+            written.with_context(|| format!("can't write {}", path.display()))
+        });
+        let _pid_file = written.transpose()?;
+        parent.ready();
+        Supervisor.ready();
+        let code = life::live(started, told, program).await;
         logs.outputs.finish();
         Ok(code)
     })
 }
 
-/// Ends in order; dropping it ends at once.
-async fn stop(running: Running, signal: Stop) {
-    let signal_name = signal.name();
-    let delay = running.live().load().timeouts.drain_delay;
-    if signal == Stop::Terminate && !delay.is_zero() {
-        tracing::info!(
-            signal = signal_name,
-            ?delay,
-            "not ready any more; serving on while that gets around"
-        );
-        running.leave().await;
-    }
-    tracing::info!(
-        signal = signal_name,
-        connections = running.connections(),
-        "draining"
-    );
-    running.shutdown().await;
-}
-
 /// Serves what can be served now; the routes of upstreams that don't answer yet follow, and so does
-/// whatever changes. `asked` begins a reload.
+/// whatever changes.
 async fn start(
     config: Config,
     origin: Origin,
-    asked: Arc<Asked>,
+    mut inherited: Inherited,
     logs: Logs,
-) -> anyhow::Result<(Running, Admin)> {
+) -> anyhow::Result<Started> {
+    let asked = Arc::new(Asked::default());
+    let (upgrades, wishes) = mpsc::channel(1);
     let config = Arc::new(config);
     let builder = Builder::start()?;
     let tls = Arc::<tls::Shared>::default();
@@ -124,16 +117,26 @@ async fn start(
     tell(&first.warnings);
     tell(&first.built.warnings());
     let Built { live, unread, .. } = first.built;
-    let mut sockets = Vec::new();
+    let (mut sockets, mut operators) = (Vec::new(), Vec::new());
     for (scope, address) in [(Scope::Admin, config.admin), (Scope::Probes, config.probes)] {
         if let Some(address) = address {
-            let socket = admin::bind(address)
+            let passed = inherited.claim_operators(&scope.to_string(), address);
+            let socket = passed
+                .map_or_else(|| admin::bind(address), Ok)
                 .with_context(|| format!("can't listen on {address} (`{scope}`)"))?;
+            let purpose = Purpose::Operators(scope.to_string(), address);
+            operators.push((purpose, socket.try_clone()?));
             sockets.push((scope, socket));
         }
     }
     let outputs = Arc::clone(&logs.outputs);
-    let running = App::start_with(&config, live, &mut Inherited::default(), outputs)?;
+    let running = App::start_with(&config, live, &mut inherited, outputs)?;
+    for (name, address) in inherited.unclaimed() {
+        tracing::warn!(
+            "nothing is to listen on {address}, the socket {name} of the service manager"
+        );
+    }
+    drop(inherited);
     let board = Arc::<Board>::default();
     let certificates = acme::Task::new(
         &running.live().load().wanted,
@@ -156,7 +159,9 @@ async fn start(
         asked: Arc::clone(&asked),
         board,
         logs: logs.clone(),
+        upgrades,
     };
+    let reloads = status.subscribe();
     let admin = admin::start(sockets, views)?;
     let mut told = listening(&config.listeners, &running.addresses());
     for (scope, address) in admin.addresses() {
@@ -186,7 +191,7 @@ async fn start(
             fleet: Arc::clone(running.fleet()),
             ports: Arc::clone(running.ports()),
             logs,
-            asked,
+            asked: Arc::clone(&asked),
             status,
             tls,
             seen: first.seen,
@@ -195,7 +200,14 @@ async fn start(
         control.spawn(reloader.run());
         control.spawn(certificates.run());
     }
-    Ok((running, admin))
+    Ok(Started {
+        running,
+        admin,
+        operators,
+        asked,
+        reloads,
+        wishes,
+    })
 }
 
 fn tell(report: &Report) {

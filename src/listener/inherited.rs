@@ -12,20 +12,28 @@ pub struct Passed {
     /// Where it listens.
     pub address: SocketAddr,
     /// What it was opened for, if that was said.
-    pub of: Option<ListenerId>,
+    pub purpose: Option<Purpose>,
     /// What it is called, for messages.
     pub name: String,
+}
+
+/// What a socket was opened for, with the address as configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    Listener(ListenerId),
+    /// `admin` or `probes`
+    Operators(String, SocketAddr),
 }
 
 impl Passed {
     /// # Errors
     /// It isn't a socket with an address.
-    pub fn new(socket: TcpListener, of: Option<ListenerId>, name: String) -> io::Result<Self> {
+    pub fn new(socket: TcpListener, purpose: Option<Purpose>, name: String) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         Ok(Self {
             address: socket.local_addr()?,
             socket,
-            of,
+            purpose,
             name,
         })
     }
@@ -49,12 +57,12 @@ impl Inherited {
     /// Those that listen where the listener wants to: opened for it, or on its very address, or, for all
     /// IPv4 addresses, on all addresses of both kinds.
     pub(super) fn claim(&mut self, id: ListenerId) -> Vec<TcpListener> {
-        let is_for = |p: &Passed| p.of == Some(id);
-        let is_on = |p: &Passed| p.of.is_none() && p.address == id.address;
+        let is_for = |p: &Passed| p.purpose == Some(Purpose::Listener(id));
+        let is_on = |p: &Passed| p.purpose.is_none() && p.address == id.address;
         let has_it = |p: &Passed| {
             let both = p.address.is_ipv6() && p.address.ip().is_unspecified() && !is_v6_alone(p);
             let any = id.address.is_ipv4() && id.address.ip().is_unspecified();
-            p.of.is_none() && both && any && p.address.port() == id.address.port()
+            p.purpose.is_none() && both && any && p.address.port() == id.address.port()
         };
         for wanted in [&is_for as &dyn Fn(&Passed) -> bool, &is_on, &has_it] {
             let (claimed, left) = std::mem::take(&mut self.0).into_iter().partition(wanted);
@@ -67,15 +75,20 @@ impl Inherited {
         Vec::new()
     }
 
-    /// The socket on this address, for one who needs a single one.
-    pub fn claim_one(&mut self, address: SocketAddr) -> Option<TcpListener> {
-        let at = self.0.iter().position(|p| p.address == address)?;
+    /// The socket of an address for operators.
+    pub fn claim_operators(&mut self, scope: &str, address: SocketAddr) -> Option<TcpListener> {
+        let at = self.0.iter().position(|p| match &p.purpose {
+            Some(Purpose::Operators(of, configured)) => of == scope && *configured == address,
+            Some(Purpose::Listener(_)) => false,
+            None => p.address == address,
+        })?;
         Some(self.0.swap_remove(at).socket)
     }
 
-    /// What nobody wants: names and addresses.
+    /// What nobody wants, of those that came without a purpose: names and addresses.
     pub fn unclaimed(&self) -> impl Iterator<Item = (&str, SocketAddr)> {
-        self.0.iter().map(|p| (&*p.name, p.address))
+        let unclaimed = self.0.iter().filter(|p| p.purpose.is_none());
+        unclaimed.map(|p| (&*p.name, p.address))
     }
 }
 
@@ -89,7 +102,8 @@ mod tests {
 
     fn passed(address: &str, of: Option<ListenerId>) -> Passed {
         let socket = TcpListener::bind(address).unwrap();
-        Passed::new(socket, of, "test".to_owned()).unwrap()
+        let purpose = of.map(Purpose::Listener);
+        Passed::new(socket, purpose, "test".to_owned()).unwrap()
     }
 
     fn listener(address: &str) -> ListenerId {
@@ -123,7 +137,7 @@ mod tests {
         );
         let left: Vec<_> = inherited.unclaimed().collect();
         assert_eq!(left, [("test", of_b)]);
-        assert!(inherited.claim_one(of_b).is_some());
+        assert!(inherited.claim_operators("admin", of_b).is_some());
         assert!(inherited.is_empty());
     }
 }

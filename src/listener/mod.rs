@@ -25,7 +25,7 @@ pub use accept::{Listener, Stop, accept, take_dealt};
 pub use dealer::Dealt;
 pub use gate::{Gate, Pass, Refused};
 pub use handshake::Secure;
-pub use inherited::{Inherited, Passed};
+pub use inherited::{Inherited, Passed, Purpose};
 pub use ports::{Change, Changed, Order, Ports, Post, Source};
 pub use socket::{BindError, Bound, bind, raise_open_files};
 pub use switch::{ClientStream, Ending, Tunnel};

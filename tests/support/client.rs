@@ -54,6 +54,11 @@ impl Http1 {
         }
     }
 
+    /// A connection, unless it is refused.
+    pub async fn try_connect(address: SocketAddr) -> Option<TcpStream> {
+        TcpStream::connect(address).await.ok()
+    }
+
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).await.expect("send");
     }
