@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::thread;
 
 use http::{Request, Response, request};
-use tokio::runtime::{Builder, LocalOptions};
+use tokio::runtime::{Builder, Handle, LocalOptions};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -348,6 +348,7 @@ impl Numbers {
         });
         WorkerReport {
             connections: self.connections.len() as u64,
+            tasks: Handle::current().metrics().num_alive_tasks() as u64,
             active: current.series.active(),
             streams: {
                 let under_way = self.gateway.exchange.book().under_way();

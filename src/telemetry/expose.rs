@@ -247,16 +247,23 @@ fn upstreams(workers: &[WorkerReport], families: &mut Vec<MetricFamily>) {
         }
         families.push(shown);
     }
-    let mut shown = family(
-        "transom_upstream_in_flight",
-        "Calls under way.",
-        MetricType::GAUGE,
-    );
-    for (upstream, count) in by_upstream(workers, |u| u.in_flight) {
-        let metric = gauge(&[("upstream", upstream)], as_float(count));
-        shown.mut_metric().push(metric);
+    let now: [(&str, &str, Read); 2] = [
+        ("in_flight", "Calls under way.", |u| u.in_flight),
+        (
+            "connections",
+            "Open connections to the instances of an upstream.",
+            |u| u.connections,
+        ),
+    ];
+    for (name, about, read) in now {
+        let name = format!("transom_upstream_{name}");
+        let mut shown = family(&name, about, MetricType::GAUGE);
+        for (upstream, count) in by_upstream(workers, read) {
+            let metric = gauge(&[("upstream", upstream)], as_float(count));
+            shown.mut_metric().push(metric);
+        }
+        families.push(shown);
     }
-    families.push(shown);
 }
 
 fn by_upstream(workers: &[WorkerReport], read: fn(&UpstreamReport) -> u64) -> BTreeMap<&str, u64> {
@@ -297,6 +304,13 @@ fn of_process(workers: &[WorkerReport], process: &Process, families: &mut Vec<Me
         "Open client connections.",
         &[],
         as_float(open),
+    );
+    let tasks = workers.iter().map(|w| w.tasks).sum();
+    one(
+        "transom_tasks",
+        "Tasks of the workers: some for each connection, one for each HTTP/2 stream.",
+        &[],
+        as_float(tasks),
     );
     let streams = workers.iter().map(|w| w.streams).sum();
     one(

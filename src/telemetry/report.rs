@@ -19,6 +19,8 @@ const PATIENCE: Duration = Duration::from_millis(500);
 pub struct WorkerReport {
     /// Open client connections.
     pub connections: u64,
+    /// Tasks that are alive.
+    pub tasks: u64,
     /// Requests whose replies have not begun.
     pub active: u64,
     pub counts: Vec<Count>,
@@ -62,6 +64,8 @@ pub struct RouteReport {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UpstreamReport {
     pub name: String,
+    /// Open connections to its instances.
+    pub connections: u64,
     pub in_flight: u64,
     pub calls: u64,
     pub retries: u64,

@@ -24,7 +24,7 @@ use crate::rt::LocalExec;
 use super::UpstreamBody;
 use super::endpoint::{Endpoint, Unreachable};
 use super::leash::Spawner;
-use super::line::Line;
+use super::line::{Line, Open};
 
 type Driver = http2::Connection<TokioIo<Heard<Line>>, UpstreamBody, Spawner>;
 type Sender = http2::SendRequest<UpstreamBody>;
@@ -62,6 +62,7 @@ impl Connection {
         let io = Heard {
             stream,
             tell: Some(Rc::clone(&heard)),
+            _open: Open::new(&endpoint.open),
             begins: Rc::clone(&begins),
         };
         let ping_timeout = endpoint.timeouts.ping_timeout;
@@ -252,6 +253,7 @@ struct Heard<S> {
     tell: Option<Rc<Notify>>,
     /// What came first.
     begins: Rc<RefCell<Vec<u8>>>,
+    _open: Open,
 }
 
 /// So much of the first bytes tells what a peer speaks.

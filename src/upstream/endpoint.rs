@@ -67,6 +67,8 @@ pub(super) struct Endpoint {
     /// It is no longer one of the upstream's instances.
     retired: Cell<bool>,
     connections: RefCell<Vec<Rc<Connection>>>,
+    /// Open connections of all of the upstream's instances.
+    pub(super) open: Rc<Cell<usize>>,
     connecting: Cell<usize>,
     /// Attempts that failed, ever: tells a waiter that its own did.
     failed: Cell<u64>,
@@ -84,7 +86,7 @@ impl Endpoint {
         member: &Arc<Member>,
         shared: &Arc<Shared>,
         timeouts: &Timeouts,
-        counted: &Rc<Cell<Counted>>,
+        (counted, open): (&Rc<Cell<Counted>>, &Rc<Cell<usize>>),
         exec: LocalExec,
     ) -> Rc<Self> {
         let now = Instant::now();
@@ -99,6 +101,7 @@ impl Endpoint {
             record: RefCell::new(Record::new(now)),
             retired: Cell::new(false),
             connections: RefCell::default(),
+            open: Rc::clone(open),
             connecting: Cell::new(0),
             failed: Cell::new(0),
             trouble: RefCell::default(),

@@ -13,7 +13,7 @@ use crate::limits::{REPLY_HEADER_BYTES_MAX, UPSTREAM_HTTP1_CONNECTIONS_MAX};
 
 use super::UpstreamBody;
 use super::endpoint::{Endpoint, Unreachable};
-use super::line::Line;
+use super::line::{Line, Open};
 
 type Sender = http1::SendRequest<UpstreamBody>;
 
@@ -115,12 +115,14 @@ impl Endpoint {
             .await
             .inspect_err(|e| self.note(Some(e.clone())))?;
         self.note(None);
+        let open = Open::new(&self.open);
         let (sender, connection) = handshake(stream)
             .await
             .map_err(|e| Unreachable::new(format_args!("{}: {e}", self.authority())))?;
         let exec = self.exec().clone();
         exec.spawn(async move {
             // One that was switched to another protocol ends here, and never comes back to the pool.
+            let _open = open;
             let mut connection = std::pin::pin!(connection.with_upgrades());
             loop {
                 tokio::select! {

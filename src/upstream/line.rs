@@ -1,7 +1,9 @@
 //! What the bytes to an upstream go through: a socket, or TLS on one.
 
+use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -70,5 +72,22 @@ impl AsyncWrite for Line {
             Self::Plain(socket) => socket.is_write_vectored(),
             Self::Tls(stream) => stream.is_write_vectored(),
         }
+    }
+}
+
+/// A connection that is open, counted until it is dropped.
+#[derive(Debug)]
+pub(super) struct Open(Rc<Cell<usize>>);
+
+impl Open {
+    pub(super) fn new(count: &Rc<Cell<usize>>) -> Self {
+        count.set(count.get().saturating_add(1));
+        Self(Rc::clone(count))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
     }
 }

@@ -123,6 +123,7 @@ impl Upstreams {
             let counted = pool.counted();
             UpstreamReport {
                 name: pool.name().to_owned(),
+                connections: pool.open() as u64,
                 in_flight: pool.in_flight() as u64,
                 calls: counted.calls,
                 retries: counted.retries,

@@ -23,7 +23,7 @@ use super::answer::{self, AnswerBody, Lease};
 use super::breaker::{Breaker, Full, Place};
 use super::copy::Copy;
 use super::endpoint::{Endpoint, Unreachable};
-use super::fleet::Shared;
+use super::fleet::{Member, Shared};
 use super::outlier::{Counts, Outcome, Sign};
 use super::pick::Picked;
 use super::retry::{self, Budget, Pushback};
@@ -81,6 +81,8 @@ pub(super) struct Pool {
     timeouts: Timeouts,
     exec: LocalExec,
     endpoints: RefCell<Rc<[Rc<Endpoint>]>>,
+    /// Open connections to any of them, and to former ones.
+    open: Rc<Cell<usize>>,
     changes: RefCell<watch::Receiver<Generation>>,
     breaker: Rc<Breaker>,
     budget: RefCell<Budget>,
@@ -134,6 +136,7 @@ impl Pool {
             timeouts: timeouts.clone(),
             exec: exec.clone(),
             endpoints: RefCell::new(Rc::new([])),
+            open: Rc::default(),
             changes: RefCell::new(shared.changes()),
             breaker: Breaker::new(Arc::clone(&shared.places)),
             budget: RefCell::new(Budget::new(rules.retry_budget, parts, Instant::now())),
@@ -156,6 +159,11 @@ impl Pool {
 
     pub(super) fn in_flight(&self) -> usize {
         self.endpoints.borrow().iter().map(|e| e.in_flight()).sum()
+    }
+
+    /// Open connections.
+    pub(super) fn open(&self) -> usize {
+        self.open.get()
     }
 
     pub(super) fn counted(&self) -> Counted {
@@ -202,6 +210,12 @@ impl Pool {
         Rc::clone(&self.endpoints.borrow())
     }
 
+    fn endpoint(&self, member: &Arc<Member>) -> Rc<Endpoint> {
+        let exec = self.exec.clone();
+        let (shared, timeouts) = (&self.shared, &self.timeouts);
+        Endpoint::new(member, shared, timeouts, (&self.counted, &self.open), exec)
+    }
+
     /// Takes up a new set of instances. Who stays keeps its connections.
     fn take_members(&self) {
         self.changes.borrow_mut().borrow_and_update();
@@ -211,18 +225,7 @@ impl Pool {
             .iter()
             .map(|member| {
                 let kept = before.iter().find(|e| Arc::ptr_eq(&e.member, member));
-                kept.map_or_else(
-                    || {
-                        Endpoint::new(
-                            member,
-                            &self.shared,
-                            &self.timeouts,
-                            &self.counted,
-                            self.exec.clone(),
-                        )
-                    },
-                    Rc::clone,
-                )
+                kept.map_or_else(|| self.endpoint(member), Rc::clone)
             })
             .collect();
         for gone in before

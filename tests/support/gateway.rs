@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use transom::app::{App, Running};
 use transom::config::{self, Syntax};
 use transom::live::Live;
+use transom::tls::{Material, Outgoing};
 
 use super::protos;
 
@@ -22,12 +23,14 @@ pub struct Gateway {
 #[derive(Clone, Debug)]
 pub struct Builder {
     config: Value,
+    authority: Option<String>,
 }
 
 impl Gateway {
     /// All services of the tests on one upstream, `games`.
     pub fn builder(upstream: SocketAddr) -> Builder {
         Builder {
+            authority: None,
             config: json!({
                 "listeners": [{ "address": "127.0.0.1:0" }],
                 "descriptors": [{ "protos": "tests/fixtures/proto" }],
@@ -43,6 +46,13 @@ impl Builder {
     #[must_use]
     pub fn set(mut self, key: &str, value: Value) -> Self {
         self.config[key] = value;
+        self
+    }
+
+    /// Over TLS: its upstreams' certificates are signed by an authority of this PEM text.
+    #[must_use]
+    pub fn believing(mut self, authority: &str) -> Self {
+        self.authority = Some(authority.to_owned());
         self
     }
 
@@ -69,10 +79,21 @@ impl Builder {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
         let loaded = config::parse("test.json", &text, Syntax::Json, folder, &|_| None)
             .unwrap_or_else(|report| panic!("{report:?}\n{text}"));
-        let config = config::model::Config {
+        let mut config = config::model::Config {
             workers: std::num::NonZeroUsize::new(1),
             ..loaded.config
         };
+        if let Some(authority) = &self.authority {
+            let material = Material {
+                authorities: Some(authority.as_bytes()),
+                own: None,
+                name: None,
+            };
+            let outgoing = Arc::new(Outgoing::new(&material).expect("an authority"));
+            for upstream in &mut config.upstreams {
+                upstream.outgoing = Some(Arc::clone(&outgoing));
+            }
+        }
         let live = Live::build(&config, Arc::new(protos::schema()), &[])
             .unwrap_or_else(|errors| panic!("{errors:?}"));
         (config, live)

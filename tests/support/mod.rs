@@ -18,6 +18,7 @@ pub mod rpc;
 pub mod site;
 pub mod tls;
 pub mod upstream;
+pub mod way;
 pub mod websocket;
 
 use std::future::Future;

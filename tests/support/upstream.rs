@@ -92,6 +92,13 @@ impl Upstream {
     }
 
     pub fn on(socket: TcpListener, streams_max: u32) -> Self {
+        let mut builder = h2::server::Builder::new();
+        builder.max_concurrent_streams(streams_max);
+        Self::built(socket, builder)
+    }
+
+    /// A server with settings of its own.
+    pub fn built(socket: TcpListener, builder: h2::server::Builder) -> Self {
         let address = socket.local_addr().expect("address");
         let (send, calls) = mpsc::unbounded_channel();
         let accepted = Arc::new(AtomicUsize::new(0));
@@ -101,7 +108,7 @@ impl Upstream {
             loop {
                 let (stream, _) = socket.accept().await.expect("accept");
                 let number = count.fetch_add(1, Ordering::SeqCst);
-                connections.spawn(serve(stream, number, streams_max, send.clone()));
+                connections.spawn(serve(stream, number, builder.clone(), send.clone()));
             }
         });
         Self {
@@ -117,6 +124,11 @@ impl Upstream {
         super::soon("a call to the upstream", self.calls.recv())
             .await
             .expect("the upstream runs")
+    }
+
+    /// The next call, however long that takes.
+    pub async fn some(&mut self) -> Call {
+        self.calls.recv().await.expect("the upstream runs")
     }
 
     /// Whether no call is there that [`Upstream::next`] has not given out.
@@ -139,14 +151,11 @@ impl Drop for Upstream {
 async fn serve(
     stream: TcpStream,
     connection: usize,
-    streams_max: u32,
+    builder: h2::server::Builder,
     calls: mpsc::UnboundedSender<Call>,
 ) {
     stream.set_nodelay(true).expect("socket");
-    let handshake = h2::server::Builder::new()
-        .max_concurrent_streams(streams_max)
-        .handshake::<_, Bytes>(stream);
-    let Ok(mut server) = handshake.await else {
+    let Ok(mut server) = builder.handshake::<_, Bytes>(stream).await else {
         return;
     };
     let (goodbye, mut leave) = mpsc::unbounded_channel();
@@ -202,6 +211,7 @@ pub struct Frame {
 
 pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
+pub const RST_STREAM: u8 = 3;
 pub const SETTINGS: u8 = 4;
 pub const GOAWAY: u8 = 7;
 
