@@ -14,7 +14,7 @@ use http_body_util::BodyExt;
 use support::upstream::{Call, Upstream as Server};
 use support::{on_a_worker, soon};
 use transom::config::model::{
-    Balance, Endpoint, Load, RetryRule, Upstream, UpstreamId, UpstreamProtocol, UpstreamRules,
+    Balance, Endpoint, Load, RetryRule, Upstream, UpstreamId, UpstreamRules,
 };
 use transom::failure::{Failure, GrpcCode};
 use transom::limits::Timeouts;
@@ -74,18 +74,11 @@ impl Instance {
 }
 
 fn spec(instances: &[&Instance], rules: UpstreamRules) -> Upstream {
-    let endpoint = |i: &&Instance| Endpoint {
-        host: i.address.ip().to_string().into(),
-        port: i.address.port(),
-    };
+    let endpoint = |i: &&Instance| Endpoint::host(i.address.ip(), i.address.port());
+    let endpoints = instances.iter().map(endpoint).collect();
     Upstream {
-        tls: None,
-        outgoing: None,
-        name: "games".into(),
-        endpoints: instances.iter().map(endpoint).collect(),
-        protocol: UpstreamProtocol::Http2,
         rules,
-        place: "test".into(),
+        ..Upstream::new("games", endpoints)
     }
 }
 
@@ -420,10 +413,7 @@ fn instances_come_and_go_without_a_failed_call() {
         while leaving.calls.get() < 1 {
             tokio::task::yield_now().await;
         }
-        let endpoint = Endpoint {
-            host: "games.internal".into(),
-            port: 50051,
-        };
+        let endpoint = Endpoint::host("games.internal", 50051);
         let next = Member::new(Location::Address(coming.address), &endpoint).unwrap();
         fleet
             .upstream(&spec)

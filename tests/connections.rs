@@ -5,7 +5,6 @@ mod support;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -28,20 +27,14 @@ fn pool(
     protocol: UpstreamProtocol,
     connections: Connections,
 ) -> Rc<Upstreams> {
+    let endpoint = Endpoint::host(address.ip(), address.port());
     let spec = Upstream {
-        tls: None,
-        outgoing: None,
-        name: "games".into(),
-        endpoints: vec![Endpoint {
-            host: address.ip().to_string().into(),
-            port: address.port(),
-        }],
         protocol,
         rules: UpstreamRules {
             connections,
             ..UpstreamRules::default()
         },
-        place: Arc::from("test"),
+        ..Upstream::new("games", vec![endpoint])
     };
     let timeouts = Timeouts::default();
     Upstreams::new(&Fleet::new(1), &[spec], &timeouts, &LocalExec::default())

@@ -66,6 +66,27 @@ fn json(text: &str) -> Value {
 }
 
 #[tokio::test]
+async fn a_python_server_is_called_through_a_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("games.sock");
+    let _peer = Peer::python_at(&socket);
+    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    let config = Config::for_upstream(&format!("unix:{}", socket.display()), listen, false);
+    let config = config.expect("an endpoint");
+    let schema = schema(&reflect(&config).await);
+    let live = Live::build(&config, Arc::new(schema), &[]).expect("routes");
+    let gateway = App::start(&config, live).expect("the gateway starts");
+    let (status, body) = curl(&gateway, &[], "/v1/games/1");
+    assert_eq!(
+        (status, json(&body)["title"].as_str()),
+        (200, Some("Origami")),
+        "{body}"
+    );
+    let (status, body) = curl(&gateway, &[], "/v1/games/1/scores:watch?count=2");
+    assert_eq!(status, 200, "{body}");
+}
+
+#[tokio::test]
 async fn a_python_server_describes_itself() {
     let peer = Peer::python();
     let config = config(&peer);

@@ -20,7 +20,7 @@ use support::grpc::Answer;
 use support::upstream::{Call, Upstream as Server};
 use support::{on_a_worker, soon};
 use tokio::sync::{mpsc, oneshot};
-use transom::config::model::{Endpoint, Upstream, UpstreamId, UpstreamProtocol, UpstreamRules};
+use transom::config::model::{Endpoint, Upstream, UpstreamId};
 use transom::failure::{Failure, GrpcCode};
 use transom::limits::Timeouts;
 use transom::rt::LocalExec;
@@ -29,18 +29,8 @@ use transom::upstream::{AnswerBody, Fleet, FrameSource, How, UpstreamBody, Upstr
 const GAMES: UpstreamId = UpstreamId(0);
 
 fn pool(address: SocketAddr) -> Rc<Upstreams> {
-    let spec = Upstream {
-        tls: None,
-        outgoing: None,
-        name: "games".into(),
-        endpoints: vec![Endpoint {
-            host: address.ip().to_string().into(),
-            port: address.port(),
-        }],
-        protocol: UpstreamProtocol::Http2,
-        rules: UpstreamRules::default(),
-        place: Arc::from("test"),
-    };
+    let endpoint = Endpoint::host(address.ip(), address.port());
+    let spec = Upstream::new("games", vec![endpoint]);
     Upstreams::new(
         &Fleet::new(1),
         &[spec],

@@ -14,7 +14,7 @@ use support::upstream::{DATA, Frame, GOAWAY, HEADERS, Raw, Upstream as Server, r
 use support::{on_a_worker, soon};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use transom::config::model::{Endpoint, Upstream, UpstreamId, UpstreamProtocol, UpstreamRules};
+use transom::config::model::{Endpoint, Upstream, UpstreamId, UpstreamProtocol};
 use transom::failure::{Blame, Failure, GrpcCode, Retry};
 use transom::limits::Timeouts;
 use transom::rt::LocalExec;
@@ -23,20 +23,11 @@ use transom::upstream::{AnswerBody, Fleet, How, UpstreamBody, Upstreams};
 const GAMES: UpstreamId = UpstreamId(0);
 
 fn pool(endpoints: &[SocketAddr], protocol: UpstreamProtocol) -> Rc<Upstreams> {
+    let endpoint = |a: &SocketAddr| Endpoint::host(a.ip(), a.port());
+    let endpoints = endpoints.iter().map(endpoint).collect();
     let spec = Upstream {
-        tls: None,
-        outgoing: None,
-        name: "games".into(),
-        endpoints: endpoints
-            .iter()
-            .map(|a| Endpoint {
-                host: a.ip().to_string().into(),
-                port: a.port(),
-            })
-            .collect(),
         protocol,
-        rules: UpstreamRules::default(),
-        place: Arc::from("test"),
+        ..Upstream::new("games", endpoints)
     };
     let timeouts = Timeouts {
         connect: Duration::from_secs(30),

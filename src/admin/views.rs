@@ -17,7 +17,7 @@ use crate::listener::Ports;
 use crate::live::{Live, Target};
 use crate::snapshot::Snapshot;
 use crate::telemetry::{Logs, Process, Reports, expose, old_generations};
-use crate::upstream::{Fleet, Location};
+use crate::upstream::Fleet;
 
 use super::certificates;
 use super::server::Scope;
@@ -186,7 +186,11 @@ impl Views {
                     healthy: member.is_healthy(),
                     ejected: member.is_ejected(),
                 };
-                found.push((upstream.name.to_string(), place(&member.location), state));
+                found.push((
+                    upstream.name.to_string(),
+                    member.location.to_string(),
+                    state,
+                ));
             }
         }
         found
@@ -260,7 +264,7 @@ impl Views {
                 .map(|m| {
                     json!({
                         "name": m.authority.as_str(),
-                        "address": place(&m.location),
+                        "address": m.location.to_string(),
                         "healthy": m.is_healthy(),
                         "ejected": m.is_ejected(),
                         "ejections": m.ejections(),
@@ -358,11 +362,4 @@ fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH)
         .unwrap_or_default()
         .as_secs()
-}
-
-fn place(location: &Location) -> String {
-    match location {
-        Location::Address(address) => address.to_string(),
-        Location::Name { host, port } => format!("{host}:{port}"),
-    }
 }

@@ -7,6 +7,7 @@
 pub mod acme;
 pub mod cors;
 pub mod diagnostic;
+mod endpoint;
 mod from_json;
 mod from_toml;
 mod from_yaml;
@@ -38,7 +39,7 @@ use std::sync::Arc;
 use diagnostic::{Diagnostic, Report};
 use model::{
     Config, DescriptorSource, Destination, Glob, Listener, Matcher, Policy, Route, Upstream,
-    UpstreamId, UpstreamProtocol,
+    UpstreamId,
 };
 use source::{Source, Span};
 
@@ -227,7 +228,7 @@ impl Config {
     /// `endpoint` is none.
     pub fn for_upstream(endpoint: &str, listen: SocketAddr, auto: bool) -> Result<Self, Report> {
         let place: model::Place = "--upstream".into();
-        let endpoint = scalar::endpoint(endpoint).map_err(|trouble| {
+        let endpoint = endpoint::parse(endpoint).map_err(|trouble| {
             let wrong = Diagnostic::error(trouble.message).maybe_help(trouble.help.map(Into::into));
             Report::of(wrong.at("--upstream"))
         })?;
@@ -244,13 +245,8 @@ impl Config {
             }],
             acme: Vec::new(),
             upstreams: vec![Upstream {
-                tls: None,
-                outgoing: None,
-                name: "upstream".into(),
-                endpoints: vec![endpoint],
-                protocol: UpstreamProtocol::Http2,
-                rules: model::UpstreamRules::default(),
                 place: Arc::clone(&place),
+                ..Upstream::new("upstream", vec![endpoint])
             }],
             routes: vec![Route {
                 matcher: Matcher::Services {

@@ -1,4 +1,4 @@
-//! Texts of single values: durations, sizes, addresses, endpoints, names. Each says what is wrong and
+//! Texts of single values: durations, sizes, addresses, names. Each says what is wrong and
 //! what would be right. Words that quote the text are owned ones: it may hold a secret.
 
 use std::borrow::Cow;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::HeaderName;
 use ipnet::IpNet;
 
-use super::model::{Endpoint, HeaderPattern};
+use super::model::HeaderPattern;
 
 /// What is wrong with a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,54 +146,8 @@ pub fn address(text: &str) -> Result<SocketAddr, Trouble> {
     })
 }
 
-/// Where an instance of an upstream is.
-pub fn endpoint(text: &str) -> Result<Endpoint, Trouble> {
-    const FORMS: &str =
-        "endpoints are written `dns:host:port`, `host:port`, `10.0.0.7:3000` or `[fd00::7]:3000`";
-    let wrong = |message: &'static str| Trouble::new(message).help(FORMS);
-    if let Some((scheme, _)) = text.split_once("://") {
-        return Err(Trouble::new("an endpoint has no scheme")
-            .help("leave it off; `protocol` says what is spoken, `tls: on` that it is over TLS")
-            .at(0..scheme.len() + 3));
-    }
-    let (named, text) = match text.strip_prefix("dns:") {
-        Some(rest) => (true, rest),
-        None => (false, text),
-    };
-    let Some((host, port)) = text.rsplit_once(':') else {
-        return Err(wrong("this endpoint has no port"));
-    };
-    let port: u16 = match port.parse() {
-        Ok(0) | Err(_) => return Err(wrong("the port is a number from 1 to 65535")),
-        Ok(port) => port,
-    };
-    let host = match host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
-        Some(inner) if inner.parse::<std::net::Ipv6Addr>().is_ok() && !named => inner,
-        Some(_) => return Err(wrong("expected an IPv6 address between the brackets")),
-        None if host.contains(':') => {
-            return Err(wrong("an IPv6 address stands between brackets"));
-        }
-        None => host,
-    };
-    if named && host.parse::<IpAddr>().is_ok() {
-        return Err(wrong("`dns:` takes a name, and this is an address"));
-    }
-    let numeric = host
-        .rsplit('.')
-        .next()
-        .is_some_and(|l| !l.is_empty() && l.bytes().all(|b| b.is_ascii_digit()));
-    let is_address = host.parse::<IpAddr>().is_ok();
-    if !is_address && (numeric || !is_host_name(host)) {
-        return Err(wrong("this host is no address and no DNS name"));
-    }
-    Ok(Endpoint {
-        host: host.to_ascii_lowercase().into(),
-        port,
-    })
-}
-
 /// RFC 1123, and underscores, which Docker and Kubernetes users have; a dot at the end is the root.
-fn is_host_name(host: &str) -> bool {
+pub fn is_host_name(host: &str) -> bool {
     let host = host.strip_suffix('.').unwrap_or(host);
     let label = |l: &str| {
         (1..=63).contains(&l.len())

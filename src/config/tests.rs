@@ -374,7 +374,10 @@ fn the_schema_is_committed() {
 fn without_a_file() {
     let listen = "127.0.0.1:8080".parse().expect("an address");
     let config = Config::for_upstream("localhost:50051", listen, false).expect("an endpoint");
-    assert_eq!(&*config.upstreams[0].endpoints[0].host, "localhost");
+    assert_eq!(
+        config.upstreams[0].endpoints,
+        [model::Endpoint::host("localhost", 50051)]
+    );
     let report = Config::for_upstream("localhost", listen, false).expect_err("no port");
     assert!(report.to_string().contains("no port"), "{report}");
 }

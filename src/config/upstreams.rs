@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 
-use super::model::Place;
+use super::model::{Endpoint, Place};
 use crate::failure::GrpcCode;
 use crate::limits;
 use crate::tls;
@@ -23,6 +23,22 @@ pub struct Upstream {
     /// What is made of `tls` when its files have been read; until then there is nothing.
     pub outgoing: Option<Arc<tls::Outgoing>>,
     pub place: Place,
+}
+
+impl Upstream {
+    /// One with what is usual for all but these.
+    #[must_use]
+    pub fn new(name: impl Into<Arc<str>>, endpoints: Vec<Endpoint>) -> Self {
+        Self {
+            name: name.into(),
+            endpoints,
+            protocol: UpstreamProtocol::Http2,
+            rules: UpstreamRules::default(),
+            tls: None,
+            outgoing: None,
+            place: "".into(),
+        }
+    }
 }
 
 /// TLS to an upstream.
@@ -79,14 +95,6 @@ pub struct Connections {
     pub count_max: Option<usize>,
     /// Calls at once on one of HTTP/2, when the instance allows more.
     pub streams_max: usize,
-}
-
-/// How to reach one or more instances.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Endpoint {
-    /// IP address or DNS name.
-    pub host: Arc<str>,
-    pub port: u16,
 }
 
 /// What an upstream speaks.

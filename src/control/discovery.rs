@@ -48,7 +48,7 @@ pub async fn run(fleet: Arc<Fleet>, live: Arc<Snapshot<Live>>, resolve: impl Res
         let named = now
             .upstreams
             .iter()
-            .filter(|u| u.endpoints.iter().any(is_name));
+            .filter(|u| u.endpoints.iter().any(|e| name_of(e).is_some()));
         let mut next = HashMap::new();
         for spec in named {
             let shared = fleet.upstream(spec);
@@ -80,8 +80,12 @@ impl Drop for Following {
     }
 }
 
-fn is_name(endpoint: &Endpoint) -> bool {
-    endpoint.host.parse::<IpAddr>().is_err()
+/// The name that is to be looked up, if it is one.
+fn name_of(endpoint: &Endpoint) -> Option<(&Arc<str>, u16)> {
+    match endpoint {
+        Endpoint::Host { host, port } if endpoint.address().is_none() => Some((host, *port)),
+        Endpoint::Host { .. } | Endpoint::Unix(_) => None,
+    }
 }
 
 /// Keeps the instances of one upstream up to date.
@@ -92,24 +96,24 @@ async fn follow(shared: Arc<Shared>, resolve: impl Resolve) {
         let asked = Instant::now();
         let mut wait = LOOKUP_TTL_MAX;
         let mut failed = None;
-        for endpoint in shared.spec().endpoints.iter().filter(|e| is_name(e)) {
-            match resolve.addresses(&endpoint.host).await {
+        for (name, _) in shared.spec().endpoints.iter().filter_map(name_of) {
+            match resolve.addresses(name).await {
                 Ok(found) => {
                     wait = wait.min(found.ttl.clamp(LOOKUP_TTL_MIN, LOOKUP_TTL_MAX));
                     let mut addresses = found.addresses;
                     addresses.sort_unstable();
                     addresses.dedup();
-                    known.insert(Arc::clone(&endpoint.host), addresses);
+                    known.insert(Arc::clone(name), addresses);
                 }
-                Err(error) => failed = Some((endpoint, error)),
+                Err(error) => failed = Some((name, error)),
             }
         }
         match failed {
-            Some((endpoint, error)) => {
+            Some((name, error)) => {
                 failures = failures.saturating_add(1);
                 let doubled = LOOKUP_AGAIN_MIN.saturating_mul(1 << failures.min(8));
                 wait = wait.min(doubled);
-                tell_failure(&shared, endpoint, &error, failures);
+                tell_failure(&shared, name, &error, failures);
             }
             None => failures = 0,
         }
@@ -124,8 +128,8 @@ async fn follow(shared: Arc<Shared>, resolve: impl Resolve) {
 }
 
 /// The first failure is told to the operator; what repeats it is detail.
-fn tell_failure(shared: &Shared, endpoint: &Endpoint, error: &str, failures: u32) {
-    let (upstream, name) = (&*shared.spec().name, &*endpoint.host);
+fn tell_failure(shared: &Shared, name: &str, error: &str, failures: u32) {
+    let upstream = &*shared.spec().name;
     match failures {
         1 => tracing::warn!(
             upstream,
@@ -148,19 +152,13 @@ fn take_up(shared: &Shared, known: &HashMap<Arc<str>, Vec<IpAddr>>) {
     let before = shared.members();
     let mut wanted = Vec::new();
     for endpoint in &shared.spec().endpoints {
-        let place = |ip: &IpAddr| Location::Address(SocketAddr::new(*ip, endpoint.port));
-        match endpoint.host.parse::<IpAddr>() {
-            Ok(ip) => wanted.push((endpoint, place(&ip))),
-            Err(_) => match known.get(&endpoint.host) {
-                Some(found) => wanted.extend(found.iter().map(|ip| (endpoint, place(ip)))),
-                None => wanted.push((
-                    endpoint,
-                    Location::Name {
-                        host: Arc::clone(&endpoint.host),
-                        port: endpoint.port,
-                    },
-                )),
-            },
+        let found = name_of(endpoint).and_then(|(name, port)| Some((known.get(name)?, port)));
+        match found {
+            Some((found, port)) => {
+                let place = |ip: &IpAddr| Location::Address(SocketAddr::new(*ip, port));
+                wanted.extend(found.iter().map(|ip| (endpoint, place(ip))));
+            }
+            None => wanted.push((endpoint, Location::of(endpoint))),
         }
     }
     let all = wanted.len();

@@ -68,7 +68,7 @@ impl Connection {
         let ping_timeout = endpoint.timeouts.ping_timeout;
         let failed = |e: &dyn fmt::Display| {
             let begins = begins.borrow();
-            let authority = endpoint.authority();
+            let authority = &endpoint.member;
             Unreachable::new(match spoken(&begins) {
                 Some(other) => format!("{authority}: {other}"),
                 None if endpoint.lacks_certificate() => format!(
@@ -205,7 +205,7 @@ async fn drive(endpoint: Rc<Endpoint>, connection: Rc<Connection>) {
         }
     };
     if let Err(error) = result {
-        tracing::debug!(endpoint = %endpoint.authority(), %error, "upstream connection ended");
+        tracing::debug!(endpoint = %endpoint.member, %error, "upstream connection ended");
     }
     connection.driver.borrow_mut().take();
     endpoint.forget(&connection);

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use http::uri::Authority;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -28,7 +28,7 @@ use super::balance::Latency;
 use super::connection::{Connection, Lease};
 use super::fleet::{Location, Member, Shared};
 use super::http1;
-use super::line::Line;
+use super::line::{Line, Socket};
 use super::outlier::{Counts, Outcome, Record, Sign};
 use super::pool::Counted;
 
@@ -351,7 +351,7 @@ impl Endpoint {
             self.trouble.replace(None);
             if self.member.set_trouble(None) {
                 let upstream = &*self.shared.spec().name;
-                tracing::info!(upstream, endpoint = %self.authority(), "connected again");
+                tracing::info!(upstream, endpoint = %self.member, "connected again");
             }
             return;
         };
@@ -400,7 +400,7 @@ impl Endpoint {
             self.count(|c| &mut c.at_waiting_max);
             return Err(Unreachable::new(format_args!(
                 "{}: {UPSTREAM_WAITING_MAX} requests wait for a connection already",
-                self.authority()
+                self.member
             )));
         }
         self.waiting.set(self.waiting.get().saturating_add(1));
@@ -419,8 +419,7 @@ impl Endpoint {
     fn too_slow(&self) -> Unreachable {
         Unreachable::new(format_args!(
             "{}: no connection within {:?}",
-            self.authority(),
-            self.timeouts.connect
+            self.member, self.timeouts.connect
         ))
     }
 
@@ -434,7 +433,7 @@ impl Endpoint {
             (Some(_), None) => {
                 return Err(Unreachable::new(format_args!(
                     "{}: its TLS has not been read",
-                    self.authority()
+                    self.member
                 )));
             }
         };
@@ -446,14 +445,16 @@ impl Endpoint {
         let done = outgoing.connect(self.authority().host(), socket, speaks);
         match Box::pin(done).await {
             Ok(stream) => Ok(Line::Tls(Box::new(stream))),
-            Err(error) => Err(Unreachable::new(format_args!(
-                "{}: {error}",
-                self.authority()
-            ))),
+            Err(error) => Err(Unreachable::new(format_args!("{}: {error}", self.member))),
         }
     }
 
-    async fn dial_unbounded(&self) -> Result<TcpStream, Unreachable> {
+    async fn dial_unbounded(&self) -> Result<Socket, Unreachable> {
+        if let Location::Unix(path) = &self.member.location {
+            let stream = UnixStream::connect(path).await;
+            let failed = |e| Unreachable::new(format_args!("{}: {e}", self.name));
+            return stream.map(Socket::Unix).map_err(failed);
+        }
         let mut addresses = self.resolve().await?;
         let turn = self.turn.get();
         self.turn.set(turn.wrapping_add(1));
@@ -461,12 +462,12 @@ impl Endpoint {
         addresses.rotate_left(turn % count);
         // A share for each, so that one that swallows packets leaves time for the next.
         let share = self.timeouts.connect / u32::try_from(count.min(4)).unwrap_or(4);
-        let mut last = Unreachable::new(format_args!("{}: no address", self.authority()));
+        let mut last = Unreachable::new(format_args!("{}: no address", self.member));
         for address in addresses {
             match tokio::time::timeout(share, TcpStream::connect(address)).await {
                 Ok(Ok(stream)) => {
                     self.prepare(&stream);
-                    return Ok(stream);
+                    return Ok(Socket::Tcp(stream));
                 }
                 Ok(Err(error)) => last = Unreachable::new(format_args!("{address}: {error}")),
                 Err(_) => last = Unreachable::new(format_args!("{address}: timed out")),
@@ -479,6 +480,7 @@ impl Endpoint {
         let (host, port) = match &self.member.location {
             Location::Address(address) => return Ok(vec![*address]),
             Location::Name { host, port } => (&**host, *port),
+            Location::Unix(_) => return Ok(Vec::new()),
         };
         match tokio::net::lookup_host((host, port)).await {
             Ok(addresses) => Ok(addresses.collect()),
@@ -502,7 +504,7 @@ impl Endpoint {
             .and_then(|()| socket.set_tcp_keepalive(&keepalive))
             .and_then(|()| socket.set_tcp_user_timeout(Some(unanswered_max)));
         if let Err(error) = done {
-            tracing::debug!(endpoint = %self.authority(), %error, "socket options");
+            tracing::debug!(endpoint = %self.member, %error, "socket options");
         }
     }
 }

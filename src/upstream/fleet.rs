@@ -6,18 +6,22 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::uri::Authority;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{Notify, watch};
 
 use crate::config::model::{self, Ejection, Upstream};
 use crate::snapshot::{Generation, Snapshot};
 
 use super::breaker::Places;
+use super::line::Socket;
 use super::outlier::{ejection_time, may_eject};
 
 /// How long an instance that was left out has to answer the one call that tries it.
@@ -221,16 +225,38 @@ pub enum Location {
         host: Arc<str>,
         port: u16,
     },
+    /// A socket of this machine.
+    Unix(Arc<Path>),
 }
 
 impl Location {
-    fn of(endpoint: &model::Endpoint) -> Self {
-        match endpoint.host.parse() {
-            Ok(ip) => Self::Address(SocketAddr::new(ip, endpoint.port)),
-            Err(_) => Self::Name {
-                host: Arc::clone(&endpoint.host),
-                port: endpoint.port,
+    /// Where an endpoint is, as far as its own words tell.
+    #[must_use]
+    pub fn of(endpoint: &model::Endpoint) -> Self {
+        if let Some(address) = endpoint.address() {
+            return Self::Address(address);
+        }
+        match endpoint {
+            model::Endpoint::Host { host, port } => Self::Name {
+                host: Arc::clone(host),
+                port: *port,
             },
+            model::Endpoint::Unix(path) => Self::Unix(Arc::clone(path)),
+        }
+    }
+
+    /// A connection to it, for who needs no more than that. Dropping the future ends the attempt.
+    ///
+    /// # Errors
+    /// There is none to be had, of any address that it has.
+    pub async fn connect(&self) -> io::Result<Socket> {
+        match self {
+            Self::Address(address) => TcpStream::connect(address).await.map(Socket::Tcp),
+            Self::Name { host, port } => {
+                let stream = TcpStream::connect((&**host, *port)).await;
+                stream.map(Socket::Tcp)
+            }
+            Self::Unix(path) => UnixStream::connect(path).await.map(Socket::Unix),
         }
     }
 }
@@ -240,6 +266,19 @@ impl fmt::Display for Location {
         match self {
             Self::Address(address) => address.fmt(f),
             Self::Name { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// As operators are told of it: by its name, and by its address where one name has several.
+impl fmt::Display for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.location {
+            Location::Address(address) if self.authority != *address.to_string() => {
+                write!(f, "{} ({address})", self.authority)
+            }
+            location => location.fmt(f),
         }
     }
 }
@@ -266,19 +305,13 @@ pub struct Member {
 }
 
 impl Member {
-    /// `None` when host and port make no authority (the config has refused those).
+    /// `None` when the endpoint makes no authority (the config has refused those).
     #[must_use]
     pub fn new(location: Location, endpoint: &model::Endpoint) -> Option<Self> {
-        let authority: Authority = match endpoint.host.contains(':') {
-            true => format!("[{}]:{}", endpoint.host, endpoint.port),
-            false => format!("{}:{}", endpoint.host, endpoint.port),
-        }
-        .parse()
-        .ok()?;
         Some(Self {
             hash: hash_of(&location),
             location,
-            authority,
+            authority: endpoint.authority()?,
             born: Instant::now(),
             out_until: AtomicU64::new(IN),
             ejections: AtomicU32::new(0),
@@ -405,20 +438,9 @@ mod tests {
     fn upstream(endpoints: &[&str]) -> Upstream {
         let endpoints = endpoints.iter().map(|text| {
             let (host, port) = text.rsplit_once(':').unwrap();
-            model::Endpoint {
-                host: host.into(),
-                port: port.parse().unwrap(),
-            }
+            model::Endpoint::host(host, port.parse().unwrap())
         });
-        Upstream {
-            name: "games".into(),
-            endpoints: endpoints.collect(),
-            protocol: model::UpstreamProtocol::Http2,
-            rules: model::UpstreamRules::default(),
-            tls: None,
-            outgoing: None,
-            place: "test".into(),
-        }
+        Upstream::new("games", endpoints.collect())
     }
 
     fn rule() -> Ejection {

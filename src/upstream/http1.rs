@@ -118,7 +118,7 @@ impl Endpoint {
         let open = Open::new(&self.open);
         let (sender, connection) = handshake(stream)
             .await
-            .map_err(|e| Unreachable::new(format_args!("{}: {e}", self.authority())))?;
+            .map_err(|e| Unreachable::new(format_args!("{}: {e}", self.member)))?;
         let exec = self.exec().clone();
         exec.spawn(async move {
             // One that was switched to another protocol ends here, and never comes back to the pool.
@@ -129,7 +129,7 @@ impl Endpoint {
                     biased;
                     result = &mut connection => {
                         if let Err(error) = result {
-                            tracing::debug!(endpoint = %opened.0.authority(), %error, "upstream connection ended");
+                            tracing::debug!(endpoint = %opened.0.member, %error, "upstream connection ended");
                         }
                         break;
                     }

@@ -437,7 +437,7 @@ impl Pool {
             match outcome {
                 Outcome::Good => {
                     member.readmit();
-                    tracing::info!(upstream = self.name(), endpoint = %endpoint.authority(), "endpoint is back");
+                    tracing::info!(upstream = self.name(), endpoint = %endpoint.member, "endpoint is back");
                 }
                 Outcome::Doubtful | Outcome::Bad => member.stay_out(rule, self.random_share()),
             }
@@ -459,7 +459,7 @@ impl Pool {
         }
         if self.shared.eject(member, rule, self.random_share()) {
             self.count(|c| &mut c.ejections);
-            tracing::warn!(upstream = self.name(), endpoint = %endpoint.authority(), why = %sign, "endpoint is left out for a while");
+            tracing::warn!(upstream = self.name(), endpoint = %endpoint.member, why = %sign, "endpoint is left out for a while");
         }
     }
 

@@ -25,6 +25,12 @@ impl Peer {
         Self::script("server.py", &[])
     }
 
+    /// The same, listening on this socket too.
+    pub fn python_at(socket: &Path) -> Self {
+        let address = format!("unix:{}", socket.display());
+        Self::script("server.py", &[&address])
+    }
+
     /// A grpcio client and service, for one theme of `calls.py`.
     pub fn calls(theme: &str) -> Self {
         Self::script("calls.py", &[theme])

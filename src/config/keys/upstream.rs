@@ -12,7 +12,7 @@ pub static UPSTREAM: Section = Section {
             "endpoints",
             Shape::List(&Shape::Endpoint),
             "Instances: `dns:host:port` and `host:port` use every address that the name has; \
-             `10.0.0.7:3000` and `[fd00::7]:3000` are one instance each.",
+             `10.0.0.7:3000`, `[fd00::7]:3000` and `unix:/run/games.sock` are one instance each.",
         )
         .required(),
         key(

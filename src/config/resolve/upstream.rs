@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::super::endpoint;
 use super::super::keys::Shape;
 use super::super::model::{
     Balance, Connections, Ejection, Endpoint, HashOn, HeaderPattern, OwnCertificate, Place, Policy,
@@ -26,9 +27,10 @@ pub(super) fn upstream(
     let mut first_at: HashMap<Endpoint, Span> = HashMap::new();
     let items = section.items("endpoints");
     for item in &items {
-        let Some(endpoint) = item.parse(scalar::endpoint) else {
+        let Some(endpoint) = item.parse(endpoint::parse) else {
             continue;
         };
+        let endpoint = endpoint.in_folder(folder);
         if let Some(first) = first_at.insert(endpoint.clone(), item.node.span) {
             report_twice(item, "this endpoint is listed already", first);
         }

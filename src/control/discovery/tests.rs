@@ -1,7 +1,7 @@
 use std::sync::Mutex;
 
 use super::*;
-use crate::config::model::{Upstream, UpstreamProtocol, UpstreamRules};
+use crate::config::model::Upstream;
 
 /// Answers what it is told to, and notes when it was asked.
 #[derive(Clone, Default)]
@@ -53,26 +53,15 @@ impl Resolve for Script {
 }
 
 fn upstream(endpoints: &[(&str, u16)]) -> Upstream {
-    let endpoint = |(host, port): &(&str, u16)| Endpoint {
-        host: (*host).into(),
-        port: *port,
-    };
-    Upstream {
-        name: "games".into(),
-        endpoints: endpoints.iter().map(endpoint).collect(),
-        protocol: UpstreamProtocol::Http2,
-        rules: UpstreamRules::default(),
-        tls: None,
-        outgoing: None,
-        place: "test".into(),
-    }
+    let endpoint = |(host, port): &(&str, u16)| Endpoint::host(host, *port);
+    Upstream::new("games", endpoints.iter().map(endpoint).collect())
 }
 
 fn places(shared: &Shared) -> Vec<String> {
     let members = shared.members();
     let place = |m: &Arc<Member>| match &m.location {
-        Location::Address(address) => address.to_string(),
-        Location::Name { host, port } => format!("{host}:{port}?"),
+        Location::Name { .. } => format!("{}?", m.location),
+        known => known.to_string(),
     };
     members.iter().map(place).collect()
 }

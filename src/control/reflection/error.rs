@@ -4,14 +4,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Instance;
 use super::session::Question;
-use crate::config::model::{Endpoint, Upstream};
+use crate::config::model::Upstream;
 
 /// A failed fetch, with the upstream and the endpoint that it failed at.
 #[derive(Debug, thiserror::Error)]
 pub struct ReflectionError {
     pub upstream: Arc<str>,
-    /// `host:port`
+    /// `host:port`, or the path of a socket.
     pub endpoint: Option<String>,
     pub problem: ReflectionProblem,
 }
@@ -19,12 +20,12 @@ pub struct ReflectionError {
 impl ReflectionError {
     pub(super) fn new(
         upstream: &Upstream,
-        endpoint: Option<&Endpoint>,
+        endpoint: Option<&Instance>,
         problem: ReflectionProblem,
     ) -> Self {
         Self {
             upstream: Arc::clone(&upstream.name),
-            endpoint: endpoint.map(|e| format!("{}:{}", e.host, e.port)),
+            endpoint: endpoint.map(Instance::to_string),
             problem,
         }
     }

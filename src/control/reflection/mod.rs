@@ -17,11 +17,11 @@ mod tests;
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use http::uri::Authority;
 use tokio::time::{Instant, timeout_at};
 use tonic::transport::Channel;
 
@@ -29,6 +29,7 @@ pub use error::{ReflectionError, ReflectionProblem};
 
 use crate::config::model::{Endpoint, Upstream};
 use crate::limits;
+use crate::upstream::Location;
 use files::Files;
 pub use session::Question;
 use session::{Answer, Session, Version};
@@ -85,30 +86,28 @@ pub struct Missing {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instance {
     /// What it is called.
-    pub endpoint: Endpoint,
-    /// Where it is, when that is known already.
-    pub address: Option<SocketAddr>,
+    pub authority: Authority,
+    pub location: Location,
 }
 
 impl Instance {
     /// The instances of an upstream as far as its config tells them apart.
     #[must_use]
     pub fn all_of(upstream: &Upstream) -> Vec<Self> {
-        let one = |endpoint: &Endpoint| Self {
-            endpoint: endpoint.clone(),
-            address: None,
+        let one = |endpoint: &Endpoint| {
+            Some(Self {
+                authority: endpoint.authority()?,
+                location: Location::of(endpoint),
+            })
         };
-        upstream.endpoints.iter().map(one).collect()
+        upstream.endpoints.iter().filter_map(one).collect()
     }
 }
 
 /// `10.0.0.7:50051`, or the name that it goes by.
 impl fmt::Display for Instance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.address {
-            Some(address) => write!(f, "{address}"),
-            None => write!(f, "{}:{}", self.endpoint.host, self.endpoint.port),
-        }
+        self.location.fmt(f)
     }
 }
 
@@ -154,11 +153,11 @@ pub async fn ask(
     Err(
         match (failed.len() > first).then(|| failed.swap_remove(first)) {
             Some((at, problem)) => {
-                let endpoint = instances.get(at).map(|i| &i.endpoint);
+                let endpoint = instances.get(at);
                 ReflectionError::new(upstream, endpoint, problem)
             }
             None if silent => {
-                let endpoint = instances.first().map(|i| &i.endpoint);
+                let endpoint = instances.first();
                 let limit = budget.whole;
                 ReflectionError::new(upstream, endpoint, ReflectionProblem::OutOfTime { limit })
             }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
@@ -88,37 +88,18 @@ pub(super) async fn connect(
     outgoing: Option<&Arc<Outgoing>>,
     budget: &Budget,
 ) -> Result<Channel, ReflectionProblem> {
-    let endpoint = &instance.endpoint;
-    let host = if endpoint.host.contains(':') {
-        format!("[{}]", endpoint.host)
-    } else {
-        endpoint.host.to_string()
-    };
-    let named = format!("http://{host}:{}", endpoint.port);
-    let place = match instance.address {
-        Some(address) => format!("http://{address}"),
-        None => named.clone(),
-    };
     let scheme = outgoing.map_or("http", |_| "https");
-    let origin = named
-        .replacen("http", scheme, 1)
-        .parse()
-        .map_err(|error: http::uri::InvalidUri| ReflectionProblem::Connect(error.to_string()))?;
+    let target = Channel::from_shared(format!("{scheme}://{}", instance.authority))
+        .map_err(|error| ReflectionProblem::Connect(error.to_string()))?;
     let failed = |error: tonic::transport::Error| ReflectionProblem::Connect(causes(&error));
-    let target = Channel::from_shared(place)
-        .map_err(|error| ReflectionProblem::Connect(error.to_string()))?
-        .origin(origin)
-        .user_agent(concat!("transom/", env!("CARGO_PKG_VERSION")))
-        .map_err(failed)?
-        .connect_timeout(budget.answer);
-    let opened = async {
-        match outgoing {
-            None => target.connect().await,
-            Some(outgoing) => connect_with_tls(target, instance, outgoing).await,
-        }
-    };
-    // The connector's own timeout covers TCP alone.
-    match timeout(budget.answer, opened).await {
+    let agent = concat!("transom/", env!("CARGO_PKG_VERSION"));
+    let target = target.user_agent(agent).map_err(failed)?;
+    let (instance, outgoing) = (instance.clone(), outgoing.cloned());
+    let dial = tower::service_fn(move |_: http::Uri| {
+        let (instance, outgoing) = (instance.clone(), outgoing.clone());
+        async move { open(&instance, outgoing).await.map(TokioIo::new) }
+    });
+    match timeout(budget.answer, target.connect_with_connector(dial)).await {
         Ok(channel) => channel.map_err(failed),
         Err(_) => Err(ReflectionProblem::Connect(format!(
             "no connection in {:?}",
@@ -127,25 +108,19 @@ pub(super) async fn connect(
     }
 }
 
-async fn connect_with_tls(
-    target: tonic::transport::Endpoint,
-    instance: &Instance,
-    outgoing: &Arc<Outgoing>,
-) -> Result<Channel, tonic::transport::Error> {
-    let (host, port) = (Arc::clone(&instance.endpoint.host), instance.endpoint.port);
-    let (address, outgoing) = (instance.address, Arc::clone(outgoing));
-    let dial = tower::service_fn(move |_: http::Uri| {
-        let (host, outgoing) = (Arc::clone(&host), Arc::clone(&outgoing));
-        async move {
-            let socket = match address {
-                Some(address) => TcpStream::connect(address).await?,
-                None => TcpStream::connect((&*host, port)).await?,
-            };
-            let opened = outgoing.connect(&host, socket, Speaks::Http2).await;
-            opened.map(TokioIo::new).map_err(io::Error::other)
-        }
-    });
-    target.connect_with_connector(dial).await
+/// What the bytes go through.
+trait Line: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Line for T {}
+
+async fn open(instance: &Instance, outgoing: Option<Arc<Outgoing>>) -> io::Result<Box<dyn Line>> {
+    let socket = instance.location.connect().await?;
+    let Some(outgoing) = outgoing else {
+        return Ok(Box::new(socket));
+    };
+    let host = instance.authority.host();
+    let opened = outgoing.connect(host, socket, Speaks::Http2).await;
+    let stream = opened.map_err(io::Error::other)?;
+    Ok(Box::new(stream))
 }
 
 /// An open stream. Dropping it cancels the call.

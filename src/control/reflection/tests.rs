@@ -16,7 +16,6 @@ use tonic_reflection::pb::v1::{
 use tonic_reflection::server::{Builder, v1};
 
 use super::*;
-use crate::config::model::UpstreamProtocol;
 use crate::demo::{DESCRIPTORS, GrpcServer, Services};
 
 fn serve(services: Services) -> GrpcServer {
@@ -24,21 +23,8 @@ fn serve(services: Services) -> GrpcServer {
 }
 
 fn upstream(ports: &[u16]) -> Upstream {
-    Upstream {
-        name: "games".into(),
-        endpoints: ports
-            .iter()
-            .map(|&port| Endpoint {
-                host: "127.0.0.1".into(),
-                port,
-            })
-            .collect(),
-        protocol: UpstreamProtocol::Http2,
-        rules: Default::default(),
-        tls: None,
-        outgoing: None,
-        place: "test".into(),
-    }
+    let endpoint = |port: &u16| Endpoint::host("127.0.0.1", *port);
+    Upstream::new("games", ports.iter().map(endpoint).collect())
 }
 
 fn set(reflected: &Reflected) -> FileDescriptorSet {

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use crate::config::diagnostic::{Diagnostic, Report};
 use crate::config::model::{Config, DescriptorSource, Endpoint, Upstream, UpstreamId};
-use crate::upstream::{Fleet, Location, Member};
+use crate::upstream::{Fleet, Member};
 
 use super::super::agree::{Agreed, Version, agree};
 use super::super::builder::Builder;
@@ -240,14 +240,8 @@ impl Answers {
         };
         let members = shared.members();
         let instance = |member: &Arc<Member>| Instance {
-            endpoint: Endpoint {
-                host: member.authority.host().trim_matches(['[', ']']).into(),
-                port: member.authority.port_u16().unwrap_or_default(),
-            },
-            address: match member.location {
-                Location::Address(address) => Some(address),
-                Location::Name { .. } => None,
-            },
+            authority: member.authority.clone(),
+            location: member.location.clone(),
         };
         let mut all: Vec<_> = members.iter().map(instance).collect();
         fastrand::shuffle(&mut all);

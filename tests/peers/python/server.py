@@ -1,7 +1,8 @@
 """A grpcio server of gamehub.v1 (part of it) and of a service in edition 2023, with reflection.
 
 Nothing is generated beforehand: grpcio-tools compiles ../../../proto when the server starts. It prints
-the port that it listens on and ends when its standard input does, so that it never outlives a test.
+the port that it listens on, listens on the addresses that it is given too (`unix:/run/games.sock`), and
+ends when its standard input does, so that it never outlives a test.
 """
 
 import concurrent.futures
@@ -168,6 +169,8 @@ def main():
     server.add_generic_rpc_handlers([handlers(name, methods) for name, methods in services.items()])
     reflection.enable_server_reflection([*services, reflection.SERVICE_NAME], server, pool=POOL)
     port = server.add_insecure_port("127.0.0.1:0")
+    for address in sys.argv[1:]:
+        server.add_insecure_port(address)
     server.start()
     print(port, flush=True)
     sys.stdin.read()
