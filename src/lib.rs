@@ -3,7 +3,7 @@
 //! REST/JSON comes in, gRPC goes out, from protobuf descriptors that are loaded at run time. Modules
 //! in reading order: [`route`] finds the rule for a path, [`schema`] holds the linked descriptors,
 //! [`codec`] goes between JSON and the wire, [`transcode`] binds a request to a message and
-//! [`protocol`] frames streams. Those five are pure: no clock, no socket, no runtime, and build alone
+//! [`protocol`] frames streams; [`openapi`] tells clients of all that. These are pure: no clock, no socket, no runtime, and build alone
 //! with `--no-default-features`. The rest is the gateway around them.
 
 #![forbid(unsafe_code)]
@@ -31,6 +31,7 @@ pub mod schema;
 pub mod codec;
 pub mod transcode;
 
+pub mod openapi;
 pub mod protocol;
 
 #[cfg(feature = "gateway")]

@@ -190,6 +190,8 @@ pub const FILE_CHUNK_BYTES: usize = 64 * 1024;
 pub const BLOCKING_THREADS_MAX: usize = 16;
 /// Names in one dotted query parameter (`a.b.c` has three): deeper than real requests go.
 pub const FIELD_PATH_DEPTH_MAX: usize = 32;
+/// One OpenAPI document as it is served: all of googleapis has a quarter of it.
+pub const OPENAPI_BYTES_MAX: usize = 32 << 20;
 /// Fields that a request may choose for its reply: more than messages have.
 pub const SELECTED_FIELDS_MAX: usize = 256;
 /// Faults reported for the path and query of one request; the rest is left out.

@@ -314,6 +314,7 @@ impl Gateway {
             tls: ends.secure.is_some(),
             certificate: ends.secure.and_then(|s| s.client().cloned()),
             redirect: ends.redirect,
+            openapi: ends.openapi,
             account: self.exchange.book().open(),
         }
     }

@@ -15,6 +15,7 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
     ("codec", 1, &["route", "schema"]),
     ("transcode", 1, &["route", "schema", "codec"]),
     ("protocol", 1, &["route", "schema", "codec", "transcode"]),
+    ("openapi", 1, &["route", "schema", "codec", "transcode"]),
     ("config", 2, &["tls"]),
     ("snapshot", 2, &[]),
     ("drain", 2, &[]),

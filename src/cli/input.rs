@@ -156,9 +156,11 @@ pub fn generation(
         config: rest,
         report: mut told,
     } = config.survey()?;
-    let Some(rest) = rest else {
+    let Some(mut rest) = rest else {
         return Err(told.into());
     };
+    // What descriptors say for people costs little where nothing is served.
+    rest.documented = true;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

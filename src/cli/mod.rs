@@ -9,6 +9,7 @@ pub mod explain;
 mod input;
 mod life;
 mod look;
+mod openapi;
 mod remote;
 mod revoke;
 pub mod routes;
@@ -40,6 +41,7 @@ Before you deploy:
   transom check --format github              the same as annotations of a pull request
   transom routes                             what is served, by which method, and where that is written
   transom explain GET '/v1/games/7?tags=a'   which rule takes a request, and why the others don't
+  transom openapi > openapi.json             the same for front-end developers and their tools
 
 While it runs (by its `admin` address):
   transom status                             its generation, the last reload and what that changed
@@ -71,6 +73,8 @@ enum Verb {
     Routes(look::RoutesArgs),
     /// Tell which rule takes a request, what its parts are bound to, and why other rules lost
     Explain(look::ExplainArgs),
+    /// Write the OpenAPI 3.1 document of the routes
+    Openapi(openapi::Args),
     /// Tell how a running gateway is: its generation, the last reload and what it changed
     Status(remote::Args),
     /// Have a running gateway read config and descriptors again, and tell what came of it
@@ -98,6 +102,7 @@ pub fn main() -> ExitCode {
         Verb::Check(args) => check::run(args),
         Verb::Routes(args) => look::routes(args),
         Verb::Explain(args) => look::explain(args),
+        Verb::Openapi(args) => openapi::run(args),
         Verb::Status(args) => remote::status(args),
         Verb::Reload(args) => remote::reload(args),
         Verb::Certs(args) => certs::certs(args),

@@ -46,6 +46,22 @@ impl EnumTable {
     }
 }
 
+/// The name that each value is printed by, in the order of the values. Numbers aside: those are printed
+/// where the options ask for them, or where no value has a name.
+#[must_use]
+pub fn printed_names(source: &Enum, options: &JsonOptions) -> Vec<String> {
+    let options = JsonOptions {
+        enums_as_numbers: false,
+        ..options.clone()
+    };
+    let table = enum_table(source, &options);
+    let printed = source.values.iter().map(|value| {
+        let text = table.literal(value.number).unwrap_or_default();
+        String::from_utf8_lossy(text).trim_matches('"').to_owned()
+    });
+    printed.collect()
+}
+
 pub(super) fn enum_table(source: &Enum, options: &JsonOptions) -> EnumTable {
     let null = &*source.full_name == "google.protobuf.NullValue";
     let prefix = options

@@ -18,6 +18,7 @@ mod wire;
 
 use std::sync::Arc;
 
+pub use self::enums::printed_names;
 pub use self::json_in::Encoder;
 pub use self::json_out::Printer;
 pub use self::select::{SelectError, Selection};

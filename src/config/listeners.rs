@@ -14,6 +14,8 @@ pub struct Listener {
     /// Connections of trusted peers begin with a PROXY header that tells whose they are.
     pub proxy_protocol: bool,
     pub accept: Accept,
+    /// It serves what clients may read of the API.
+    pub openapi: bool,
     pub place: Place,
 }
 
@@ -37,6 +39,7 @@ impl Listener {
             redirect: None,
             proxy_protocol: false,
             accept: Accept::default(),
+            openapi: false,
             place,
         }
     }

@@ -272,6 +272,7 @@ impl Config {
             workers: None,
             trusted_proxies: Vec::new(),
             server_reflection: false,
+            documented: false,
         })
     }
 }

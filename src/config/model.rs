@@ -57,6 +57,8 @@ pub struct Config {
     pub trusted_proxies: Vec<ipnet::IpNet>,
     /// Whether clients may ask the gateway for descriptors.
     pub server_reflection: bool,
+    /// Somebody reads what descriptors say for people: a listener with `openapi`, or a command.
+    pub documented: bool,
 }
 
 /// When config and descriptors are read again while requests are served.

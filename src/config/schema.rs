@@ -9,8 +9,11 @@ use super::keys::{FILE, Key, Section, Shape};
 /// The schema as it stands in `config/transom.schema.json`.
 #[must_use]
 pub fn text() -> String {
+    let mut schema = schema();
+    // So that a new key is a few lines of a diff, wherever its section stands.
+    schema.sort_all_objects();
     // A tree of strings always prints.
-    let mut text = serde_json::to_string_pretty(&schema()).unwrap_or_default();
+    let mut text = serde_json::to_string_pretty(&schema).unwrap_or_default();
     text.push('\n');
     text
 }

@@ -56,6 +56,7 @@ pub fn doors(
             id,
             tls,
             redirect: listener.redirect,
+            openapi: listener.openapi,
             proxy_protocol: listener.proxy_protocol,
         });
     }

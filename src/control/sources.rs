@@ -304,7 +304,9 @@ struct Sources {
 impl Sources {
     fn read(config: &Config, reflections: &Reflections) -> Self {
         let mut sources = Self {
-            builder: SchemaBuilder::new().keep_files(config.server_reflection),
+            builder: SchemaBuilder::new()
+                .keep_files(config.server_reflection)
+                .keep_annotations(config.documented),
             protos: Protos::default(),
             rules: Vec::new(),
             origins: Vec::new(),

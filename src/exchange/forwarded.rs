@@ -167,6 +167,7 @@ mod tests {
             tls: false,
             certificate: None,
             redirect: None,
+            openapi: false,
             account: std::rc::Rc::default(),
         }
     }

@@ -9,6 +9,7 @@ mod cors;
 mod counters;
 mod deadline;
 mod decompress;
+mod docs;
 mod fate;
 mod files;
 mod fixed;
@@ -179,6 +180,8 @@ pub struct Connection {
     pub certificate: Option<http::HeaderValue>,
     /// All requests are sent there.
     pub redirect: Option<ToHttps>,
+    /// Its listener tells of the API.
+    pub openapi: bool,
     /// Of [`Exchange::book`].
     pub account: Rc<Account>,
 }
@@ -210,6 +213,11 @@ pub async fn exchange(
     } else if let Some(to) = &connection.redirect {
         account.note_speech(Speech::Http);
         fixed::to_https(to, connection.local.port(), &head)
+    } else if connection.openapi
+        && let Some(answered) = docs::answer(live, &head)
+    {
+        account.note_speech(Speech::Http);
+        answered
     } else if let Some(answered) = preflight(live, &head, &mut voice) {
         current.takes(&voice);
         answered

@@ -165,6 +165,7 @@ impl<S: Service> Listener<S> {
                 local,
                 secure: None,
                 redirect: bounds.door.redirect,
+                openapi: bounds.door.openapi,
             },
             pass,
             bounds: Rc::clone(bounds),

@@ -84,6 +84,8 @@ pub struct Ends {
     pub secure: Option<Rc<Secure>>,
     /// All requests are sent there.
     pub redirect: Option<ToHttps>,
+    /// The listener tells of the API.
+    pub openapi: bool,
 }
 
 /// Limits of one generation, as connections of one listener need them.

@@ -12,7 +12,7 @@ use crate::transcode::{LocationTemplate, MethodPlan, RulePart};
 use super::described::Described;
 use super::mount::{Mount, Mounts, Origin};
 use super::rpcs::Rpcs;
-use super::{Below, BuildError, Live, Note, Route, Target, Warning};
+use super::{Below, BuildError, Live, Note, Published, Route, Target, Warning};
 
 pub(super) fn build(
     config: &Config,
@@ -62,12 +62,13 @@ pub(super) fn build(
     let described = config
         .server_reflection
         .then(|| Described::of(&schema, &rpcs));
-    let live = Live {
+    let mut live = Live {
         table,
         routes: entries.into_iter().map(Entry::into_route).collect(),
         rpcs,
         own,
         described,
+        published: None,
         schema: Arc::clone(&schema),
         codec,
         notes,
@@ -83,6 +84,13 @@ pub(super) fn build(
         doors: super::Door::without_tls(config),
         wanted: super::Wanted::default(),
     };
+    if config.listeners.iter().any(|l| l.openapi) {
+        live.warnings.extend(live.covered(config));
+        match Published::build(config, &live) {
+            Ok(published) => live.published = Some(published),
+            Err(warning) => live.warnings.push(warning),
+        }
+    }
     Ok(live.number())
 }
 

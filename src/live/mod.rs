@@ -6,6 +6,7 @@ mod clashes;
 mod described;
 mod mount;
 mod own;
+mod published;
 mod rpcs;
 mod sockets;
 
@@ -14,6 +15,8 @@ pub use clashes::clashes;
 pub use described::{Described, View};
 pub use mount::any_service;
 pub use own::Own;
+pub(crate) use published::needs_certificates;
+pub use published::{DOCUMENT, Document, PAGE, Published};
 pub use rpcs::Rpcs;
 pub use sockets::{Ambiguous, SocketRoute};
 
@@ -47,6 +50,8 @@ pub struct Live {
     pub own: Rpcs,
     /// What clients may ask about descriptors, where they may.
     pub described: Option<Described>,
+    /// What clients may read of the API, where a listener tells it.
+    pub published: Option<Published>,
     pub schema: Arc<Schema>,
     /// With the JSON options of `defaults`: for error bodies where no route has been found.
     pub codec: Arc<Codec>,
@@ -79,6 +84,8 @@ pub struct Door {
     pub tls: Option<Arc<tls::Terms>>,
     /// All requests are sent there.
     pub redirect: Option<ToHttps>,
+    /// It tells of the API.
+    pub openapi: bool,
     /// Connections of trusted peers begin with a PROXY header.
     pub proxy_protocol: bool,
 }
@@ -93,6 +100,7 @@ impl Door {
             id,
             tls: None,
             redirect: listener.redirect,
+            openapi: listener.openapi,
             proxy_protocol: listener.proxy_protocol,
         };
         plain.map(door).collect()

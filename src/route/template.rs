@@ -100,6 +100,12 @@ impl PathTemplate {
         self.verb.as_deref()
     }
 
+    /// The segments of the template that a variable covers, by its place in [`Self::variables`].
+    #[must_use]
+    pub fn covered_by(&self, variable: usize) -> Option<std::ops::Range<usize>> {
+        self.spans.get(variable).map(|span| span.from..span.to)
+    }
+
     pub(super) fn spans(&self) -> &[Span] {
         &self.spans
     }

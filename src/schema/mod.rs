@@ -4,6 +4,7 @@
 //! `google.api.http` option as ordinary fields), linked by names into indices. No descriptor, however
 //! broken, panics: each refusal is a [`SchemaError`] that names the file and the symbol.
 
+mod annotations;
 mod builtin;
 mod compile;
 mod descriptor;
@@ -21,6 +22,7 @@ mod types;
 mod well_known;
 mod wire;
 
+pub use annotations::{Annotations, FieldNote};
 pub use builtin::gateway_services;
 pub use compile::{TEXT_BYTES_MAX, TEXT_FILES_MAX, compile, compile_good};
 pub use error::{Place, SchemaError};

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use prost::Message as _;
 
+use super::annotations;
 use super::builtin;
 use super::descriptor::{
     EnumDescriptor, FieldDescriptor, FileDescriptor, FileName, MessageDescriptor, RawSet,
@@ -36,6 +37,7 @@ pub const FAULTS_MAX: usize = 1000;
 pub struct SchemaBuilder {
     files: Vec<SourceFile>,
     keep_files: bool,
+    keep_annotations: bool,
 }
 
 /// A decoded file and where it came from.
@@ -90,6 +92,13 @@ impl SchemaBuilder {
         self
     }
 
+    /// Lets the schema keep comments, for whoever writes documents.
+    #[must_use]
+    pub fn keep_annotations(mut self, keep: bool) -> Self {
+        self.keep_annotations = keep;
+        self
+    }
+
     /// Links everything that was added, with the built-in descriptors behind it.
     ///
     /// # Errors
@@ -107,6 +116,9 @@ impl SchemaBuilder {
         let mut schema = link::link(&self.files, &units, &mut faults);
         if self.keep_files {
             schema.files = files::collect(&self.files, &units);
+        }
+        if self.keep_annotations {
+            schema.annotations = annotations::collect(&self.files, &units);
         }
         faults.finish(schema)
     }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::annotations::Annotations;
 use super::files::Files;
 
 /// Index of a message in its [`Schema`].
@@ -48,6 +49,7 @@ pub struct Schema {
     pub(crate) services_by_name: HashMap<Arc<str>, usize>,
     pub(crate) extensions_by_name: HashMap<Arc<str>, ExtensionRef>,
     pub(crate) files: Files,
+    pub(crate) annotations: Annotations,
 }
 
 impl Schema {
@@ -97,6 +99,12 @@ impl Schema {
     #[must_use]
     pub fn files(&self) -> &Files {
         &self.files
+    }
+
+    /// What its sources say for people, if its builder was to keep that.
+    #[must_use]
+    pub fn annotations(&self) -> &Annotations {
+        &self.annotations
     }
 
     /// All services, in the order of the sources.

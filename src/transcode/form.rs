@@ -85,6 +85,12 @@ impl MethodPlan {
         matches!(self.body, BodyRule::RawWhole | BodyRule::RawField(_))
     }
 
+    /// Whether an `application/x-www-form-urlencoded` body is to be bound.
+    #[must_use]
+    pub fn binds_forms(&self) -> bool {
+        self.form.is_some()
+    }
+
     /// Whether a `multipart/form-data` body is to be bound.
     #[must_use]
     pub fn takes_files(&self) -> bool {

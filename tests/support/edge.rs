@@ -193,6 +193,7 @@ impl Edge {
                         id,
                         tls: None,
                         redirect: None,
+                        openapi: false,
                         proxy_protocol: false,
                     },
                     trusted_proxies: Rc::default(),

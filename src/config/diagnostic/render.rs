@@ -27,9 +27,9 @@ impl Report {
         match format {
             Format::Text => self.text(&Renderer::plain()),
             Format::Coloured => self.text(&Renderer::styled()),
-            Format::Json => pretty(&self.diagnostics.iter().map(as_json).collect()),
+            Format::Json => pretty(self.diagnostics.iter().map(as_json).collect()),
             Format::Github => self.diagnostics.iter().map(as_github).collect(),
-            Format::Gitlab => pretty(&self.diagnostics.iter().map(as_gitlab).collect()),
+            Format::Gitlab => pretty(self.diagnostics.iter().map(as_gitlab).collect()),
         }
     }
 
@@ -202,9 +202,11 @@ fn fingerprint(parts: &[&str]) -> String {
     format!("{hash:016x}")
 }
 
-fn pretty(values: &Vec<Value>) -> String {
+/// Keys by their names: programs don't mind, and a new one moves no other.
+fn pretty(mut values: Vec<Value>) -> String {
+    values.iter_mut().for_each(Value::sort_all_objects);
     // Values of strings and numbers always print.
-    let mut text = serde_json::to_string_pretty(values).unwrap_or_default();
+    let mut text = serde_json::to_string_pretty(&values).unwrap_or_default();
     text.push('\n');
     text
 }

@@ -46,6 +46,12 @@ pub static LISTENER: Section = Section {
              to the worker with the fewest, which is fairer to few connections with much to do.",
         )
         .default("reuseport"),
+        key(
+            "openapi",
+            Shape::Bool,
+            "Serve the OpenAPI 3.1 document of the routes at `/openapi.json`.",
+        )
+        .default("false"),
     ]],
     exactly_one: &[],
 };

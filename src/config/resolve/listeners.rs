@@ -50,6 +50,7 @@ pub fn listeners(
                 Some("deal") => Accept::Deal,
                 Some(_) | None => Accept::Reuseport,
             },
+            openapi: openapi(&section, redirect.is_some()),
             place: field.place(),
         });
     }
@@ -87,6 +88,19 @@ fn redirect(section: &Section<'_, '_>) -> Option<ToHttps> {
         port: port.and_then(|p| u16::try_from(p).ok()),
         listener: None,
     })
+}
+
+fn openapi(section: &Section<'_, '_>, redirects: bool) -> bool {
+    let Some(field) = section.field("openapi") else {
+        return false;
+    };
+    let wanted = field.bool().unwrap_or_default();
+    if wanted && redirects {
+        let wrong = field.fail("this listener sends every request elsewhere");
+        let help = "`openapi` is for the listener that `redirect_https` sends to";
+        field.reader.push(wrong.help(help));
+    }
+    wanted
 }
 
 /// Names of certificates that authorities issue, which one, and where that stands.

@@ -71,8 +71,10 @@ fn file(reader: &Reader<'_>, root: &Node, folder: &Path) -> Option<Config> {
     let routes = routes::routes(&file, &upstreams, &defaults, folder);
     upstreams.warn_of_unused();
     let authorities = acme::Authorities::read(&file, folder);
+    let listeners = listeners::listeners(&file, &authorities, folder);
     let config = Config {
-        listeners: listeners::listeners(&file, &authorities, folder),
+        documented: listeners.iter().any(|l| l.openapi),
+        listeners,
         acme: authorities.known,
         descriptors,
         routes,

@@ -16,7 +16,7 @@ const MEANINGFUL: Duration = Duration::from_secs(315_619_200);
 
 /// What tells one state of a file from another.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Validators {
+pub(in crate::exchange) struct Validators {
     /// With its quotes, without `W/`.
     tag: String,
     weak: bool,
@@ -26,7 +26,7 @@ pub(super) struct Validators {
 
 /// What the conditions of a request come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(in crate::exchange) enum Verdict {
     Send,
     /// 304
     NotModified,
@@ -56,6 +56,15 @@ impl Validators {
         }
     }
 
+    /// Of what is told apart by its content alone. `tag` is a strong one, with its quotes.
+    pub(in crate::exchange) fn of_tag(tag: &HeaderValue) -> Self {
+        Self {
+            tag: tag.to_str().unwrap_or_default().to_owned(),
+            weak: false,
+            modified: None,
+        }
+    }
+
     pub(super) fn write(&self, headers: &mut HeaderMap) {
         let weak = if self.weak { "W/" } else { "" };
         if let Ok(tag) = HeaderValue::try_from(format!("{weak}{}", self.tag)) {
@@ -69,7 +78,7 @@ impl Validators {
     }
 
     /// In the order of RFC 9110 §13.2.2.
-    pub(super) fn check(&self, asked: &HeaderMap) -> Verdict {
+    pub(in crate::exchange) fn check(&self, asked: &HeaderMap) -> Verdict {
         if asked.contains_key(IF_MATCH) {
             if self.weak || !self.is_listed(asked, &IF_MATCH, Compare::Strong) {
                 return Verdict::Failed;

@@ -34,7 +34,7 @@ use crate::telemetry::Account;
 use super::body::{BreakOff, ReplyBody};
 use super::vary::vary;
 use super::{not_allowed, not_found};
-use conditions::Verdict;
+pub(super) use conditions::{Validators, Verdict};
 use open::{Found, Opened, Wanted};
 
 /// Content that a browser asks for again, with what it has.
