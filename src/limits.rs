@@ -363,6 +363,8 @@ pub const REFLECTION_RETRY_MAX: Duration = Duration::from_secs(30);
 pub const ACME_ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// What is told of an authority's refusal that is no problem document.
 pub const ACME_EXCERPT_BYTES_MAX: usize = 512;
+/// How far our clock may be from an authority's before that is told: its certificates count from its own.
+pub const ACME_CLOCK_SKEW_MAX: Duration = Duration::from_secs(5 * 60);
 /// How long an authority's directory is taken as known.
 pub const ACME_DIRECTORY_AGE_MAX: Duration = Duration::from_secs(60 * 60);
 /// Nonces that may be refused in a row, beside the two that the library lets pass each time: with half
@@ -411,7 +413,7 @@ pub const ACME_NAME_LOCK_POLL: Duration = Duration::from_secs(5);
 /// Longest sleep of who looks after a certificate: other processes may renew it, and clocks are set.
 pub const ACME_SLEEP_MAX: Duration = Duration::from_secs(60 * 60);
 /// When a certificate or its course can't be kept or read: until the next try.
-pub const ACME_DISK_RETRY: Duration = Duration::from_secs(60);
+pub const ACME_DISK_RETRY: Duration = Duration::from_secs(15);
 /// Batches of log lines that wait to be written; more are dropped and counted.
 pub const LOG_BATCHES_MAX: usize = 256;
 /// Lines of one worker go to the writer together, when they are so many bytes.

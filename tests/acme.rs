@@ -5,7 +5,7 @@ mod support;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use support::acme::ca::{At, Ca, Fault, Lie};
 use support::acme::manners::COURSE;
@@ -232,6 +232,22 @@ async fn certificates_that_cannot_be_served_are_refused() {
         assert!(line.contains(words), "{line}");
         assert!(!process.path("kept/api.example.com.pem").exists());
     }
+}
+
+#[tokio::test]
+async fn a_clock_that_is_wrong_is_told_once_and_stops_nothing() {
+    let ca = Ca::start();
+    let ahead = SystemTime::now() + Duration::from_secs(3 * 3600 + 60);
+    ca.state().manners.date = Some(ahead);
+    let process = start(&ca, "");
+    let line = process.says("our clock is 3 h behind that of 127.0.0.1");
+    assert!(line.contains("set it"), "{line}");
+    until_shown(&process, &ca, NAME).await;
+    let others = process.unheard();
+    assert!(
+        !others.iter().any(|l| l.contains("our clock")),
+        "{others:?}"
+    );
 }
 
 #[tokio::test]

@@ -6,11 +6,12 @@
 
 use std::fmt;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HOST, RETRY_AFTER, USER_AGENT};
+use http::header::{CONTENT_LENGTH, DATE, HOST, RETRY_AFTER, USER_AGENT};
 use http::{HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
@@ -20,7 +21,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use crate::limits::{ACME_ANSWER_BYTES_MAX, ACME_EXCERPT_BYTES_MAX};
+use crate::limits::{ACME_ANSWER_BYTES_MAX, ACME_CLOCK_SKEW_MAX, ACME_EXCERPT_BYTES_MAX};
 
 const AGENT: &str = concat!("transom/", env!("CARGO_PKG_VERSION"));
 
@@ -30,6 +31,8 @@ pub struct Http {
     tls: Arc<rustls::ClientConfig>,
     timeout: Duration,
     last: Arc<Mutex<Last>>,
+    /// Whether it is known that the clocks differ, which is told once.
+    is_skewed: Arc<AtomicBool>,
 }
 
 /// What the last request came to.
@@ -75,13 +78,17 @@ impl Http {
             tls,
             timeout,
             last: Arc::default(),
+            is_skewed: Arc::default(),
         }
     }
 
     /// The same way, with a memory of its own.
     #[must_use]
     pub fn apart(&self) -> Self {
-        Self::new(Arc::clone(&self.tls), self.timeout)
+        Self {
+            last: Arc::default(),
+            ..self.clone()
+        }
     }
 
     /// What the last request came to.
@@ -105,6 +112,7 @@ impl Http {
                 return Err(HttpError::Slow { host, within });
             }
         };
+        self.compare_clocks(&host, &answer.head.headers);
         let status = answer.head.status;
         let refused = status.is_client_error() || status.is_server_error();
         *self.lock() = Last {
@@ -116,6 +124,25 @@ impl Http {
             },
         };
         Ok(answer)
+    }
+
+    fn compare_clocks(&self, host: &str, headers: &http::HeaderMap) {
+        let Some((apart, direction)) = skew(headers, SystemTime::now()) else {
+            return;
+        };
+        let is_skewed = apart > ACME_CLOCK_SKEW_MAX;
+        if self.is_skewed.swap(is_skewed, Ordering::Relaxed) == is_skewed {
+            return;
+        }
+        if is_skewed {
+            let apart = largest_unit(apart);
+            tracing::warn!(
+                "our clock is {apart} {direction} that of {host}: certificates would be renewed and \
+                 expire at wrong times; set it, with NTP for one"
+            );
+        } else {
+            tracing::info!("our clock agrees with that of {host} again");
+        }
     }
 
     /// Asks for a document.
@@ -161,9 +188,10 @@ impl Http {
                 let inner = error.into_inner();
                 let tls = inner.and_then(|e| e.downcast::<rustls::Error>().ok());
                 Err(match tls.as_deref() {
-                    Some(rustls::Error::InvalidCertificate(_)) => {
-                        HttpError::Certificate { host, reason }
-                    }
+                    Some(rustls::Error::InvalidCertificate(wrong)) => HttpError::Certificate {
+                        host,
+                        reason: reason + clock(wrong),
+                    },
                     _ => HttpError::Unreachable { host, reason },
                 })
             }
@@ -172,6 +200,41 @@ impl Http {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Last> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How far our clock is from that of who has answered (RFC 9110 §6.6.1), and in which direction.
+fn skew(headers: &http::HeaderMap, now: SystemTime) -> Option<(Duration, &'static str)> {
+    let date = headers.get(DATE)?.to_str().ok()?;
+    let theirs = httpdate::parse_http_date(date).ok()?;
+    Some(match now.duration_since(theirs) {
+        Ok(ahead) => (ahead, "ahead of"),
+        Err(behind) => (behind.duration(), "behind"),
+    })
+}
+
+/// In the largest unit that it fills.
+fn largest_unit(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86400),
+    }
+}
+
+/// What to look at beside the certificate.
+fn clock(wrong: &rustls::CertificateError) -> &'static str {
+    use rustls::CertificateError::{
+        Expired, ExpiredContext, NotValidYet, NotValidYetContext, UnknownIssuer,
+    };
+    match wrong {
+        Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. } => {
+            "; is our clock right?"
+        }
+        UnknownIssuer => "; name its authority with `roots`",
+        _ => "",
     }
 }
 

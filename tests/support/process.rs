@@ -29,11 +29,16 @@ pub struct Process {
 impl Process {
     /// Runs `transom.yaml` of this folder.
     pub fn start(folder: tempfile::TempDir) -> Self {
+        Self::start_by(folder, Command::new(env!("CARGO_BIN_EXE_transom")))
+    }
+
+    /// The same by a command that ends up as the binary.
+    pub fn start_by(folder: tempfile::TempDir, mut command: Command) -> Self {
         let file = folder.path().join("transom.yaml");
         let config = fs::read_to_string(&file).expect("a config");
         let with_admin = config.contains("admin:");
         let listeners = config.matches("address:").count() - usize::from(with_admin);
-        let mut process = Command::new(env!("CARGO_BIN_EXE_transom"))
+        let mut process = command
             .args(["run", "-c"])
             .arg(file)
             .stdout(Stdio::piped())

@@ -54,7 +54,7 @@ pub enum StorageError {
     Fenced { key: Box<str>, name: Box<str> },
     #[error("{key:?} can't be the name of a record")]
     Key { key: Box<str> },
-    #[error("{place}: {error}")]
+    #[error("{place}: {error}{}", way_out(.error))]
     Failed { place: String, error: io::Error },
 }
 
@@ -118,6 +118,17 @@ impl fmt::Debug for Record {
         f.debug_struct("Record")
             .field("version", &self.version)
             .finish_non_exhaustive()
+    }
+}
+
+/// What to do about it.
+fn way_out(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull => ": make room there",
+        io::ErrorKind::QuotaExceeded => ": raise the quota, or make room there",
+        io::ErrorKind::ReadOnlyFilesystem => ": mount it so that it can be written to",
+        io::ErrorKind::PermissionDenied => ": it must belong to the user that the gateway runs as",
+        _ => "",
     }
 }
 

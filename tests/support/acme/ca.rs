@@ -205,9 +205,12 @@ async fn serve(
     let mut state = state.lock().unwrap();
     let mut answer = state.answer(at, rest, &base, &body, &root);
     let nonce = state.nonce();
-    answer
-        .headers_mut()
-        .insert("replay-nonce", nonce.parse().expect("a header"));
+    let head = answer.headers_mut();
+    head.insert("replay-nonce", nonce.parse().expect("a header"));
+    if let Some(date) = state.manners.date {
+        let date = httpdate::fmt_http_date(date);
+        head.insert("date", date.parse().expect("a header"));
+    }
     match fault {
         Some(Fault::CutAfter) => Err("cut"),
         _ => Ok(answer),

@@ -78,6 +78,8 @@ pub struct Manners {
     /// Names that aren't ours.
     pub unproved: HashSet<String>,
     pub external_required: bool,
+    /// What its answers are dated with. `None`: the time.
+    pub date: Option<SystemTime>,
 }
 
 impl Default for Manners {
@@ -98,6 +100,7 @@ impl Default for Manners {
             validity: Duration::from_secs(90 * 86400),
             unproved: HashSet::new(),
             external_required: false,
+            date: None,
         }
     }
 }
