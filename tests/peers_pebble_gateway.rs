@@ -4,11 +4,14 @@
 
 mod support;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
+use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -18,6 +21,9 @@ use support::pebble::{Pebble, Terms};
 use support::process::Process;
 use support::soon;
 use support::tls::connect;
+
+/// Between requests, and between handshakes: a load and not a flood.
+const PAUSE: Duration = Duration::from_millis(4);
 
 /// Trusts what Pebble issues.
 async fn client(pebble: &Pebble) -> ClientConfig {
@@ -35,6 +41,16 @@ async fn client(pebble: &Pebble) -> ClientConfig {
 
 /// Listens where Pebble looks.
 fn start(pebble: &Pebble, names: &str, more: &str) -> Process {
+    start_before(pebble, names, more, "")
+}
+
+/// Beside what is `behind` it: descriptors and upstreams.
+fn start_before(pebble: &Pebble, names: &str, more: &str, behind: &str) -> Process {
+    let behind = if behind.is_empty() {
+        "routes:\n"
+    } else {
+        behind
+    };
     let (http, tls, directory) = (pebble.http, pebble.tls, &pebble.directory);
     let config = format!(
         "listeners:\n\
@@ -42,7 +58,8 @@ fn start(pebble: &Pebble, names: &str, more: &str) -> Process {
          - {{ address: \"{tls}\", tls: {{ acme: own, names: [{names}] }} }}\n\
          acme:\n\
          \x20 own: {{ directory: \"{directory}\", storage: kept, roots: ca.pem, agree_to_terms: true, {more} }}\n\
-         routes: [{{ prefix: /, respond: {{ body: here }} }}]\n\
+         {behind}\
+         \x20 - {{ prefix: /, respond: {{ body: here }} }}\n\
          workers: 2\n"
     );
     let folder = tempfile::tempdir().expect("a folder");
@@ -103,74 +120,130 @@ async fn wildcards_are_proved_by_a_web_service_and_by_updates() {
 struct Seen {
     handshakes: AtomicUsize,
     requests: AtomicUsize,
+    events: AtomicUsize,
     over: AtomicBool,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn renewals_break_no_handshake_and_no_connection() {
+    // The first is half a minute old by then, and would have expired.
+    renew(24, &["api.example.com"], 3).await;
+}
+
+/// The full form: `benches/soak/pebble`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes ten minutes"]
+async fn renewals_break_nothing_for_ten_minutes() {
+    let names = ["api.example.com", "www.example.com", "m.example.com"];
+    renew(75, &names, 48).await;
+}
+
+/// Certificates of `validity` seconds, under load until `times` new ones have come.
+async fn renew(validity: u64, all: &[&str], times: usize) {
     let names = NameServer::start("example.com.", None).await;
     let pebble = Pebble::start(&Terms {
         dns: Some(names.address),
-        validity: Some(24),
+        validity: Some(validity),
         ..Terms::default()
     });
     let client = client(&pebble).await;
-    let process = start(
-        &pebble,
-        "api.example.com",
-        "challenges: [tls-alpn-01, http-01]",
+    let service = transom::demo::start(([127, 0, 0, 1], 0).into()).expect("the service");
+    let behind = format!(
+        "descriptors: [{{ reflection: games }}]\n\
+         upstreams: {{ games: {{ endpoints: [\"{}\"] }} }}\n\
+         routes:\n  - {{ services: [\"gamehub.v1.*\"], upstream: games }}\n",
+        service.address()
     );
-    until_shown(&process, &client, "api.example.com").await;
+    let more = "challenges: [tls-alpn-01, http-01]";
+    let process = start_before(&pebble, &all.join(", "), more, &behind);
     let seen = Arc::new(Seen::default());
     let address = process.addresses[1];
-    // One connection that stays, and others that come and go.
-    let mut staying = client.clone();
-    staying.alpn_protocols = vec![b"h2".to_vec()];
-    let stream = connect(address, "api.example.com", staying).await;
-    let io = TokioIo::new(stream.expect("a handshake"));
-    let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io)
-        .await
-        .expect("HTTP/2");
-    tokio::spawn(connection);
-    let requests = tokio::spawn({
-        let seen = Arc::clone(&seen);
-        async move {
-            while !seen.over.load(Ordering::Relaxed) {
-                let request = http::Request::get("https://api.example.com/");
-                let request = request.body(Empty::<Bytes>::new()).expect("a request");
-                let reply = sender.send_request(request).await.expect("a reply");
-                reply.into_body().collect().await.expect("a body");
-                seen.requests.fetch_add(1, Ordering::Relaxed);
-                tokio::time::sleep(std::time::Duration::from_millis(2)).await;
-            }
-        }
-    });
-    let handshakes = tokio::spawn({
-        let (seen, client) = (Arc::clone(&seen), client.clone());
-        async move {
-            while !seen.over.load(Ordering::Relaxed) {
-                let made = connect(address, "api.example.com", client.clone()).await;
-                made.expect("a handshake");
-                seen.handshakes.fetch_add(1, Ordering::Relaxed);
-                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-            }
-        }
-    });
-    // The first is half a minute old by then, and would have expired.
+    let mut tasks = tokio::task::JoinSet::new();
+    for name in all {
+        until_shown(&process, &client, name).await;
+        // One connection that stays, with a stream and requests, and others that come and go.
+        let mut staying = client.clone();
+        staying.alpn_protocols = vec![b"h2".to_vec()];
+        let stream = connect(address, name, staying).await;
+        let io = TokioIo::new(stream.expect("a handshake"));
+        let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io)
+            .await
+            .expect("HTTP/2");
+        tokio::spawn(connection);
+        tasks.spawn(hear_events(
+            sender.clone(),
+            (*name).to_owned(),
+            Arc::clone(&seen),
+        ));
+        tasks.spawn(ask(sender, (*name).to_owned(), Arc::clone(&seen)));
+        let shake = shake(
+            address,
+            (*name).to_owned(),
+            client.clone(),
+            Arc::clone(&seen),
+        );
+        tasks.spawn(shake);
+    }
     let process = tokio::task::spawn_blocking(move || {
-        process.says("a new certificate");
-        process.says("a new certificate");
-        process.says("a new certificate");
+        for _ in 0..times {
+            process.says("a new certificate");
+        }
         process
     });
     let _process = process.await.expect("renewed");
     seen.over.store(true, Ordering::Relaxed);
-    soon("the requests", requests).await.expect("no cut stream");
-    soon("the handshakes", handshakes)
-        .await
-        .expect("no failed handshake");
-    assert!(seen.requests.load(Ordering::Relaxed) > 100);
-    assert!(seen.handshakes.load(Ordering::Relaxed) > 100);
+    // None has failed or been cut.
+    while let Some(done) = soon("the end", tasks.join_next()).await {
+        done.expect("nothing broken");
+    }
+    let count = |of: &AtomicUsize| of.load(Ordering::Relaxed);
+    let (shakes, requests) = (count(&seen.handshakes), count(&seen.requests));
+    let events = count(&seen.events);
+    println!(
+        "{times} new certificates of {validity} s: {shakes} handshakes, {requests} requests and {events} \
+         events on {} connections that stayed; 0 failed, 0 cut",
+        all.len()
+    );
+    assert!(requests > 100 && shakes > 100 && events > 100);
+}
+
+/// A request after the other on a connection that stays.
+async fn ask(mut sender: SendRequest<Empty<Bytes>>, name: String, seen: Arc<Seen>) {
+    while !seen.over.load(Ordering::Relaxed) {
+        let reply = sender.send_request(get(&name, "/")).await.expect("a reply");
+        assert_eq!(reply.status(), 200);
+        reply.into_body().collect().await.expect("a body");
+        seen.requests.fetch_add(1, Ordering::Relaxed);
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// One stream to the end, which has to come from here.
+async fn hear_events(mut sender: SendRequest<Empty<Bytes>>, name: String, seen: Arc<Seen>) {
+    let path = "/v1/games/6/scores:watch?count=1000000&interval=0.02s";
+    let reply = sender.send_request(get(&name, path)).await.expect("a head");
+    assert_eq!(reply.status(), 200);
+    let mut body = reply.into_body();
+    while !seen.over.load(Ordering::Relaxed) {
+        let frame = soon("an event", body.frame()).await.expect("no end");
+        frame.expect("an event");
+        seen.events.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+async fn shake(address: SocketAddr, name: String, client: ClientConfig, seen: Arc<Seen>) {
+    while !seen.over.load(Ordering::Relaxed) {
+        let made = connect(address, &name, client.clone()).await;
+        made.expect("a handshake");
+        seen.handshakes.fetch_add(1, Ordering::Relaxed);
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+fn get(name: &str, path: &str) -> http::Request<Empty<Bytes>> {
+    let request = http::Request::get(format!("https://{name}{path}"));
+    let request = request.header("accept", "text/event-stream, */*");
+    request.body(Empty::new()).expect("a request")
 }
 
 #[tokio::test]
