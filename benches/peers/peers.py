@@ -28,7 +28,7 @@ def set_up(peers):
         sh("apt-get", "install", "-y", "-qq", "nghttp2-client", stdout=subprocess.DEVNULL)
     print("building transom, the backend and the bare hop", flush=True)
     sh("cargo", "build", "--locked", "--profile", "dist", "--bin", "transom", "--example", "peers_backend",
-       "--example", "peers_bare_hop", cwd=ROOT)
+       "--example", "peers_bare_hop", "--example", "peers_handshakes", cwd=ROOT)
     sh(target("examples/peers_backend"), "bodies", WORK)
     descriptor_sets()
     if "nginx" in peers and not have("nginx"):
