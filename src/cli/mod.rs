@@ -10,6 +10,7 @@ mod input;
 mod life;
 mod look;
 mod openapi;
+mod ready;
 mod remote;
 mod revoke;
 pub mod routes;
@@ -77,6 +78,8 @@ enum Verb {
     Openapi(openapi::Args),
     /// Tell how a running gateway is: its generation, the last reload and what it changed
     Status(remote::Args),
+    /// Tell by the exit code whether a running gateway takes requests: for health checks of containers
+    Ready(ready::Args),
     /// Have a running gateway read config and descriptors again, and tell what came of it
     Reload(remote::Args),
     /// List the certificates of a running gateway: how long they last, and what becomes of them
@@ -104,6 +107,7 @@ pub fn main() -> ExitCode {
         Verb::Explain(args) => look::explain(args),
         Verb::Openapi(args) => openapi::run(args),
         Verb::Status(args) => remote::status(args),
+        Verb::Ready(args) => ready::run(args),
         Verb::Reload(args) => remote::reload(args),
         Verb::Certs(args) => certs::certs(args),
         Verb::Revoke(args) => revoke::run(args),

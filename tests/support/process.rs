@@ -37,7 +37,8 @@ impl Process {
         let file = folder.path().join("transom.yaml");
         let config = fs::read_to_string(&file).expect("a config");
         let with_admin = config.contains("admin:");
-        let listeners = config.matches("address:").count() - usize::from(with_admin);
+        let others = usize::from(with_admin) + usize::from(config.contains("probes:"));
+        let listeners = config.matches("address:").count() - others;
         let mut process = command
             .args(["run", "-c"])
             .arg(file)
