@@ -9,7 +9,7 @@ use std::thread;
 use tokio::sync::oneshot;
 
 use crate::config::model::Config;
-use crate::control::discovery::{self, Names};
+use crate::control::discovery::{self, NameServers};
 use crate::drain::{Drain, Drained, Stage};
 use crate::listener::{self, BindError, Gate, Inherited, Ports};
 use crate::live::Live;
@@ -89,7 +89,7 @@ impl App {
         };
         if let Some(control) = running.control() {
             let (fleet, live) = (Arc::clone(&running.fleet), Arc::clone(&running.live));
-            control.spawn(discovery::run(fleet, live, Names::of_the_system()));
+            control.spawn(discovery::run(fleet, live, NameServers));
         }
         let mut reports = Reports::default();
         for (index, post) in posts.into_iter().enumerate() {

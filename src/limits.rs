@@ -247,6 +247,8 @@ pub const LOOKUP_TTL_MAX: Duration = Duration::from_secs(30);
 pub const LOOKUP_AGAIN_MIN: Duration = Duration::from_millis(500);
 /// Between two questions for one upstream's names, also when calls fail.
 pub const LOOKUP_NUDGED_MIN: Duration = Duration::from_secs(1);
+/// Questions for the targets of one name at the same time.
+pub const LOOKUPS_AT_ONCE: usize = 16;
 /// One question to a name server.
 pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 /// Connections to the admin address, and to that of probes; more wait.

@@ -14,7 +14,8 @@ use http_body_util::BodyExt;
 use support::upstream::{Call, Upstream as Server};
 use support::{on_a_worker, soon};
 use transom::config::model::{
-    Balance, Endpoint, Load, RetryRule, Upstream, UpstreamId, UpstreamRules,
+    Balance, Connections, Endpoint, Load, RetryRule, Upstream, UpstreamId, UpstreamProtocol,
+    UpstreamRules,
 };
 use transom::failure::{Failure, GrpcCode};
 use transom::limits::Timeouts;
@@ -424,6 +425,67 @@ fn instances_come_and_go_without_a_failed_call() {
         assert_eq!((leaving.calls.get(), coming.calls.get()), (1, 10));
         held.take().into_iter().for_each(|c| c.answer("to the end"));
         assert_eq!(open.await.unwrap().unwrap(), GrpcCode::Ok);
+    });
+}
+
+#[test]
+fn calls_that_wait_for_an_instance_that_goes_turn_to_another() {
+    on_a_worker(async {
+        // It accepts, and never says a word.
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = silent.local_addr().unwrap();
+        let coming = Instance::good().await;
+        for protocol in [UpstreamProtocol::Http2, UpstreamProtocol::Http1] {
+            let fleet = Fleet::new(1);
+            let spec = Upstream {
+                protocol,
+                rules: UpstreamRules {
+                    connections: Connections {
+                        count_max: Some(1),
+                        ..Connections::default()
+                    },
+                    ..UpstreamRules::default()
+                },
+                ..Upstream::new("games", vec![Endpoint::host(address.ip(), address.port())])
+            };
+            let timeouts = Timeouts {
+                connect: Duration::from_secs(300),
+                ..Timeouts::default()
+            };
+            let exec = LocalExec::default();
+            let pool = Upstreams::new(&fleet, std::slice::from_ref(&spec), &timeouts, &exec);
+            // With HTTP/1.1 the first one has the only connection, and the second waits.
+            let calls: Vec<_> = (0..2)
+                .map(|_| {
+                    let pool = Rc::clone(&pool);
+                    tokio::task::spawn_local(async move { call(&pool, How::default()).await })
+                })
+                .collect();
+            let (first, _) = soon("a connection", silent.accept()).await.unwrap();
+            // What is to wait does so by now: nobody else runs on this thread.
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            let next = Member::new(Location::Address(coming.address), &spec.endpoints[0]).unwrap();
+            let members = Members::new([Arc::new(next)]);
+            fleet.upstream(&spec).publish(members);
+            match protocol {
+                UpstreamProtocol::Http2 => {
+                    for call in calls {
+                        soon("an answer", call).await.unwrap().unwrap();
+                    }
+                }
+                // The new instance speaks no HTTP/1.1: that they were sent there is enough.
+                UpstreamProtocol::Http1 => {
+                    let mut calls = calls.into_iter();
+                    let (held, moved) = (calls.next().unwrap(), calls.next().unwrap());
+                    assert!(soon("a failure", moved).await.unwrap().is_err());
+                    assert!(!held.is_finished());
+                    held.abort();
+                }
+            }
+            drop(first);
+        }
     });
 }
 

@@ -258,8 +258,16 @@ impl Views {
     fn upstreams(&self) -> Value {
         let live = self.live.load();
         let one = |upstream: &crate::config::model::Upstream| {
-            let members = self.fleet.upstream(upstream).members();
-            let members: Vec<_> = members
+            let shared = self.fleet.upstream(upstream);
+            let sought = shared.sought().into_iter().map(|sought| {
+                json!({
+                    "endpoint": sought.endpoint.to_string(),
+                    "instances": sought.instances,
+                    "error": sought.error.as_deref(),
+                })
+            });
+            let members: Vec<_> = shared
+                .members()
                 .iter()
                 .map(|m| {
                     json!({
@@ -272,7 +280,11 @@ impl Views {
                     })
                 })
                 .collect();
-            json!({ "name": &*upstream.name, "endpoints": members })
+            json!({
+                "name": &*upstream.name,
+                "endpoints": members,
+                "sought": sought.collect::<Vec<_>>(),
+            })
         };
         Value::Array(live.upstreams.iter().map(one).collect())
     }

@@ -14,13 +14,15 @@ use super::scalar::{Trouble, is_host_name};
 pub enum Endpoint {
     /// An IP address, or a DNS name with any number of them.
     Host { host: Arc<str>, port: u16 },
+    /// The targets of the name's SRV records, each with its own port (RFC 2782).
+    Srv(Arc<str>),
     /// A socket of this machine, by its file.
     Unix(Arc<Path>),
 }
 
 /// How endpoints are written.
 const FORMS: &str = "endpoints are written `dns:host:port`, `host:port`, `10.0.0.7:3000`, \
-                     `[fd00::7]:3000` or `unix:/run/games.sock`";
+                     `[fd00::7]:3000`, `srv:_grpc._tcp.games.internal` or `unix:/run/games.sock`";
 
 /// The longest name of a socket's file (`sun_path` of Linux, which ends in a zero).
 const UNIX_PATH_BYTES_MAX: usize = 107;
@@ -43,7 +45,7 @@ impl Endpoint {
                 let ip = host.parse().ok()?;
                 Some(SocketAddr::new(ip, *port))
             }
-            Self::Unix(_) => None,
+            Self::Srv(_) | Self::Unix(_) => None,
         }
     }
 
@@ -53,6 +55,12 @@ impl Endpoint {
     pub fn authority(&self) -> Option<Authority> {
         match self {
             Self::Host { .. } => self.to_string().parse().ok(),
+            // Not the target: whoever answers for a name server could choose that (RFC 6125 §6.2.1).
+            Self::Srv(name) => {
+                let is_service = |label: &&str| label.starts_with('_');
+                let domain: Vec<_> = name.split('.').skip_while(is_service).collect();
+                domain.join(".").trim_end_matches('.').parse().ok()
+            }
             // As gRPC has it for sockets of this machine.
             Self::Unix(_) => Some(Authority::from_static("localhost")),
         }
@@ -73,6 +81,7 @@ impl fmt::Display for Endpoint {
         match self {
             Self::Host { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             Self::Host { host, port } => write!(f, "{host}:{port}"),
+            Self::Srv(name) => write!(f, "srv:{name}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -82,6 +91,9 @@ impl fmt::Display for Endpoint {
 pub(super) fn parse(text: &str) -> Result<Endpoint, Trouble> {
     if let Some(path) = text.strip_prefix("unix:") {
         return unix(path);
+    }
+    if let Some(name) = text.strip_prefix("srv:") {
+        return srv(name);
     }
     if let Some((scheme, _)) = text.split_once("://") {
         return Err(Trouble::new("an endpoint has no scheme")
@@ -111,6 +123,18 @@ fn unix(path: &str) -> Result<Endpoint, Trouble> {
         ));
     }
     Ok(Endpoint::Unix(Path::new(path).into()))
+}
+
+fn srv(name: &str) -> Result<Endpoint, Trouble> {
+    if let Some((_, port)) = name.rsplit_once(':') {
+        return Err(wrong("`srv:` takes no port: its records have them")
+            .at("srv:".len() + name.len() - port.len() - 1..4 + name.len()));
+    }
+    let endpoint = Endpoint::Srv(name.to_ascii_lowercase().into());
+    match is_host_name(name) && endpoint.authority().is_some() {
+        true => Ok(endpoint),
+        false => Err(wrong("this is no DNS name")),
+    }
 }
 
 fn host_and_port(text: &str, named: bool) -> Result<Endpoint, Trouble> {
@@ -158,6 +182,16 @@ mod tests {
             ),
             ("10.0.0.7:3000", "10.0.0.7:3000", "10.0.0.7:3000"),
             ("[fd00::7]:3000", "[fd00::7]:3000", "[fd00::7]:3000"),
+            (
+                "srv:_grpc._tcp.Games.internal",
+                "srv:_grpc._tcp.games.internal",
+                "games.internal",
+            ),
+            (
+                "srv:games.service.consul.",
+                "srv:games.service.consul.",
+                "games.service.consul",
+            ),
             ("unix:/run/games.sock", "unix:/run/games.sock", "localhost"),
             (
                 "unix:games.sock",
@@ -176,6 +210,7 @@ mod tests {
         let address = |text: &str| parse(text).unwrap().address();
         assert_eq!(address("[::1]:3"), Some("[::1]:3".parse().unwrap()));
         assert_eq!(address("localhost:3"), None);
+        assert_eq!(address("srv:_grpc._tcp.games"), None);
         assert_eq!(address("unix:/run/games.sock"), None);
     }
 }

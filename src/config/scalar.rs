@@ -146,6 +146,19 @@ pub fn address(text: &str) -> Result<SocketAddr, Trouble> {
     })
 }
 
+/// An address to ask: with a port that somebody may listen on.
+pub fn server(text: &str) -> Result<SocketAddr, Trouble> {
+    let wrong = || {
+        Trouble::new("expected an IP address and a port")
+            .help("such as `10.0.0.2:53` or `[fd00::2]:53`")
+    };
+    let address: SocketAddr = text.parse().map_err(|_| wrong())?;
+    match address.port() {
+        0 => Err(wrong()),
+        _ => Ok(address),
+    }
+}
+
 /// RFC 1123, and underscores, which Docker and Kubernetes users have; a dot at the end is the root.
 pub fn is_host_name(host: &str) -> bool {
     let host = host.strip_suffix('.').unwrap_or(host);

@@ -1,6 +1,7 @@
 //! What a config says of the services behind: where they are, which instance a call goes to, and what
 //! they are spared.
 
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,7 +23,11 @@ pub struct Upstream {
     pub tls: Option<UpstreamTls>,
     /// What is made of `tls` when its files have been read; until then there is nothing.
     pub outgoing: Option<Arc<tls::Outgoing>>,
+    /// Who is asked for names; the system's own when there is none.
+    pub name_servers: Arc<[SocketAddr]>,
     pub place: Place,
+    /// Of each endpoint.
+    pub endpoint_places: Vec<Place>,
 }
 
 impl Upstream {
@@ -36,7 +41,9 @@ impl Upstream {
             rules: UpstreamRules::default(),
             tls: None,
             outgoing: None,
+            name_servers: Arc::new([]),
             place: "".into(),
+            endpoint_places: Vec::new(),
         }
     }
 }

@@ -4,6 +4,8 @@
 //! connection or said goodbye. The last good answer stands until there is another: a name server that
 //! fails, or knows nothing for a moment, takes no instance away.
 
+mod book;
+mod lookup;
 mod names;
 
 use std::collections::HashMap;
@@ -14,49 +16,84 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::config::model::Endpoint;
-use crate::limits::{
-    LOOKUP_AGAIN_MIN, LOOKUP_NUDGED_MIN, LOOKUP_TTL_MAX, LOOKUP_TTL_MIN, UPSTREAM_MEMBERS_MAX,
-};
+use crate::config::model::{Endpoint, Upstream};
+use crate::limits::{LOOKUP_AGAIN_MIN, LOOKUP_NUDGED_MIN, LOOKUP_TTL_MAX};
 use crate::live::Live;
 use crate::snapshot::Snapshot;
-use crate::upstream::{Fleet, Location, Member, Members, Shared};
+use crate::upstream::{Fleet, Location, Shared};
 
+use book::Book;
+use lookup::Lookup;
 pub use names::Names;
 
-/// Asks for the addresses of a name.
+/// Asks for what names stand for.
 pub trait Resolve: Clone + Send + Sync + 'static {
     /// # Errors
     /// There is no answer, or none with an address.
-    fn addresses(&self, name: &str) -> impl Future<Output = Result<Found, String>> + Send;
+    fn addresses(&self, name: &str) -> impl Future<Output = Result<Found<IpAddr>, String>> + Send;
+
+    /// # Errors
+    /// There is no answer, or none with a service.
+    fn services(&self, name: &str) -> impl Future<Output = Result<Found<Service>, String>> + Send;
 }
 
-/// The addresses of a name, and how long that holds.
+/// What was found, and how long that holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    pub addresses: Vec<IpAddr>,
+pub struct Found<T> {
+    pub records: Vec<T>,
     pub ttl: Duration,
+}
+
+/// One SRV record (RFC 2782). Weights aren't heeded: instances are weighed by how they do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Only those with the smallest are used, as long as there are any.
+    pub priority: u16,
+    pub host: Arc<str>,
+    pub port: u16,
+}
+
+/// Whom to ask for the names of an upstream.
+pub trait Ask: Send + Sync + 'static {
+    type Resolve: Resolve;
+
+    fn of(&self, upstream: &Upstream) -> Self::Resolve;
+}
+
+/// The name servers that the config names, or the system's.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NameServers;
+
+impl Ask for NameServers {
+    type Resolve = Names;
+
+    fn of(&self, upstream: &Upstream) -> Names {
+        match &*upstream.name_servers {
+            [] => Names::of_the_system(),
+            servers => Names::at(servers),
+        }
+    }
 }
 
 /// Keeps the instances of every upstream with names up to date, generation after generation. Dropping
 /// it stops that.
-pub async fn run(fleet: Arc<Fleet>, live: Arc<Snapshot<Live>>, resolve: impl Resolve) {
+pub async fn run(fleet: Arc<Fleet>, live: Arc<Snapshot<Live>>, ask: impl Ask) {
     let mut changes = live.subscribe();
     let mut following: HashMap<Arc<str>, Following> = HashMap::new();
     loop {
         let now = live.load();
-        let named = now
+        let sought = now
             .upstreams
             .iter()
-            .filter(|u| u.endpoints.iter().any(|e| name_of(e).is_some()));
+            .filter(|u| u.endpoints.iter().any(is_sought));
         let mut next = HashMap::new();
-        for spec in named {
+        for spec in sought {
             let shared = fleet.upstream(spec);
             let kept = following
                 .remove(&spec.name)
                 .filter(|f| Arc::ptr_eq(&f.shared, &shared));
             let kept = kept.unwrap_or_else(|| Following {
-                task: tokio::spawn(follow(Arc::clone(&shared), resolve.clone())),
+                task: tokio::spawn(follow(Arc::clone(&shared), ask.of(spec))),
                 shared,
             });
             next.insert(Arc::clone(&spec.name), kept);
@@ -66,6 +103,19 @@ pub async fn run(fleet: Arc<Fleet>, live: Arc<Snapshot<Live>>, resolve: impl Res
             return;
         }
     }
+}
+
+/// Where the instances of an endpoint are now, for who wants to know it once.
+///
+/// # Errors
+/// They can't be found.
+pub async fn find(upstream: &Upstream, endpoint: &Endpoint) -> Result<Vec<Location>, String> {
+    if !is_sought(endpoint) {
+        return Ok(Location::of(endpoint).into_iter().collect());
+    }
+    let mut lookup = Lookup::new(NameServers.of(upstream));
+    let found = lookup.endpoint(endpoint).await?;
+    Ok(found.records)
 }
 
 /// The task of one upstream, ended when it is dropped.
@@ -80,44 +130,50 @@ impl Drop for Following {
     }
 }
 
-/// The name that is to be looked up, if it is one.
-fn name_of(endpoint: &Endpoint) -> Option<(&Arc<str>, u16)> {
+/// Whether its instances have to be looked for.
+fn is_sought(endpoint: &Endpoint) -> bool {
     match endpoint {
-        Endpoint::Host { host, port } if endpoint.address().is_none() => Some((host, *port)),
-        Endpoint::Host { .. } | Endpoint::Unix(_) => None,
+        Endpoint::Host { .. } => endpoint.address().is_none(),
+        Endpoint::Srv(_) => true,
+        Endpoint::Unix(_) => false,
     }
 }
 
 /// Keeps the instances of one upstream up to date.
 async fn follow(shared: Arc<Shared>, resolve: impl Resolve) {
-    let mut known: HashMap<Arc<str>, Vec<IpAddr>> = HashMap::new();
+    let book = Book::new(Arc::clone(&shared));
+    look_up(&shared, &book, resolve).await;
+}
+
+/// Asks for names, again and again.
+async fn look_up(shared: &Shared, book: &Book, resolve: impl Resolve) {
+    let mut lookup = Lookup::new(resolve);
     let mut failures = 0_u32;
     loop {
         let asked = Instant::now();
         let mut wait = LOOKUP_TTL_MAX;
-        let mut failed = None;
-        for (name, _) in shared.spec().endpoints.iter().filter_map(name_of) {
-            match resolve.addresses(name).await {
+        let mut failed = false;
+        for endpoint in shared.spec().endpoints.iter().filter(|e| is_sought(e)) {
+            match lookup.endpoint(endpoint).await {
                 Ok(found) => {
-                    wait = wait.min(found.ttl.clamp(LOOKUP_TTL_MIN, LOOKUP_TTL_MAX));
-                    let mut addresses = found.addresses;
-                    addresses.sort_unstable();
-                    addresses.dedup();
-                    known.insert(Arc::clone(name), addresses);
+                    wait = wait.min(found.ttl);
+                    book.note(endpoint, Ok(found.records));
                 }
-                Err(error) => failed = Some((name, error)),
+                Err(error) => {
+                    failed = true;
+                    book.note(endpoint, Err(error));
+                }
             }
         }
         match failed {
-            Some((name, error)) => {
+            true => {
                 failures = failures.saturating_add(1);
                 let doubled = LOOKUP_AGAIN_MIN.saturating_mul(1 << failures.min(8));
                 wait = wait.min(doubled);
-                tell_failure(&shared, name, &error, failures);
             }
-            None => failures = 0,
+            false => failures = 0,
         }
-        take_up(&shared, &known);
+        book.publish();
         // Up to a tenth later, so that gateways that started together ask apart.
         let wait = wait.saturating_add(wait.mul_f64(fastrand::f64() / 10.0));
         tokio::select! {
@@ -127,66 +183,9 @@ async fn follow(shared: Arc<Shared>, resolve: impl Resolve) {
     }
 }
 
-/// The first failure is told to the operator; what repeats it is detail.
-fn tell_failure(shared: &Shared, name: &str, error: &str, failures: u32) {
-    let upstream = &*shared.spec().name;
-    match failures {
-        1 => tracing::warn!(
-            upstream,
-            name,
-            error,
-            "name can't be resolved: its last addresses stand"
-        ),
-        _ => tracing::debug!(
-            upstream,
-            name,
-            error,
-            failures,
-            "name still can't be resolved"
-        ),
-    }
-}
-
-/// Publishes the instances if they have changed. Those that stay are the same ones as before.
-fn take_up(shared: &Shared, known: &HashMap<Arc<str>, Vec<IpAddr>>) {
-    let before = shared.members();
-    let mut wanted = Vec::new();
-    for endpoint in &shared.spec().endpoints {
-        let found = name_of(endpoint).and_then(|(name, port)| Some((known.get(name)?, port)));
-        match found {
-            Some((found, port)) => {
-                let place = |ip: &IpAddr| Location::Address(SocketAddr::new(*ip, port));
-                wanted.extend(found.iter().map(|ip| (endpoint, place(ip))));
-            }
-            None => wanted.push((endpoint, Location::of(endpoint))),
-        }
-    }
-    let all = wanted.len();
-    wanted.truncate(UPSTREAM_MEMBERS_MAX);
-    let is = |member: &Arc<Member>, location: &Location| member.location == *location;
-    let same = before.iter().count() == wanted.len()
-        && wanted
-            .iter()
-            .all(|(_, location)| before.iter().any(|m| is(m, location)));
-    if same {
-        return;
-    }
-    let members = wanted.into_iter().filter_map(|(endpoint, location)| {
-        let kept = before.iter().find(|m| is(m, &location)).map(Arc::clone);
-        kept.or_else(|| Member::new(location, endpoint).map(Arc::new))
-    });
-    let members = Members::new(members);
-    let (upstream, count) = (&*shared.spec().name, members.iter().count());
-    tracing::info!(upstream, instances = count, "instances have changed");
-    if all > count {
-        tracing::warn!(
-            upstream,
-            found = all,
-            used = count,
-            "more instances than can be used"
-        );
-    }
-    shared.publish(members);
+fn located(found: &[IpAddr], port: u16) -> impl Iterator<Item = Location> {
+    let at = move |ip: &IpAddr| Location::Address(SocketAddr::new(*ip, port));
+    found.iter().map(at)
 }
 
 #[cfg(test)]

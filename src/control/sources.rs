@@ -136,7 +136,7 @@ pub async fn load(config: &Config, reflection: &Reflection) -> Result<Built, Rep
         Reflection::Kept => (reflections, report) = last_good(config),
         Reflection::Ask => {
             let heard;
-            (heard, report) = reflect(config, Instance::all_of, &Budget::default()).await;
+            (heard, report) = reflect(config, |_| None, &Budget::default()).await;
             for (id, told) in heard {
                 let agreed = agree::agree(&told, None);
                 report.diagnostics.extend(agreed.disagreement(config, id));
@@ -177,19 +177,23 @@ pub struct Told {
     pub descriptors: Arc<Vec<u8>>,
 }
 
-/// Asks every upstream that is a `reflection` source, those that `instances` gives of it, all at the
-/// same time. Dropping the future ends all that it opened.
+/// Asks every upstream that is a `reflection` source, those that `instances` gives of it or else all that
+/// can be found, at the same time. Dropping the future ends all that it opened.
 pub async fn reflect(
     config: &Config,
-    instances: impl Fn(&Upstream) -> Vec<Instance>,
+    instances: impl Fn(&Upstream) -> Option<Vec<Instance>>,
     budget: &Budget,
 ) -> (Heard, Report) {
     let asked = reflection_sources(config);
     let questions = asked.iter().filter_map(|(id, place)| {
         let upstream = config.upstreams.get(id.0 as usize)?;
-        let mut instances = instances(upstream);
-        instances.truncate(REFLECTION_INSTANCES_MAX);
+        let instances = instances(upstream);
         Some(async move {
+            let mut instances = match instances {
+                Some(instances) => instances,
+                None => Instance::all_of(upstream).await,
+            };
+            instances.truncate(REFLECTION_INSTANCES_MAX);
             // Building tells of files that can't be used.
             let upstream = equipped(upstream).await.ok()?;
             let answers = reflection::ask(&upstream, &instances, budget).await;

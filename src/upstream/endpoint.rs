@@ -168,6 +168,11 @@ impl Endpoint {
         self.changed.notify_waiters();
     }
 
+    /// For who waits for a connection: it has to go to another instance.
+    pub(super) fn gone(&self) -> Unreachable {
+        Unreachable::new(format_args!("{}: it is no instance any more", self.member))
+    }
+
     pub(super) fn is_retired(&self) -> bool {
         self.retired.get()
     }
@@ -238,6 +243,9 @@ impl Endpoint {
             changed.as_mut().enable();
             if let Some(connection) = self.with_room() {
                 return Ok(connection.lease(self));
+            }
+            if self.is_retired() {
+                return Err(self.gone());
             }
             if let Some(error) = self.error_since(failed_before) {
                 return Err(error);
@@ -317,6 +325,8 @@ impl Endpoint {
                     endpoint.count(|c| &mut c.aged);
                 });
                 connections.push(Rc::clone(connection));
+            } else if let Ok(connection) = &outcome {
+                connection.retire();
             }
             endpoint.note(outcome.err());
             drop(attempt);

@@ -113,9 +113,23 @@ pub struct Shared {
     members: Snapshot<Members>,
     pub(super) places: Arc<Places>,
     nudged: Notify,
+    /// Nobody has looked for its instances yet, and there is none that needs no looking for.
+    awaited: AtomicBool,
+    /// What looking for instances came to.
+    sought: Mutex<Vec<Sought>>,
     /// There is reason to think that what it tells of itself has changed.
     doubted: AtomicBool,
     doubts: Arc<Notify>,
+}
+
+/// What looking for the instances of one endpoint came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sought {
+    pub endpoint: model::Endpoint,
+    /// Of the last good answer.
+    pub instances: usize,
+    /// Why there is no newer one.
+    pub error: Option<Arc<str>>,
 }
 
 /// The instances of an upstream.
@@ -135,12 +149,18 @@ impl Members {
 
 impl Shared {
     fn new(spec: &Upstream, workers: usize, doubts: &Arc<Notify>) -> Self {
-        let members = spec
-            .endpoints
-            .iter()
-            .filter_map(|e| Member::new(Location::of(e), e));
+        let located = spec.endpoints.iter().filter_map(|endpoint| {
+            let location = Location::of(endpoint)?;
+            // Only the system's own resolver can be asked for each connection.
+            let asks_others = !spec.name_servers.is_empty();
+            (!(asks_others && matches!(location, Location::Name { .. })))
+                .then(|| Member::new(location, endpoint))?
+        });
+        let members = Members::new(located.map(Arc::new));
         Self {
-            members: Snapshot::new(Arc::new(Members::new(members.map(Arc::new)))),
+            awaited: AtomicBool::new(members.0.is_empty()),
+            sought: Mutex::default(),
+            members: Snapshot::new(Arc::new(members)),
             places: Arc::new(Places::new(&spec.rules.load, workers)),
             spec: spec.clone(),
             nudged: Notify::new(),
@@ -151,6 +171,7 @@ impl Shared {
 
     fn serves(&self, spec: &Upstream) -> bool {
         self.spec.endpoints == spec.endpoints
+            && self.spec.name_servers == spec.name_servers
             && self.spec.protocol == spec.protocol
             && self.spec.rules == spec.rules
             && self.spec.tls.is_some() == spec.tls.is_some()
@@ -168,6 +189,36 @@ impl Shared {
         self.members.load()
     }
 
+    /// Whether there will be instances, or it will be known that there are none, in a moment.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        self.awaited.load(Ordering::Acquire)
+    }
+
+    /// Notes what looking for the instances of an endpoint came to. Whether its error is news.
+    pub fn note_sought(&self, now: Sought) -> bool {
+        let mut sought = self.sought.lock().unwrap_or_else(PoisonError::into_inner);
+        match sought.iter_mut().find(|s| s.endpoint == now.endpoint) {
+            Some(before) => {
+                let is_news = before.error != now.error;
+                *before = now;
+                is_news
+            }
+            None => {
+                let is_news = now.error.is_some();
+                sought.push(now);
+                is_news
+            }
+        }
+    }
+
+    /// What looking for instances came to, endpoint by endpoint; those that need no looking for aside.
+    #[must_use]
+    pub fn sought(&self) -> Vec<Sought> {
+        let sought = self.sought.lock().unwrap_or_else(PoisonError::into_inner);
+        sought.clone()
+    }
+
     /// Calls that wait until there are fewer.
     #[must_use]
     pub fn waiting(&self) -> usize {
@@ -177,6 +228,7 @@ impl Shared {
     /// Takes up a new set. Who is in both keeps what is known of it when the caller passes on the
     /// same `Arc`.
     pub fn publish(&self, members: Members) -> Generation {
+        self.awaited.store(false, Ordering::Release);
         let generation = self.members.publish(Arc::new(members));
         self.doubt();
         generation
@@ -230,18 +282,19 @@ pub enum Location {
 }
 
 impl Location {
-    /// Where an endpoint is, as far as its own words tell.
+    /// Where an endpoint is, when its own words tell.
     #[must_use]
-    pub fn of(endpoint: &model::Endpoint) -> Self {
+    pub fn of(endpoint: &model::Endpoint) -> Option<Self> {
         if let Some(address) = endpoint.address() {
-            return Self::Address(address);
+            return Some(Self::Address(address));
         }
         match endpoint {
-            model::Endpoint::Host { host, port } => Self::Name {
+            model::Endpoint::Host { host, port } => Some(Self::Name {
                 host: Arc::clone(host),
                 port: *port,
-            },
-            model::Endpoint::Unix(path) => Self::Unix(Arc::clone(path)),
+            }),
+            model::Endpoint::Srv(_) => None,
+            model::Endpoint::Unix(path) => Some(Self::Unix(Arc::clone(path))),
         }
     }
 
@@ -432,99 +485,4 @@ fn hash_of(location: &Location) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn upstream(endpoints: &[&str]) -> Upstream {
-        let endpoints = endpoints.iter().map(|text| {
-            let (host, port) = text.rsplit_once(':').unwrap();
-            model::Endpoint::host(host, port.parse().unwrap())
-        });
-        Upstream::new("games", endpoints.collect())
-    }
-
-    fn rule() -> Ejection {
-        Ejection {
-            time: Duration::from_secs(600),
-            ..Ejection::default()
-        }
-    }
-
-    #[test]
-    fn an_upstream_is_shared_until_it_changes() {
-        let fleet = Fleet::new(2);
-        let spec = upstream(&["10.0.0.1:1"]);
-        let first = fleet.upstream(&spec);
-        assert!(Arc::ptr_eq(&first, &fleet.upstream(&spec)));
-        let moved = upstream(&["10.0.0.2:1"]);
-        let second = fleet.upstream(&moved);
-        assert!(!Arc::ptr_eq(&first, &second));
-        // A worker that is late asks for the old one, and disturbs nobody.
-        assert!(Arc::ptr_eq(&first, &fleet.upstream(&spec)));
-        assert!(Arc::ptr_eq(&second, &fleet.upstream(&moved)));
-        fleet.retain(&[]);
-        assert!(!Arc::ptr_eq(&second, &fleet.upstream(&moved)));
-    }
-
-    #[tokio::test]
-    async fn doubts_are_told_once() {
-        let fleet = Fleet::new(1);
-        let (games, shop) = (upstream(&["10.0.0.1:1"]), upstream(&["10.0.0.2:1"]));
-        let shared = fleet.upstream(&games);
-        shared.doubt();
-        shared.doubt();
-        assert_eq!(fleet.doubted().await, ["games".into()]);
-        let mut other = shop;
-        other.name = "shop".into();
-        shared.publish(Members::new([]));
-        fleet.upstream(&other).doubt();
-        let mut names = fleet.doubted().await;
-        names.sort();
-        assert_eq!(names, ["games".into(), "shop".into()]);
-        // Told one by one, nothing is left; a late notice has no names.
-        let late = tokio::time::timeout(Duration::from_millis(1), fleet.doubted()).await;
-        assert!(late.is_err() || late.is_ok_and(|names| names.is_empty()));
-        assert!(
-            fleet
-                .known(&games)
-                .is_some_and(|k| Arc::ptr_eq(&k, &shared))
-        );
-        assert!(fleet.known(&upstream(&["10.0.0.3:1"])).is_none());
-    }
-
-    #[test]
-    fn half_may_be_left_out_and_the_last_never() {
-        let shared = Fleet::new(1).upstream(&upstream(&["10.0.0.1:1", "10.0.0.2:1", "x:1", "y:1"]));
-        let members = shared.members();
-        let out: Vec<_> = members
-            .iter()
-            .map(|m| shared.eject(m, &rule(), 0.0))
-            .collect();
-        assert_eq!(out, [true, true, false, false]);
-        assert!(!shared.eject(members.iter().next().unwrap(), &rule(), 0.0));
-        let alone = Fleet::new(1).upstream(&upstream(&["10.0.0.1:1"]));
-        let members = alone.members();
-        assert!(!alone.eject(members.iter().next().unwrap(), &rule(), 0.0));
-    }
-
-    #[test]
-    fn after_its_time_one_call_tries_it() {
-        let shared = Fleet::new(1).upstream(&upstream(&["10.0.0.1:1", "10.0.0.2:1"]));
-        let members = shared.members();
-        let member = members.iter().next().unwrap();
-        assert!(!member.tries_again());
-        let at_once = Ejection {
-            time: Duration::ZERO,
-            ..rule()
-        };
-        assert!(shared.eject(member, &at_once, 0.0));
-        while !member.tries_again() {}
-        assert!(!member.tries_again(), "a second one while the first tries");
-        assert!(member.is_ejected());
-        member.stay_out(&rule(), 0.0);
-        assert!(!member.tries_again());
-        assert_eq!(member.ejections(), 2);
-        member.readmit();
-        assert!(!member.is_ejected());
-    }
-}
+mod tests;

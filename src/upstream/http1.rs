@@ -82,6 +82,9 @@ impl Endpoint {
             if let Some(idle) = self.http1.take() {
                 return Ok(Lease::new(self, idle.sender, idle.old_at, true));
             }
+            if self.is_retired() {
+                return Err(self.gone());
+            }
             if let Some(error) = self.error_since(failed_before).or_else(|| self.refusal()) {
                 return Err(error);
             }

@@ -23,7 +23,7 @@ mod trial;
 
 pub use answer::AnswerBody;
 pub use body::{FrameSource, UpstreamBody};
-pub use fleet::{Fleet, Location, Member, Members, Shared};
+pub use fleet::{Fleet, Location, Member, Members, Shared, Sought};
 pub use line::Socket;
 pub use pool::{Counted, How};
 

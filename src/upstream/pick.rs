@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::config::model::Balance;
 
 use super::balance::{sample, weight};
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, Unreachable};
 use super::pool::Pool;
 
 /// Where a call goes.
@@ -79,6 +79,34 @@ impl Pool {
             }
         };
         chosen.map(plain)
+    }
+
+    /// Waits until instances have been looked for, as long as one may take to connect.
+    pub(super) async fn members_come(&self) {
+        let mut changes = self.shared().changes();
+        let come = async {
+            while self.shared().is_awaited() {
+                if changes.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(self.connect_max(), come).await.ok();
+    }
+
+    /// Why there are no instances.
+    pub(super) fn nobody(&self) -> Option<Unreachable> {
+        let sought = self.shared().sought();
+        let failed = sought
+            .iter()
+            .find_map(|s| Some((&s.endpoint, s.error.as_ref()?)));
+        Some(match failed {
+            Some((endpoint, error)) => Unreachable::new(format_args!("{endpoint}: {error}")),
+            None => Unreachable::new(format_args!(
+                "{}: there are no instances",
+                sought.first()?.endpoint
+            )),
+        })
     }
 
     /// The one where one more call costs least.

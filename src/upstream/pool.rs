@@ -1,7 +1,7 @@
 //! The connections of one worker to one upstream: where a call goes, and where it goes next.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Request, Response, Uri, header};
 use smallvec::SmallVec;
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::config::model::{Balance, RetryRule, UpstreamProtocol};
@@ -24,7 +25,6 @@ use super::breaker::{Breaker, Full, Place};
 use super::copy::Copy;
 use super::endpoint::{Endpoint, Unreachable};
 use super::fleet::{Member, Shared};
-use super::outlier::{Counts, Outcome, Sign};
 use super::pick::Picked;
 use super::retry::{self, Budget, Pushback};
 use super::trial::{Trial, code_of};
@@ -84,6 +84,8 @@ pub(super) struct Pool {
     /// Open connections to any of them, and to former ones.
     open: Rc<Cell<usize>>,
     changes: RefCell<watch::Receiver<Generation>>,
+    /// Takes up new sets while there are no calls, and for calls that wait.
+    following: RefCell<Option<AbortHandle>>,
     breaker: Rc<Breaker>,
     budget: RefCell<Budget>,
     /// For [`Balance::RoundRobin`].
@@ -138,6 +140,7 @@ impl Pool {
             endpoints: RefCell::new(Rc::new([])),
             open: Rc::default(),
             changes: RefCell::new(shared.changes()),
+            following: RefCell::default(),
             breaker: Breaker::new(Arc::clone(&shared.places)),
             budget: RefCell::new(Budget::new(rules.retry_budget, parts, Instant::now())),
             turn: Cell::new(0),
@@ -146,7 +149,10 @@ impl Pool {
             shared: Arc::clone(shared),
         };
         pool.take_members();
-        Rc::new(pool)
+        let pool = Rc::new(pool);
+        let following = exec.spawn(follow(Rc::downgrade(&pool), shared.changes()));
+        pool.following.replace(Some(following.abort_handle()));
+        pool
     }
 
     pub(super) fn name(&self) -> &str {
@@ -173,11 +179,20 @@ impl Pool {
         }
     }
 
-    fn count(&self, what: impl FnOnce(&mut Counted) -> &mut u64) {
+    pub(super) fn count(&self, what: impl FnOnce(&mut Counted) -> &mut u64) {
         let mut counted = self.counted.get();
         let one = what(&mut counted);
         *one = one.saturating_add(1);
         self.counted.set(counted);
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// How long a connection may take to open.
+    pub(super) fn connect_max(&self) -> Duration {
+        self.timeouts.connect
     }
 
     pub(super) fn balance(&self) -> Balance {
@@ -192,7 +207,7 @@ impl Pool {
         self.random.borrow_mut().usize(..count.max(1))
     }
 
-    fn random_share(&self) -> f64 {
+    pub(super) fn random_share(&self) -> f64 {
         self.random.borrow_mut().f64()
     }
 
@@ -203,7 +218,7 @@ impl Pool {
     }
 
     /// The endpoints now. One atomic is read to see whether there are others.
-    fn endpoints(&self) -> Rc<[Rc<Endpoint>]> {
+    pub(super) fn endpoints(&self) -> Rc<[Rc<Endpoint>]> {
         if self.changes.borrow().has_changed().unwrap_or(false) {
             self.take_members();
         }
@@ -384,13 +399,18 @@ impl Pool {
         tried: &mut SmallVec<[usize; 4]>,
         how: &How<'_>,
     ) -> Result<(Rc<Endpoint>, Lease, Option<Trial>), Failure> {
-        let endpoints = self.endpoints();
+        let mut endpoints = self.endpoints();
+        if endpoints.is_empty() && self.shared.is_awaited() {
+            Box::pin(self.members_come()).await;
+            endpoints = self.endpoints();
+        }
         let protocol = self.shared.spec().protocol;
         // All have been tried before: they may be again, each once more.
         if tried.len() >= endpoints.len() {
             tried.clear();
         }
         let mut last: Option<Unreachable> = None;
+        let mut moves = 0;
         while let Some(Picked { at, probes }) = self.pick(&endpoints, tried, how.hash) {
             tried.push(at);
             let Some(endpoint) = endpoints.get(at) else {
@@ -404,6 +424,15 @@ impl Pool {
             };
             match lease {
                 Ok(lease) => return Ok((Rc::clone(endpoint), lease, trial)),
+                // Those that have come since it went are as good.
+                Err(_) if endpoint.is_retired() && moves < SENDS_MAX => {
+                    if let Some(trial) = &mut trial {
+                        trial.void();
+                    }
+                    moves += 1;
+                    tried.clear();
+                    endpoints = self.endpoints();
+                }
                 Err(error) => {
                     if let Some(trial) = &mut trial {
                         trial.failed();
@@ -416,51 +445,10 @@ impl Pool {
         let message = format!("upstream {:?} can't be reached", self.name());
         let mut failure = Failure::upstream(GrpcCode::Unavailable, message);
         failure.retry = Retry::IfUnsent;
-        Err(match last {
+        Err(match last.or_else(|| self.nobody()) {
             Some(error) => failure.caused_by(error),
             None => failure,
         })
-    }
-
-    /// Notes what became of a call to `endpoint`.
-    pub(super) fn judge(&self, endpoint: &Endpoint, outcome: Outcome, probes: bool) {
-        let Some(rule) = &self.shared.spec().rules.ejection else {
-            return;
-        };
-        let member = &endpoint.member;
-        let sign = endpoint.note_outcome(outcome, rule);
-        if member.is_ejected() {
-            // Calls from before tell nothing new.
-            if !probes {
-                return;
-            }
-            match outcome {
-                Outcome::Good => {
-                    member.readmit();
-                    tracing::info!(upstream = self.name(), endpoint = %endpoint.member, "endpoint is back");
-                }
-                Outcome::Doubtful | Outcome::Bad => member.stay_out(rule, self.random_share()),
-            }
-            return;
-        }
-        let Some(sign) = sign else {
-            return;
-        };
-        if let Sign::Share { failures, calls } = sign {
-            let all = self.endpoints();
-            let others = all
-                .iter()
-                .filter(|e| !Arc::ptr_eq(&e.member, member))
-                .map(|e| e.counts())
-                .fold(Counts::default(), |a, b| a.and(b));
-            if !(Counts { calls, failures }).is_twice_as_bad_as(others) {
-                return;
-            }
-        }
-        if self.shared.eject(member, rule, self.random_share()) {
-            self.count(|c| &mut c.ejections);
-            tracing::warn!(upstream = self.name(), endpoint = %endpoint.member, why = %sign, "endpoint is left out for a while");
-        }
     }
 
     /// Fills in scheme and authority, as the protocol of the upstream wants them.
@@ -548,6 +536,24 @@ impl Pool {
         }
         trial.with(Trial::failed);
         Err(Unsent::Failed(answer::unanswered(name, error), copy))
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        if let Some(following) = self.following.take() {
+            following.abort();
+        }
+    }
+}
+
+/// Has `pool` take up each new set of instances.
+async fn follow(pool: Weak<Pool>, mut changes: watch::Receiver<Generation>) {
+    while changes.changed().await.is_ok() {
+        match pool.upgrade() {
+            Some(pool) => pool.take_members(),
+            None => return,
+        }
     }
 }
 

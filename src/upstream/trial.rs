@@ -1,6 +1,7 @@
 //! One call as a trial of its endpoint: how long it took, and whether it speaks for or against it.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use http::{HeaderMap, StatusCode};
 use tokio::time::Instant;
@@ -8,7 +9,7 @@ use tokio::time::Instant;
 use crate::failure::GrpcCode;
 
 use super::endpoint::Endpoint;
-use super::outlier::Outcome;
+use super::outlier::{Counts, Outcome, Sign};
 use super::pool::Pool;
 
 /// A call under way. Without a verdict it counts only if its time was over when it was dropped.
@@ -90,6 +91,49 @@ impl Drop for Trial {
     fn drop(&mut self) {
         if self.open && self.until.is_some_and(|until| Instant::now() >= until) {
             self.failed();
+        }
+    }
+}
+
+impl Pool {
+    /// Notes what became of a call to `endpoint`.
+    pub(super) fn judge(&self, endpoint: &Endpoint, outcome: Outcome, probes: bool) {
+        let Some(rule) = &self.shared().spec().rules.ejection else {
+            return;
+        };
+        let member = &endpoint.member;
+        let sign = endpoint.note_outcome(outcome, rule);
+        if member.is_ejected() {
+            // Calls from before tell nothing new.
+            if !probes {
+                return;
+            }
+            match outcome {
+                Outcome::Good => {
+                    member.readmit();
+                    tracing::info!(upstream = self.name(), endpoint = %endpoint.member, "endpoint is back");
+                }
+                Outcome::Doubtful | Outcome::Bad => member.stay_out(rule, self.random_share()),
+            }
+            return;
+        }
+        let Some(sign) = sign else {
+            return;
+        };
+        if let Sign::Share { failures, calls } = sign {
+            let all = self.endpoints();
+            let others = all
+                .iter()
+                .filter(|e| !Arc::ptr_eq(&e.member, member))
+                .map(|e| e.counts())
+                .fold(Counts::default(), |a, b| a.and(b));
+            if !(Counts { calls, failures }).is_twice_as_bad_as(others) {
+                return;
+            }
+        }
+        if self.shared().eject(member, rule, self.random_share()) {
+            self.count(|c| &mut c.ejections);
+            tracing::warn!(upstream = self.name(), endpoint = %endpoint.member, why = %sign, "endpoint is left out for a while");
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod edge;
 pub mod gateway;
 pub mod grpc;
 pub mod load;
+pub mod names;
 pub mod pebble;
 pub mod process;
 pub mod protos;

@@ -34,6 +34,11 @@ pub static FILE: Section = Section {
             "The services behind, by name. A front door of files alone has none.",
         ),
         key(
+            "dns",
+            Shape::Section(&DNS),
+            "Who is asked for the names of upstreams. Default: the system's name servers.",
+        ),
+        key(
             "routes",
             Shape::List(&Shape::Section(&ROUTE)),
             "What is served. The most specific path wins, whatever the order.",
@@ -92,6 +97,18 @@ pub static FILE: Section = Section {
         )
         .default("false"),
     ]],
+    exactly_one: &[],
+};
+
+pub static DNS: Section = Section {
+    name: "dns",
+    about: "Who is asked for the names of upstreams.",
+    groups: &[&[key(
+        "servers",
+        Shape::List(&Shape::Address),
+        "Name servers, by address and port: `10.0.0.2:53`, or `127.0.0.1:8600` for Consul.",
+    )
+    .required()]],
     exactly_one: &[],
 };
 

@@ -126,9 +126,11 @@ impl<'r> Upstreams<'r> {
     fn read(file: &Section<'r, '_>, folder: &Path) -> Self {
         let mut read = Vec::new();
         let mut broken = Vec::new();
+        let name_servers = upstream::name_servers(file);
         if let Some(field) = file.field("upstreams") {
             for (name, span, section) in field.named() {
-                match upstream::upstream(name, field.reader.source.place(span), &section, folder) {
+                let place = field.reader.source.place(span);
+                match upstream::upstream(name, place, &section, folder, &name_servers) {
                     Some(upstream) => read.push((upstream, span)),
                     None => broken.push(name.to_owned()),
                 }

@@ -1,6 +1,7 @@
 //! An upstream, and the policy that says when its calls are sent again.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,8 +23,10 @@ pub(super) fn upstream(
     place: Place,
     section: &Section<'_, '_>,
     folder: &Path,
+    name_servers: &Arc<[SocketAddr]>,
 ) -> Option<Upstream> {
     let mut endpoints: Vec<Endpoint> = Vec::new();
+    let mut endpoint_places = Vec::new();
     let mut first_at: HashMap<Endpoint, Span> = HashMap::new();
     let items = section.items("endpoints");
     for item in &items {
@@ -35,6 +38,7 @@ pub(super) fn upstream(
             report_twice(item, "this endpoint is listed already", first);
         }
         endpoints.push(endpoint);
+        endpoint_places.push(item.place());
     }
     let protocol = match section.field("protocol") {
         Some(field) => match field.choice()? {
@@ -50,8 +54,20 @@ pub(super) fn upstream(
         rules: rules(section),
         tls: section.field("tls").and_then(|f| tls(&f, folder)),
         outgoing: None,
+        name_servers: Arc::clone(name_servers),
         place,
+        endpoint_places,
     })
+}
+
+/// Who is asked for names: nobody in particular when there is no `dns`.
+pub(super) fn name_servers(file: &Section<'_, '_>) -> Arc<[SocketAddr]> {
+    let Some(dns) = file.section("dns") else {
+        return Arc::new([]);
+    };
+    let servers = dns.items("servers");
+    let servers = servers.iter().filter_map(|item| item.parse(scalar::server));
+    servers.collect()
 }
 
 fn tls(field: &Field<'_, '_>, folder: &Path) -> Option<UpstreamTls> {

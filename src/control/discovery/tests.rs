@@ -2,6 +2,8 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::config::model::Upstream;
+use crate::limits::{LOOKUP_TTL_MIN, UPSTREAM_MEMBERS_MAX};
+use crate::upstream::{Member, Members};
 
 /// Answers what it is told to, and notes when it was asked.
 #[derive(Clone, Default)]
@@ -9,14 +11,15 @@ struct Script(Arc<Mutex<Scripted>>);
 
 #[derive(Default)]
 struct Scripted {
-    answers: HashMap<String, Result<Found, String>>,
+    answers: HashMap<String, Result<Found<IpAddr>, String>>,
+    services: HashMap<String, Result<Found<Service>, String>>,
     asked: Vec<(Instant, String)>,
 }
 
 impl Script {
     fn answer(&self, name: &str, addresses: &[&str], ttl: u64) {
         let found = Found {
-            addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
+            records: addresses.iter().map(|a| a.parse().unwrap()).collect(),
             ttl: Duration::from_secs(ttl),
         };
         self.0
@@ -41,7 +44,7 @@ impl Script {
 }
 
 impl Resolve for Script {
-    async fn addresses(&self, name: &str) -> Result<Found, String> {
+    async fn addresses(&self, name: &str) -> Result<Found<IpAddr>, String> {
         let mut script = self.0.lock().unwrap();
         script.asked.push((Instant::now(), name.to_owned()));
         script
@@ -49,6 +52,13 @@ impl Resolve for Script {
             .get(name)
             .cloned()
             .unwrap_or_else(|| Err("NXDOMAIN".to_owned()))
+    }
+
+    async fn services(&self, name: &str) -> Result<Found<Service>, String> {
+        let mut script = self.0.lock().unwrap();
+        script.asked.push((Instant::now(), name.to_owned()));
+        let known = script.services.get(name).cloned();
+        known.unwrap_or_else(|| Err("NXDOMAIN".to_owned()))
     }
 }
 
@@ -68,13 +78,17 @@ fn places(shared: &Shared) -> Vec<String> {
 
 /// Runs `test` with an upstream that is followed, in time that passes by itself.
 fn followed(endpoints: &[(&str, u16)], script: &Script, test: impl AsyncFnOnce(Arc<Shared>)) {
+    following(upstream(endpoints), script, test);
+}
+
+fn following(upstream: Upstream, script: &Script, test: impl AsyncFnOnce(Arc<Shared>)) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .unwrap();
     runtime.block_on(async {
-        let shared = Fleet::new(1).upstream(&upstream(endpoints));
+        let shared = Fleet::new(1).upstream(&upstream);
         let task = tokio::spawn(follow(Arc::clone(&shared), script.clone()));
         test(shared).await;
         task.abort();
@@ -206,5 +220,92 @@ fn instances_are_bounded() {
 #[tokio::test]
 async fn the_system_knows_itself() {
     let found = Names::of_the_system().addresses("localhost").await.unwrap();
-    assert!(found.addresses.iter().all(IpAddr::is_loopback), "{found:?}");
+    assert!(found.records.iter().all(IpAddr::is_loopback), "{found:?}");
+}
+
+impl Script {
+    fn offer(&self, name: &str, services: &[(u16, &str, u16)]) {
+        let service = |(priority, host, port): &(u16, &str, u16)| Service {
+            priority: *priority,
+            host: (*host).into(),
+            port: *port,
+        };
+        let found = Found {
+            records: services.iter().map(service).collect(),
+            ttl: Duration::from_secs(10),
+        };
+        let mut script = self.0.lock().unwrap();
+        script.services.insert(name.to_owned(), Ok(found));
+    }
+}
+
+/// As [`followed`], for a name with SRV records.
+fn served(script: &Script, test: impl AsyncFnOnce(Arc<Shared>)) {
+    following(
+        Upstream::new("games", vec![Endpoint::Srv("_grpc._tcp.games".into())]),
+        script,
+        test,
+    );
+}
+
+const GAMES: &str = "_grpc._tcp.games";
+
+#[test]
+fn services_of_the_smallest_priority_that_can_be_found_are_used() {
+    let script = Script::default();
+    script.offer(
+        GAMES,
+        &[
+            (2, "spare", 9),
+            (1, "one", 80),
+            (1, "two", 81),
+            (1, "one", 80),
+            (1, "one", 82),
+        ],
+    );
+    script.answer("one", &["10.0.0.1"], 10);
+    script.answer("two", &["10.0.0.2", "10.0.0.3"], 10);
+    script.answer("spare", &["10.0.0.9"], 10);
+    served(&script, async |shared| {
+        assert!(shared.is_awaited());
+        pass(1).await;
+        assert!(!shared.is_awaited());
+        assert_eq!(
+            places(&shared),
+            ["10.0.0.1:80", "10.0.0.1:82", "10.0.0.2:81", "10.0.0.3:81"]
+        );
+        script.offer(GAMES, &[(1, "nowhere", 80), (2, "spare", 9)]);
+        pass(11).await;
+        assert_eq!(places(&shared), ["10.0.0.9:9"]);
+    });
+}
+
+#[test]
+fn targets_that_fail_stay_where_they_were() {
+    let script = Script::default();
+    script.offer(GAMES, &[(1, "one", 80), (1, "two", 81)]);
+    script.answer("one", &["10.0.0.1"], 10);
+    script.answer("two", &["10.0.0.2"], 10);
+    served(&script, async |shared| {
+        pass(1).await;
+        script.fail("one");
+        script.answer("two", &["10.0.0.3"], 10);
+        pass(15).await;
+        assert_eq!(places(&shared), ["10.0.0.1:80", "10.0.0.3:81"]);
+        script.0.lock().unwrap().services.clear();
+        pass(60).await;
+        assert_eq!(places(&shared), ["10.0.0.1:80", "10.0.0.3:81"]);
+        let sought = shared.sought();
+        assert_eq!(sought[0].error.as_deref(), Some("NXDOMAIN"));
+        assert_eq!(sought[0].instances, 2);
+    });
+}
+
+#[test]
+fn one_that_finds_nobody_is_known_to_have_nobody() {
+    served(&Script::default(), async |shared| {
+        pass(1).await;
+        assert!(!shared.is_awaited(), "calls needn't wait any more");
+        assert!(places(&shared).is_empty());
+    });
 }

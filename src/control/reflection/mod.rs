@@ -27,7 +27,8 @@ use tonic::transport::Channel;
 
 pub use error::{ReflectionError, ReflectionProblem};
 
-use crate::config::model::{Endpoint, Upstream};
+use crate::config::model::Upstream;
+use crate::control::discovery;
 use crate::limits;
 use crate::upstream::Location;
 use files::Files;
@@ -91,16 +92,25 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// The instances of an upstream as far as its config tells them apart.
-    #[must_use]
-    pub fn all_of(upstream: &Upstream) -> Vec<Self> {
-        let one = |endpoint: &Endpoint| {
-            Some(Self {
-                authority: endpoint.authority()?,
-                location: Location::of(endpoint),
-            })
-        };
-        upstream.endpoints.iter().filter_map(one).collect()
+    /// The instances of an upstream as far as its config tells them apart; those that it doesn't tell
+    /// are looked for.
+    pub async fn all_of(upstream: &Upstream) -> Vec<Self> {
+        let mut all = Vec::new();
+        for endpoint in &upstream.endpoints {
+            let Some(authority) = endpoint.authority() else {
+                continue;
+            };
+            let found = match Location::of(endpoint) {
+                Some(location) if upstream.name_servers.is_empty() => Ok(vec![location]),
+                Some(_) | None => discovery::find(upstream, endpoint).await,
+            };
+            // Why there are none is told by who keeps looking.
+            all.extend(found.unwrap_or_default().into_iter().map(|location| Self {
+                authority: authority.clone(),
+                location,
+            }));
+        }
+        all
     }
 }
 
@@ -171,7 +181,7 @@ pub async fn ask(
 /// # Errors
 /// As [`ask`].
 pub async fn fetch(upstream: &Upstream, budget: &Budget) -> Result<Reflected, ReflectionError> {
-    let told = ask(upstream, &Instance::all_of(upstream), budget).await?;
+    let told = ask(upstream, &Instance::all_of(upstream).await, budget).await?;
     let none = || ReflectionError::new(upstream, None, ReflectionProblem::NoEndpoints);
     told.into_iter().next().map(|(_, r)| r).ok_or_else(none)
 }

@@ -16,6 +16,7 @@ use tonic_reflection::pb::v1::{
 use tonic_reflection::server::{Builder, v1};
 
 use super::*;
+use crate::config::model::Endpoint;
 use crate::demo::{DESCRIPTORS, GrpcServer, Services};
 
 fn serve(services: Services) -> GrpcServer {

@@ -233,11 +233,10 @@ impl Answers {
     }
 
     /// Whom to ask: every instance that is known, and first of all, one or two of those who told what
-    /// is served. So it is seen that somebody still tells it where not all are asked.
-    fn instances(&self, fleet: Option<&Fleet>, upstream: &Upstream) -> Vec<Instance> {
-        let Some(shared) = fleet.and_then(|f| f.known(upstream)) else {
-            return Instance::all_of(upstream);
-        };
+    /// is served. So it is seen that somebody still tells it where not all are asked. `None` when nobody
+    /// has looked for them yet.
+    fn instances(&self, fleet: Option<&Fleet>, upstream: &Upstream) -> Option<Vec<Instance>> {
+        let shared = fleet.and_then(|f| f.known(upstream))?;
         let members = shared.members();
         let instance = |member: &Arc<Member>| Instance {
             authority: member.authority.clone(),
@@ -257,7 +256,7 @@ impl Answers {
                 first += 1;
             }
         }
-        all
+        Some(all)
     }
 
     /// What the instances of a source told the last time they were asked.
