@@ -3,11 +3,12 @@
 //! A canned gRPC service, one worker of the gateway and HTTP/1.1 clients, each on threads of their own
 //! in this process. What counts is the CPU time of the worker's thread (`/proc/self/task`), so the
 //! figures hold on a busy machine too. For comparison, the same load through a bare hop: hyper and h2
-//! with nothing between them. `SECONDS` and `CONNECTIONS` set the load; a word on the
+//! with nothing between them; and with an access log. `SECONDS` and `CONNECTIONS` set the load; a word on the
 //! command line chooses scenarios by name.
 
-use std::io::{Read, Write};
+use std::io::{PipeWriter, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -53,8 +54,8 @@ fn main() {
     let connections = setting("CONNECTIONS", "16") as usize;
 
     println!(
-        "{:<18} {:>9} {:>14} {:>14} {:>7}",
-        "scenario", "requests", "gateway us/req", "bare us/req", "ratio"
+        "{:<18} {:>9} {:>14} {:>14} {:>7} {:>14} {:>7}",
+        "scenario", "requests", "gateway us/req", "bare us/req", "ratio", "logging us/req", "ratio"
     );
     let wanted: Vec<String> = std::env::args()
         .skip(1)
@@ -68,15 +69,20 @@ fn main() {
         let gateway = gateway::Gateway::builder(upstream).start();
         let ours = measure(&scenario, gateway.address, connections, seconds, "worker-");
         drop(gateway);
+        let (gateway, _lines) = logging(upstream);
+        let logged = measure(&scenario, gateway.address, connections, seconds, "worker-");
+        drop(gateway);
         let hop = bare_hop(upstream);
         let bare = measure(&scenario, hop, connections, seconds, "bare-hop");
         println!(
-            "{:<18} {:>9} {:>14.1} {:>14.1} {:>7.2}",
+            "{:<18} {:>9} {:>14.1} {:>14.1} {:>7.2} {:>14.1} {:>7.2}",
             scenario.name,
             ours.requests,
             ours.micros(),
             bare.micros(),
-            ours.micros() / bare.micros()
+            ours.micros() / bare.micros(),
+            logged.micros(),
+            logged.micros() / ours.micros()
         );
     }
     if wanted.is_empty() || wanted.iter().any(|w| "first message".contains(w.as_str())) {
@@ -87,6 +93,19 @@ fn main() {
             "first message"
         );
     }
+}
+
+/// A gateway with an access log in JSON, to a pipe that somebody reads. What is measured is its worker
+/// thread; the log's own writes a batch now and then.
+fn logging(upstream: SocketAddr) -> (gateway::Gateway, PipeWriter) {
+    let (mut lines, pipe) = std::io::pipe().expect("a pipe");
+    thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
+    let output = format!("/proc/self/fd/{}", pipe.as_raw_fd());
+    let access = json!({ "access": { "format": "json", "output": output } });
+    let gateway = gateway::Gateway::builder(upstream)
+        .set("log", access)
+        .start();
+    (gateway, pipe)
 }
 
 /// How long the first message of a stream takes, from the request to its bytes, when no second one

@@ -24,11 +24,15 @@ struct Running {
 impl Running {
     /// A gateway with these routes and an upstream `site`.
     fn start(upstream: SocketAddr, routes: &str) -> Self {
+        Self::start_with(upstream, routes, "{ address: \"127.0.0.1:0\" }")
+    }
+
+    fn start_with(upstream: SocketAddr, routes: &str, admin: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("transom.yaml");
         let config = format!(
             "listeners: [{{ address: \"127.0.0.1:0\" }}]\n\
-             admin: {{ address: \"127.0.0.1:0\" }}\n\
+             admin: {admin}\n\
              probes: {{ address: \"127.0.0.1:0\" }}\n\
              upstreams: {{ site: {{ endpoints: [\"{upstream}\"], protocol: http1 }} }}\n\
              workers: 2\nroutes:\n{routes}"
@@ -290,4 +294,54 @@ async fn status_and_reload_are_commands() {
     let (code, _, err) = run(&["status", "-c", "config/minimal.yaml"]);
     assert_eq!(code, Some(2));
     assert!(err.contains("has no admin address"), "{err}");
+}
+
+#[tokio::test]
+async fn a_token_is_wanted_where_there_is_one() {
+    let admin = "{ address: \"127.0.0.1:0\", token: s3cret }";
+    let running = Running::start_with(nowhere(), FIXED, admin);
+    let get =
+        |path: &str, more: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{more}\r\n");
+    for (path, more, status) in [
+        ("/livez", "", 200),
+        ("/readyz", "", 200),
+        ("/status", "", 401),
+        ("/metrics", "Authorization: Bearer s3cre\r\n", 401),
+        ("/status", "Authorization: Bearer s3cret\r\n", 200),
+        ("/metrics", "Authorization: Bearer s3cret\r\n", 200),
+    ] {
+        assert_eq!(
+            running.send(&get(path, more)).await.0,
+            status,
+            "{path} {more}"
+        );
+    }
+    assert_eq!(running.get(running.probes, "/metrics").await.0, 200);
+    let ask = |token: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_transom"))
+            .args(["status", "--admin", &running.admin.to_string()])
+            .env("TRANSOM_ADMIN_TOKEN", token)
+            .output();
+        output.expect("it runs").status.code()
+    };
+    assert_eq!((ask("s3cret"), ask("wrong")), (Some(0), Some(1)));
+}
+
+#[tokio::test]
+async fn the_log_s_level_changes_live() {
+    let running = Running::start(nowhere(), FIXED);
+    let post = |level: &str| {
+        format!(
+            "POST /log-level?level={level} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
+        )
+    };
+    assert_eq!(
+        running.send(&post("debug")).await,
+        (200, "debug\n".to_owned())
+    );
+    let (_, status) = running.get(running.admin, "/status").await;
+    assert!(status.contains("\"log_level\":\"debug\""), "{status}");
+    assert_eq!(running.send(&post("loud")).await.0, 400);
+    let get = "GET /log-level?level=info HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    assert_eq!(running.send(get).await.0, 405);
 }

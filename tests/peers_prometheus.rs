@@ -22,7 +22,7 @@ use http::{HeaderMap, Response};
 use serde_json::{Value, json};
 
 /// Longer than any event takes on a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A process that ends with the test.
 struct Running(Child);
@@ -41,25 +41,25 @@ struct Gateway {
     probes: SocketAddr,
 }
 
-fn gateway(folder: &Path, games: SocketAddr) -> Gateway {
+fn gateway(folder: &Path, games: [SocketAddr; 2]) -> Gateway {
     let key = rcgen::KeyPair::generate().expect("a key");
     let names = vec!["shop.example".to_owned()];
     let certificate = rcgen::CertificateParams::new(names).expect("names");
     let certificate = certificate.self_signed(&key).expect("a certificate");
     fs::write(folder.join("cert.pem"), certificate.pem()).expect("written");
     fs::write(folder.join("key.pem"), key.serialize_pem()).expect("written");
-    let protos = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/proto");
+    let protos = Path::new(env!("CARGO_MANIFEST_DIR")).join("proto");
     let config = json!({
         "listeners": [
             { "address": "127.0.0.1:0" },
             { "address": "127.0.0.1:0", "tls": {
-                "certificates": [{ "certificate": "cert.pem", "key": "key.pem" }] } },
+                "certificates": [{ "cert": "cert.pem", "key": "key.pem" }] } },
         ],
         "probes": { "address": "127.0.0.1:0" },
         "descriptors": [{ "protos": protos }],
         "upstreams": {
-            // The second instance is never there: it is left out.
-            "games": { "endpoints": [games.to_string(), "127.0.0.1:9"] },
+            // The second instance fails whatever it is asked: it is left out.
+            "games": { "endpoints": games.map(|g| g.to_string()) },
             "gone": { "endpoints": ["127.0.0.1:9"], "protocol": "http1" },
         },
         "routes": [
@@ -123,7 +123,7 @@ fn drive(plain: SocketAddr, stop: &AtomicBool) {
         for (head, body) in [
             ("GET /v1/games/7", ""),
             ("GET /v1/games/7/scores:watch", ""),
-            ("GET /v1/games/unwell", ""),
+            ("GET /v1/games/666", ""),
             ("POST /v1/games", r#"{"title":"Tidal"}"#),
             ("POST /v1/games", r#"{"title":"#),
             ("GET /gone/a", ""),
@@ -137,8 +137,11 @@ fn drive(plain: SocketAddr, stop: &AtomicBool) {
     }
 }
 
-/// A service that answers, and for the game `unwell` fails.
-fn service() -> SocketAddr {
+/// The number of a game that the service fails for, as a varint: 666.
+const UNWELL: [u8; 2] = [0x9a, 0x05];
+
+/// A service that answers, but for one game; or one that always fails.
+fn service(fails: bool) -> SocketAddr {
     let socket = TcpListener::bind("127.0.0.1:0").expect("bind");
     socket.set_nonblocking(true).expect("set");
     let address = socket.local_addr().expect("address");
@@ -153,7 +156,7 @@ fn service() -> SocketAddr {
                 tokio::spawn(async move {
                     let mut server = h2::server::handshake(stream).await.expect("handshake");
                     while let Some(Ok((request, respond))) = server.accept().await {
-                        tokio::spawn(answer(request, respond));
+                        tokio::spawn(answer(request, respond, fails));
                     }
                 });
             }
@@ -165,6 +168,7 @@ fn service() -> SocketAddr {
 async fn answer(
     request: http::Request<h2::RecvStream>,
     mut respond: h2::server::SendResponse<Bytes>,
+    fails: bool,
 ) {
     let of = protos::method(request.uri().path().trim_start_matches('/')).1;
     let mut body = request.into_body();
@@ -173,7 +177,7 @@ async fn answer(
         body.flow_control().release_capacity(data.len()).ok();
         asked.extend_from_slice(&data);
     }
-    let unwell = asked.windows(6).any(|w| w == b"unwell");
+    let unwell = fails || asked.windows(2).any(|w| w == UNWELL);
     let head = Response::builder().header("content-type", "application/grpc");
     let head = head.body(()).expect("head");
     let Ok(mut stream) = respond.send_response(head, false) else {
@@ -329,7 +333,7 @@ fn promtool(arguments: &[&str], input: &str) -> Output {
 #[test]
 fn everything_that_boards_and_alerts_ask_for_is_told() {
     let folder = tempfile::tempdir().expect("a folder");
-    let gateway = gateway(folder.path(), service());
+    let gateway = gateway(folder.path(), [service(false), service(true)]);
     let stop = Arc::new(AtomicBool::new(false));
     let driver = {
         let (plain, stop) = (gateway.plain, Arc::clone(&stop));
@@ -343,7 +347,7 @@ fn everything_that_boards_and_alerts_ask_for_is_told() {
             "rpc_client_call_duration_seconds_count{rpc_method=\"gamehub.v1.Catalogue/GetGame\",rpc_status_code=\"UNAVAILABLE\",rpc_system_name=\"grpc\"}",
             "transom_faults_total{fault=\"upstream\",http_request_method=\"*\",http_route=\"/gone/\"}",
             "transom_limits_hit_total{limit=\"body\"}",
-            "transom_tls_certificate_not_after_timestamp_seconds{name=\"shop.example\"}",
+            "transom_tls_certificate_not_after_seconds{name=\"shop.example\",source=\"file\"}",
         ],
     );
     let checked = promtool(&["check", "metrics"], &text);

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::thread;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN};
+use http::header::{
+    ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, WWW_AUTHENTICATE,
+};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -209,6 +211,19 @@ async fn answer(scope: Scope, views: &Views, request: Request<Incoming>) -> Resp
     if scope == Scope::Admin && !is_from_here(&request) {
         let why = "ask by address or as localhost: other names may be a web page's trick\n";
         return reply(Answer::text(StatusCode::FORBIDDEN, why));
+    }
+    if scope == Scope::Admin
+        && let Some(token) = &views.token
+        && !matches!(request.uri().path(), "/livez" | "/readyz")
+    {
+        let shown = request.headers().get(AUTHORIZATION);
+        if !shown.is_some_and(|shown| token.is_in(shown.as_bytes())) {
+            let why = "send `Authorization: Bearer TOKEN` with the token of `admin.token`\n";
+            let mut refused = reply(Answer::text(StatusCode::UNAUTHORIZED, why));
+            let challenge = HeaderValue::from_static("Bearer");
+            refused.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+            return refused;
+        }
     }
     let wanted = match (scope, request.uri().path()) {
         (Scope::Admin, "/reload" | "/upgrade" | "/log-level") => Method::POST,

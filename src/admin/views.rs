@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::acme::board::Board;
+use crate::config::model::AdminToken;
 use crate::control::reload::{Asked, SourceState, SourceStatus, Status, Version, Whence};
 use crate::drain::{Drained, Stage};
 use crate::limits::RELOAD_ANSWER_MAX;
@@ -38,6 +39,8 @@ pub struct Views {
     pub logs: Logs,
     /// Has another process follow this one.
     pub upgrades: mpsc::Sender<UpgradeReply>,
+    /// Of the admin address.
+    pub token: Option<AdminToken>,
 }
 
 /// Who asked for another process is told its id, or why there is none.

@@ -14,10 +14,13 @@ use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 
 use super::{ConfigArgs, Outcome, Usage, WRONG_INPUT};
+use crate::config::model::AdminToken;
 use crate::limits::{HANDOVER_MAX, RELOAD_ANSWER_MAX};
 
 /// More than any view has.
 const REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// The token of the admin address, in the environment: arguments can be seen by others.
+const TOKEN: &str = "TRANSOM_ADMIN_TOKEN";
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 
 /// Which gateway.
@@ -29,6 +32,8 @@ Examples:
   transom reload                             read config and descriptors again, and tell what came of it
   transom upgrade                            start the program anew on the same sockets; once that serves, the old
                                              process stops accepting and drains (SIGUSR2 does the same)
+
+TRANSOM_ADMIN_TOKEN is the token of its admin address, where it wants one and the config doesn't say.
 
 Exit codes: 0 fine, 1 the last reload failed or nobody answers, 2 wrong usage.")]
 pub struct Args {
@@ -229,26 +234,30 @@ pub(super) fn ask(
     path: &str,
     answer_max: Duration,
 ) -> anyhow::Result<(StatusCode, Bytes)> {
-    let address = match args.admin {
-        Some(address) => address,
+    let environment = std::env::var(TOKEN).ok().filter(|token| !token.is_empty());
+    let given = environment.as_deref().map(AdminToken::new);
+    let (address, token) = match args.admin {
+        Some(address) => (address, given),
         None => {
             let config = args.config.load(None)?.config;
-            config.admin.ok_or_else(|| {
+            let address = config.admin.ok_or_else(|| {
                 Usage(
                     "the config has no admin address\nname it with --admin IP:PORT, or add `admin: { address: \"127.0.0.1:9901\" }`"
                         .to_owned(),
                 )
-            })?
+            })?;
+            (address, given.or(config.admin_token))
         }
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(exchange(address, method, path, answer_max))
+    runtime.block_on(exchange(address, token, method, path, answer_max))
 }
 
 async fn exchange(
     address: SocketAddr,
+    token: Option<AdminToken>,
     method: Method,
     path: &str,
     answer_max: Duration,
@@ -261,9 +270,11 @@ async fn exchange(
         .with_context(|| format!("nobody answers at {address}"))?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let driving = tokio::spawn(connection);
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
+    let mut request = Request::builder().method(method).uri(path);
+    if let Some(token) = token {
+        request = request.header(header::AUTHORIZATION, token.header());
+    }
+    let request = request
         .header(header::HOST, address.to_string())
         .body(Full::new(Bytes::new()))?;
     let exchanged = async {

@@ -160,6 +160,7 @@ async fn start(
         board,
         logs: logs.clone(),
         upgrades,
+        token: config.admin_token.clone(),
     };
     let reloads = status.subscribe();
     let admin = admin::start(sockets, views)?;

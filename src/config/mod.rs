@@ -5,6 +5,7 @@
 //! is wrong comes back as one [`Report`]. Reading the file is the only thing here that touches a disk.
 
 pub mod acme;
+mod admin;
 pub mod cors;
 pub mod diagnostic;
 mod endpoint;
@@ -265,6 +266,7 @@ impl Config {
             defaults: policy,
             limits: crate::limits::Limits::default(),
             admin: None,
+            admin_token: None,
             probes: None,
             reload: model::Reload::default(),
             log: model::Log::default(),

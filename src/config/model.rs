@@ -14,6 +14,7 @@ use crate::route::{HostPattern, PathMatch};
 use crate::schema::HttpRule;
 
 pub use super::acme::Acme;
+pub use super::admin::AdminToken;
 pub use super::cors::Cors;
 pub use super::endpoint::Endpoint;
 pub use super::listeners::{
@@ -47,6 +48,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// For operators.
     pub admin: Option<SocketAddr>,
+    /// What they have to show there, where that is wanted.
+    pub admin_token: Option<AdminToken>,
     /// For the kubelet and Prometheus.
     pub probes: Option<SocketAddr>,
     pub reload: Reload,

@@ -115,12 +115,20 @@ pub static DNS: Section = Section {
 pub static ADMIN: Section = Section {
     name: "admin",
     about: "An address for operators. Whoever reaches it may read the routes and begin a reload.",
-    groups: &[&[key(
-        "address",
-        Shape::Address,
-        "IP address and port, best of the loopback interface: `127.0.0.1:9901`.",
-    )
-    .required()]],
+    groups: &[&[
+        key(
+            "address",
+            Shape::Address,
+            "IP address and port, best of the loopback interface: `127.0.0.1:9901`.",
+        )
+        .required(),
+        key(
+            "token",
+            Shape::Text,
+            "Who asks must send `Authorization: Bearer TOKEN`, but for /livez and /readyz. Best from \
+             the environment: ${ADMIN_TOKEN}. Default: none.",
+        ),
+    ]],
     exactly_one: &[],
 };
 

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use super::diagnostic::{Diagnostic, Related, Report, Severity};
 use super::keys::FILE;
 use super::model::{
-    Breaking, Config, DescriptorSource, Place, Policy, Reload, Upstream, UpstreamId,
+    AdminToken, Breaking, Config, DescriptorSource, Place, Policy, Reload, Upstream, UpstreamId,
     UpstreamProtocol,
 };
 use super::raw::{Field, Reader, Section, did_you_mean};
@@ -83,6 +83,9 @@ fn file(reader: &Reader<'_>, root: &Node, folder: &Path) -> Option<Config> {
         limits,
         timeouts: timeouts(&file),
         admin: address_of(&file, "admin"),
+        admin_token: file
+            .section("admin")
+            .and_then(|admin| admin.field("token")?.text().map(AdminToken::new)),
         probes: address_of(&file, "probes"),
         reload: reload(&file, folder),
         log: log::log(&file, folder),

@@ -32,7 +32,10 @@ pub(super) fn needs_restart(before: &Config, after: &Config) -> Report {
     let mut report = Report::default();
     for (key, changed) in [
         ("workers", before.workers != after.workers),
-        ("admin", before.admin != after.admin),
+        (
+            "admin",
+            (before.admin, &before.admin_token) != (after.admin, &after.admin_token),
+        ),
         ("probes", before.probes != after.probes),
         ("log.format", before.log.format != after.log.format),
     ] {
