@@ -15,9 +15,15 @@ struct Demo {
 
 impl Demo {
     fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    fn start_with(args: &[&str]) -> Self {
         let process = Command::new(env!("CARGO_BIN_EXE_transom"))
             .args(["demo", "--listen", "127.0.0.1:0"])
+            .args(args)
             .stdout(Stdio::piped())
+            .stderr(Stdio::null())
             .spawn()
             .expect("the binary starts");
         let mut demo = Self {
@@ -36,9 +42,11 @@ impl Demo {
             }
             match (line.strip_prefix("  # "), line.strip_prefix("  ")) {
                 (Some(comment), _) => what = Some(comment.to_owned()),
+                // What stands before the first comment is no command.
                 (None, Some(command)) => {
-                    let what = what.take().expect("a comment first");
-                    demo.lines.push((what, command.to_owned()));
+                    if let Some(what) = what.take() {
+                        demo.lines.push((what, command.to_owned()));
+                    }
                 }
                 _ => {}
             }
@@ -256,4 +264,44 @@ fn an_address_in_use_is_told_with_the_way_out() {
         told.contains(&address) && told.contains("--listen"),
         "{told}"
     );
+}
+
+#[test]
+fn files_that_are_edited_are_served() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let here = folder.path().join("it's here");
+    let dir = here.to_str().expect("text");
+    let demo = Demo::start_with(&["--dir", dir]);
+    let line = |what: &str| {
+        let found = demo.lines.iter().find(|(w, _)| w.starts_with(what));
+        &*found.unwrap_or_else(|| panic!("no line: {what}")).1
+    };
+    let began = std::time::Instant::now();
+    let until = |status: u16, command: &str| {
+        while paste(command, folder.path()).0 != status {
+            assert!(
+                began.elapsed() < std::time::Duration::from_secs(60),
+                "{command}"
+            );
+        }
+    };
+    let (old, new) = (line("one game"), line("and ask for it there"));
+    until(200, old);
+    assert_eq!(paste(new, folder.path()).0, 404);
+    run(line("give a method one more path"), folder.path());
+    until(200, new);
+    assert_eq!(paste(old, folder.path()).0, 200);
+    run(line("a mistake changes nothing"), folder.path());
+    assert_eq!(paste(new, folder.path()).0, 200);
+    run(line("mend it"), folder.path());
+    assert_eq!(paste(new, folder.path()).0, 200);
+    drop(demo);
+    // What was changed is there the next time.
+    let again = Demo::start_with(&["--dir", dir]);
+    let found = again
+        .lines
+        .iter()
+        .find(|(w, _)| w.starts_with("and ask for it there"));
+    let (_, new) = found.expect("the line");
+    assert_eq!(paste(new, folder.path()).0, 200);
 }

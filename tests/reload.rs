@@ -382,3 +382,31 @@ async fn a_listener_that_changes_refuses_nobody() {
     let reply = kept.get("/v1/games/1").await;
     assert_eq!((reply.status, reply.header("connection")), (200, None));
 }
+
+#[tokio::test]
+async fn a_field_and_a_method_that_are_added_answer() {
+    let running = Running::start("");
+    let mut client = Http1::connect(running.address).await;
+    let game = client.get("/v1/games/1").await;
+    assert!(!game.text().contains("rating"), "{}", game.text());
+    assert_eq!(running.status("/v1/games").await, 404);
+    let more = CATALOGUE
+        .replace("string title = 3;", "string title = 3; double rating = 7;")
+        .replace(
+            "service Catalogue {",
+            "service Catalogue {\n  rpc ListGames(ListGamesRequest) returns (ListGamesResponse) {\n    \
+             option (google.api.http) = { get: \"/v1/games\" };\n  }",
+        );
+    let more = format!(
+        "{more}message ListGamesRequest {{}}\nmessage ListGamesResponse {{ repeated Game games = 1; }}\n"
+    );
+    save(&running.path("proto/catalogue.proto"), &more);
+    running.until("/v1/games", 200).await;
+    let list = client.get("/v1/games").await;
+    let games: serde_json::Value = serde_json::from_str(list.text()).expect("JSON");
+    assert_eq!(games["games"][0]["title"], "Tidal");
+    let game = client.get("/v1/games/1").await;
+    assert!(game.text().contains("\"rating\":"), "{}", game.text());
+    let told = running.says("reloaded");
+    assert!(told.contains("GET /v1/games"), "{told}");
+}

@@ -5,19 +5,26 @@
 
 use std::fmt::Write;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context;
 
+use super::life::Started;
 use super::{Outcome, print};
+use crate::admin::Admin;
 use crate::app::{App, Running};
 use crate::config::diagnostic::Report;
 use crate::config::model::Config;
 use crate::config::{self, Syntax};
+use crate::control::reload::Origin;
 use crate::control::sources::{self, Reflection};
 use crate::demo::{self, GrpcServer};
 use crate::drain::Signals;
+use crate::listener::Inherited;
+
+mod folder;
 
 const CONFIG: &str = include_str!("../../config/demo.yaml");
 
@@ -27,6 +34,10 @@ pub struct Args {
     /// Where the gateway listens; port 0 takes any free one
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8080", value_parser = super::input::listen_address)]
     pub listen: SocketAddr,
+    /// Write the config and the protos to this folder, where they aren't there yet, and serve by them:
+    /// what is changed there is taken up at once
+    #[arg(long, value_name = "FOLDER")]
+    pub dir: Option<PathBuf>,
 }
 
 pub fn run(args: Args) -> Outcome {
@@ -36,12 +47,19 @@ pub fn run(args: Args) -> Outcome {
     runtime.block_on(async {
         let mut signals = Signals::install()?;
         let service = demo::start(SocketAddr::from(([127, 0, 0, 1], 0)))?;
-        let gateway = start(args.listen, &service).await?;
+        let (gateway, _admin) = match &args.dir {
+            None => (start(args.listen, &service).await?, None),
+            Some(folder) => {
+                let (gateway, admin) = start_in(folder, args.listen, service.address()).await?;
+                (gateway, Some(admin))
+            }
+        };
         let address = gateway.addresses().first().copied();
         let address = address.context("the demo's config has no listener")?;
         let program = std::env::args().next();
         let program = program.as_deref().unwrap_or("transom");
-        print(&banner(address, service.address(), program))?;
+        let folder = args.dir.as_deref();
+        print(&banner(address, service.address(), program, folder))?;
         signals.next().await;
         tokio::select! {
             () = gateway.shutdown() => {}
@@ -58,6 +76,32 @@ async fn start(listen: SocketAddr, service: &GrpcServer) -> anyhow::Result<Runni
     let loaded = sources::load(&config, &Reflection::Ask).await?;
     App::start(&config, loaded.live)
         .context("the gateway doesn't start (--listen IP:PORT takes another address)")
+}
+
+/// The gateway as `transom run` has it, over the files of a folder.
+async fn start_in(
+    folder: &Path,
+    listen: SocketAddr,
+    service: SocketAddr,
+) -> anyhow::Result<(Running, Admin)> {
+    let written = folder::write(folder);
+    let file = written.with_context(|| format!("can't write to {}", folder.display()))?;
+    let environment = move |name: &str| match name {
+        "LISTEN" => Some(listen.to_string()),
+        "GAMES" => Some(service.to_string()),
+        _ => std::env::var(name).ok(),
+    };
+    let path = file.clone();
+    let load = move || config::load(&file, &environment);
+    let loaded = load()?;
+    let origin = Origin::File {
+        path,
+        load: Arc::new(load),
+    };
+    let logs = super::run::log_to_stderr(&loaded.config)?;
+    let Started { running, admin, .. } =
+        super::run::start(loaded.config, origin, Inherited::default(), logs).await?;
+    Ok((running, admin))
 }
 
 fn config(listen: SocketAddr, service: SocketAddr) -> Result<Config, Report> {
@@ -144,12 +188,21 @@ const LINES: &[(&str, &str)] = &[
     ),
 ];
 
-fn banner(gateway: SocketAddr, service: SocketAddr, program: &str) -> String {
+fn banner(
+    gateway: SocketAddr,
+    service: SocketAddr,
+    program: &str,
+    folder: Option<&Path>,
+) -> String {
     let url = format!("http://{gateway}");
+    let from = match folder {
+        None => "by reflection".to_owned(),
+        Some(folder) => format!("from {}", folder.join("proto").display()),
+    };
     let mut text = format!(
         "\
 Transom demo: {url}
-A catalogue of web games, served in gRPC on {service}; the gateway has its descriptors by reflection.
+A catalogue of web games, served in gRPC on {service}; the gateway has its descriptors {from}.
 
 Paste any of these:
 "
@@ -159,12 +212,20 @@ Paste any of these:
         // Writing to a String can't fail.
         _ = write!(text, "\n  # {what}\n  {line}\n");
     }
+    if let Some(folder) = folder {
+        text.push_str("\nChange what is served, and ask again:\n");
+        for (what, line) in folder::lines(folder) {
+            let line = line.replace('@', &url);
+            _ = write!(text, "\n  # {what}\n  {line}\n");
+        }
+    }
     _ = write!(
         text,
         "
   # which rule takes a request, what is bound to what, and why other rules lost
   {program} explain --upstream {service} GET '{url}/v1/games?tags=water&min_rating=4'
 
+Its config and protos as files, to edit while it serves: {program} demo --dir FOLDER
 Your own service: {program} run --upstream HOST:PORT
 Stop with Ctrl-C.
 "

@@ -101,7 +101,7 @@ fn serve(args: Args, parent: &mut Parent, inherited: Inherited) -> Outcome {
 
 /// Serves what can be served now; the routes of upstreams that don't answer yet follow, and so does
 /// whatever changes.
-async fn start(
+pub(super) async fn start(
     config: Config,
     origin: Origin,
     mut inherited: Inherited,
@@ -299,7 +299,7 @@ fn counted(n: usize, what: &str) -> String {
 }
 
 /// The program's own log; only a second call in one process changes nothing.
-fn log_to_stderr(config: &Config) -> anyhow::Result<Logs> {
+pub(super) fn log_to_stderr(config: &Config) -> anyhow::Result<Logs> {
     let environment = std::env::var("TRANSOM_LOG").ok();
     let outputs = Arc::new(Outputs::default());
     let log = ProgramLog {
