@@ -138,11 +138,49 @@ fn an_instance_whose_calls_fail_is_left_out() {
 }
 
 #[test]
+fn an_instance_that_restarts_is_missed_no_longer_than_it_is_away() {
+    on_a_worker(async {
+        let good = Instance::good().await;
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let away = Instance {
+            address: socket.local_addr().unwrap(),
+            calls: Rc::default(),
+        };
+        drop(socket);
+        let pool = pool(&[&away, &good], UpstreamRules::default());
+        let many = (0..100).map(|_| whole(&pool, How::default()));
+        for ended in futures_util::future::join_all(many).await {
+            assert_eq!(ended.unwrap(), GrpcCode::Ok);
+        }
+        let counted = pool.counted(GAMES);
+        assert!(counted.not_connected > 0, "it was never asked");
+        assert_eq!(counted.ejections, 0);
+
+        let socket = tokio::net::TcpListener::bind(away.address).await.unwrap();
+        let mut server = Server::on(socket, 1000);
+        let calling = async {
+            loop {
+                assert_eq!(whole(&pool, How::default()).await.unwrap(), GrpcCode::Ok);
+            }
+        };
+        tokio::select! {
+            call = server.next() => call.answer("back"),
+            () = calling => {}
+        }
+    });
+}
+
+#[test]
 fn a_fault_of_the_requests_leaves_nobody_out() {
     on_a_worker(async {
         let one = Instance::failing(GrpcCode::Internal, None).await;
         let other = Instance::failing(GrpcCode::Internal, None).await;
-        let pool = pool(&[&one, &other], UpstreamRules::default());
+        // Chance might give one of them all calls at first, and nothing to compare it with.
+        let rules = UpstreamRules {
+            balance: Balance::RoundRobin,
+            ..UpstreamRules::default()
+        };
+        let pool = pool(&[&one, &other], rules);
         for _ in 0..100 {
             whole(&pool, How::default()).await.unwrap();
         }
@@ -252,6 +290,8 @@ fn other_codes_and_pushback_are_no_reason_to_send_again() {
             (GrpcCode::Unavailable, Some("-1"), 1),
             (GrpcCode::Unavailable, Some("1"), 2),
             (GrpcCode::Unavailable, None, 2),
+            // By nobody but a server that is stopping.
+            (GrpcCode::Cancelled, None, 2),
         ] {
             let only = Instance::failing(code, pushback).await;
             let pool = pool(&[&only], UpstreamRules::default());

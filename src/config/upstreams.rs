@@ -242,7 +242,9 @@ impl Default for RetryRule {
         Self {
             attempts: NonZeroU32::MIN.saturating_add(1),
             per_try: None,
-            codes: vec![GrpcCode::Unavailable],
+            // A server that stops gives CANCELLED to calls that came too late for it. Nobody else can
+            // have cancelled one that is still waited for.
+            codes: vec![GrpcCode::Unavailable, GrpcCode::Cancelled],
             idempotent: None,
         }
     }

@@ -34,12 +34,28 @@ use super::pool::Counted;
 
 /// Why an endpoint has no connection to give. Shared by all who waited for it.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct Unreachable(Arc<str>);
+#[error("{why}")]
+pub(super) struct Unreachable {
+    why: Arc<str>,
+    /// Whoever wanted a connection has waited for as long as one may take.
+    pub(super) costly: bool,
+}
 
 impl Unreachable {
     pub(super) fn new(text: impl fmt::Display) -> Self {
-        Self(text.to_string().into())
+        Self {
+            why: text.to_string().into(),
+            costly: false,
+        }
+    }
+
+    /// The same, when it took all the time that there was.
+    fn after_all(text: impl fmt::Display) -> Self {
+        let costly = true;
+        Self {
+            costly,
+            ..Self::new(text)
+        }
     }
 }
 
@@ -365,7 +381,7 @@ impl Endpoint {
             }
             return;
         };
-        if self.member.set_trouble(Some(&error.0)) {
+        if self.member.set_trouble(Some(&error.why)) {
             let upstream = &*self.shared.spec().name;
             tracing::warn!(upstream, %error, "no connection to an instance");
         }
@@ -427,7 +443,7 @@ impl Endpoint {
     }
 
     fn too_slow(&self) -> Unreachable {
-        Unreachable::new(format_args!(
+        Unreachable::after_all(format_args!(
             "{}: no connection within {:?}",
             self.member, self.timeouts.connect
         ))
@@ -480,7 +496,7 @@ impl Endpoint {
                     return Ok(Socket::Tcp(stream));
                 }
                 Ok(Err(error)) => last = Unreachable::new(format_args!("{address}: {error}")),
-                Err(_) => last = Unreachable::new(format_args!("{address}: timed out")),
+                Err(_) => last = Unreachable::after_all(format_args!("{address}: timed out")),
             }
         }
         Err(last)

@@ -435,7 +435,12 @@ impl Pool {
                 }
                 Err(error) => {
                     if let Some(trial) = &mut trial {
-                        trial.failed();
+                        // One that refuses costs its calls no time, and its back-off keeps them away
+                        // while it restarts: left out, it would be missed for far longer.
+                        match error.costly {
+                            true => trial.failed(),
+                            false => trial.void(),
+                        }
                     }
                     self.shared.nudge();
                     last = Some(error);

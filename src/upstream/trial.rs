@@ -152,7 +152,10 @@ pub(super) fn code_of(metadata: &HeaderMap) -> Option<GrpcCode> {
 fn outcome_of(code: GrpcCode) -> Outcome {
     match code {
         GrpcCode::Unavailable => Outcome::Bad,
-        GrpcCode::Unknown | GrpcCode::Internal | GrpcCode::DataLoss => Outcome::Doubtful,
+        // Cancelled by whom, if not by us: servers do so that are stopping.
+        GrpcCode::Unknown | GrpcCode::Internal | GrpcCode::DataLoss | GrpcCode::Cancelled => {
+            Outcome::Doubtful
+        }
         _ => Outcome::Good,
     }
 }

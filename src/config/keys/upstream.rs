@@ -247,7 +247,8 @@ pub static RETRY: Section = Section {
                 "CANCELLED",
                 "DATA_LOSS",
             ])),
-            "Failures that are worth another attempt. Default: UNAVAILABLE.",
+            "Failures that are worth another attempt. Default: UNAVAILABLE, and CANCELLED, which servers \
+             give that are stopping.",
         ),
         key(
             "idempotent",

@@ -71,6 +71,7 @@ def compile_protos():
                 "--include_imports",
                 f"--descriptor_set_out={out}",
                 "gamehub/v1/catalogue.proto",
+                "gamehub/v1/moderation.proto",
                 "gamehub/v1/scores.proto",
                 "google/rpc/status.proto",
                 "google/rpc/error_details.proto",
