@@ -169,6 +169,11 @@ impl Endpoint {
         self.record.borrow_mut().note(outcome, rule, now)
     }
 
+    /// It is left out: what led to that speaks no more against it when it is back.
+    pub(super) fn forgive(&self) {
+        self.record.replace(Record::new(Instant::now()));
+    }
+
     /// Its calls of the last time.
     pub(super) fn counts(&self) -> Counts {
         self.record.borrow().counts()

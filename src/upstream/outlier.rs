@@ -69,6 +69,8 @@ pub(super) struct Record {
     now: Counts,
     before: Counts,
     since: Instant,
+    /// The calls of the window when its share of failures was a sign last.
+    told: u32,
 }
 
 impl Record {
@@ -78,10 +80,12 @@ impl Record {
             now: Counts::default(),
             before: Counts::default(),
             since: now,
+            told: 0,
         }
     }
 
-    /// Notes one call. A sign is given once: what led to it is forgotten.
+    /// Notes one call. What led to a row of failures is forgotten with the sign; a share is told again
+    /// after as many more calls, since others are compared with it.
     pub(super) fn note(&mut self, outcome: Outcome, rule: &Ejection, now: Instant) -> Option<Sign> {
         self.turn(rule.window / 2, now);
         self.now.calls = self.now.calls.saturating_add(1);
@@ -94,7 +98,10 @@ impl Record {
         }
         self.now.failures = self.now.failures.saturating_add(1);
         let sign = self.sign(rule)?;
-        *self = Self::new(now);
+        match sign {
+            Sign::Consecutive { .. } => *self = Self::new(now),
+            Sign::Share { calls, .. } => self.told = calls,
+        }
         Some(sign)
     }
 
@@ -112,7 +119,8 @@ impl Record {
         let Counts { calls, failures } = self.counts();
         let share = u64::from(failures).saturating_mul(100);
         let most = u64::from(calls).saturating_mul(u64::from(rule.failure_percent));
-        (calls >= rule.calls_min && share >= most).then_some(Sign::Share { failures, calls })
+        let due = self.told.saturating_add(rule.calls_min);
+        (calls >= due && share >= most).then_some(Sign::Share { failures, calls })
     }
 
     fn turn(&mut self, half: Duration, now: Instant) {
@@ -126,6 +134,7 @@ impl Record {
             false => Counts::default(),
         };
         self.since = now;
+        self.told = 0;
     }
 }
 
@@ -219,6 +228,12 @@ mod tests {
         let sign = record.note(Outcome::Doubtful, &rule(), now);
         let (failures, calls) = (10, 10);
         assert_eq!(sign, Some(Sign::Share { failures, calls }));
+        // Others are compared with what it has done: that is not forgotten, nor told at each call.
+        assert_eq!(record.counts(), Counts { calls, failures });
+        for _ in 0..9 {
+            assert_eq!(record.note(Outcome::Doubtful, &rule(), now), None);
+        }
+        assert!(record.note(Outcome::Doubtful, &rule(), now).is_some());
     }
 
     #[test]

@@ -132,6 +132,7 @@ impl Pool {
             }
         }
         if self.shared().eject(member, rule, self.random_share()) {
+            endpoint.forgive();
             self.count(|c| &mut c.ejections);
             tracing::warn!(upstream = self.name(), endpoint = %endpoint.member, why = %sign, "endpoint is left out for a while");
         }
