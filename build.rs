@@ -1,10 +1,16 @@
-//! Compiles the demo's protos, and with them those of the tests' own service.
+//! Compiles the demo's protos, and with them those of the tests' own service; unpacks the page that
+//! shows OpenAPI documents.
 //!
 //! protox is a compiler in Rust: no `protoc` is needed. For each root two things are left in
 //! `OUT_DIR`: the Rust code and the descriptor set with its comments and options, for reflection.
+//! Of Swagger UI the three files that a page needs are left there, compressed as they are sent.
 
 use std::error::Error;
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
 
 /// A set of protos that become one Rust module tree.
 struct Root {
@@ -57,6 +63,35 @@ fn main() -> Result<(), Box<dyn Error>> {
         if Path::new(root.folder).is_dir() {
             compile(root, &out)?;
         }
+    }
+    unpack_page(&out)
+}
+
+/// Files of Swagger UI, and its licence.
+const PAGE: [&str; 4] = [
+    "dist/swagger-ui-bundle.js",
+    "dist/swagger-ui.css",
+    "LICENSE",
+    "NOTICE",
+];
+
+fn unpack_page(out: &Path) -> Result<(), Box<dyn Error>> {
+    let packed = Cursor::new(utoipa_swagger_ui_vendored::SWAGGER_UI_VENDORED);
+    let mut archive = zip::ZipArchive::new(packed)?;
+    let names: Result<Vec<_>, _> = archive.file_names().map(|n| Ok(n?.into_owned())).collect();
+    let names: Vec<String> = names.map_err(|error: zip::result::ZipError| error)?;
+    let folder = out.join("page");
+    std::fs::create_dir_all(&folder)?;
+    for wanted in PAGE {
+        // All is in one folder, named after the version.
+        let within = |name: &&String| name.split_once('/').is_some_and(|(_, rest)| rest == wanted);
+        let name = names.iter().find(within);
+        let name = name.ok_or_else(|| format!("Swagger UI has no {wanted}"))?;
+        let name_alone = wanted.rsplit('/').next().unwrap_or(wanted);
+        let file = std::fs::File::create(folder.join(format!("{name_alone}.gz")))?;
+        let mut gzip = GzEncoder::new(file, Compression::best());
+        std::io::copy(&mut archive.by_name(name)?, &mut gzip)?;
+        gzip.finish()?;
     }
     Ok(())
 }

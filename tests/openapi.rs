@@ -192,3 +192,76 @@ async fn a_route_for_the_very_path_wins() {
     let reply = both::ask(builder.start().address, "GET", "/openapi.json", &[]).await;
     assert_eq!(reply.text(), "mine");
 }
+
+#[tokio::test]
+async fn the_page_comes_from_here_alone() {
+    let upstream = Upstream::start().await;
+    let gateway = builder(&upstream)
+        .route(json!({ "prefix": "/", "upstream": "games" }))
+        .start();
+    let page = both::ask(gateway.address, "GET", "/docs", &[]).await;
+    assert_eq!(page.status, 200);
+    assert_eq!(
+        page.header("content-type"),
+        Some("text/html; charset=utf-8")
+    );
+    let policy = page.header("content-security-policy").expect("a policy");
+    assert!(
+        policy.starts_with("default-src 'none'; script-src 'self';"),
+        "{policy}"
+    );
+    let text = page.text();
+    assert!(!text.contains("//"), "something from elsewhere: {text}");
+    let files = text.split('"').filter(|part| part.starts_with("/docs/"));
+    let files: Vec<&str> = files.chain(["/docs/LICENSE", "/docs/NOTICE"]).collect();
+    assert!(files.len() > 4, "{files:?}");
+    for file in files {
+        let plain = both::ask(gateway.address, "GET", file, &[]).await;
+        assert_eq!(
+            (plain.status, plain.header("content-encoding")),
+            (200, None),
+            "{file}"
+        );
+        assert!(!plain.body.is_empty());
+        let accepts = [("accept-encoding", "br, gzip")];
+        let packed = both::ask(gateway.address, "GET", file, &accepts).await;
+        if packed.header("content-encoding").is_some() {
+            let mut whole = Vec::new();
+            let mut reader = flate2::read::GzDecoder::new(&*packed.body);
+            std::io::Read::read_to_end(&mut reader, &mut whole).expect("gzip");
+            assert_eq!(whole, plain.body, "{file}");
+            assert_eq!(packed.header("vary"), Some("Accept-Encoding"), "{file}");
+            assert!(packed.body.len() * 2 < plain.body.len() + 2000, "{file}");
+        }
+        let tag = packed.header("etag").expect("a tag");
+        let again = [("if-none-match", tag), ("accept-encoding", "gzip")];
+        assert_eq!(
+            both::ask(gateway.address, "GET", file, &again).await.status,
+            304
+        );
+    }
+    let slash = both::ask(gateway.address, "GET", "/docs/", &[]).await;
+    assert_eq!(
+        (slash.status, slash.header("location")),
+        (308, Some("/docs"))
+    );
+    for path in ["/docs/nothing", "/docs/../x"] {
+        let reply = both::ask(gateway.address, "GET", path, &[]).await;
+        assert_eq!(reply.status, 404, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_route_for_the_page_wins() {
+    let upstream = Upstream::start().await;
+    let own = json!({ "prefix": "/docs/", "respond": { "status": 200, "body": "mine" } });
+    let gateway = builder(&upstream).route(own).start();
+    for path in ["/docs/", "/docs/swagger-ui.css"] {
+        let reply = both::ask(gateway.address, "GET", path, &[]).await;
+        assert_eq!(reply.text(), "mine", "{path}");
+    }
+    let bare = both::ask(gateway.address, "GET", "/docs", &[]).await;
+    assert_eq!(bare.status, 404, "as without the page");
+    let document = both::ask(gateway.address, "GET", "/openapi.json", &[]).await;
+    assert_eq!(document.status, 200);
+}

@@ -222,6 +222,8 @@ Paste any of these:
     _ = write!(
         text,
         "
+  # the API as a page, to read and try: {url}/docs
+
   # which rule takes a request, what is bound to what, and why other rules lost
   {program} explain --upstream {service} GET '{url}/v1/games?tags=water&min_rating=4'
 

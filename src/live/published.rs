@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::config::model::{Config, HeaderPattern, Listener, Place};
 use crate::limits::OPENAPI_BYTES_MAX;
 use crate::openapi::{self, Facts, Operation};
-use crate::route::{HostPattern, Lookup, RawPath};
+use crate::route::HostPattern;
 
 use super::{Live, Route, Target, Warning};
 
@@ -27,6 +27,9 @@ pub struct Published {
     hosts: Vec<(HostPattern, Document)>,
     /// Of any other host.
     any: Document,
+    /// Hosts of routes that are written for [`DOCUMENT`], and for [`PAGE`]: they win. Variables, and
+    /// prefixes of more, don't count.
+    taken: [Vec<Box<[HostPattern]>>; 2],
 }
 
 /// A document as it is sent.
@@ -45,6 +48,20 @@ impl Published {
         let fitting = fitting.filter_map(|(pattern, one)| Some((pattern.fit(host)?, one)));
         let best = fitting.max_by_key(|(fit, _)| *fit);
         best.map_or(&self.any, |(_, one)| one)
+    }
+
+    /// Whether a route has the document's place.
+    #[must_use]
+    pub fn is_document_taken(&self, host: &str) -> bool {
+        let [document, _] = &self.taken;
+        fits_any(document, host)
+    }
+
+    /// Whether a route has the page's place.
+    #[must_use]
+    pub fn is_page_taken(&self, host: &str) -> bool {
+        let [_, page] = &self.taken;
+        fits_any(page, host)
     }
 
     /// # Errors
@@ -73,6 +90,10 @@ impl Published {
         Ok(Self {
             hosts: hosts.collect::<Result<_, Warning>>()?,
             any: write(None)?,
+            taken: [DOCUMENT, PAGE].map(|path| {
+                let own = live.routes.iter().filter(|route| is_for(route, path));
+                own.map(|route| route.hosts.clone()).collect()
+            }),
         })
     }
 }
@@ -124,20 +145,6 @@ impl Live {
         self.routes.iter().flat_map(|route| &route.hosts).collect()
     }
 
-    /// Whether a route is written for this very path, so that it goes before what the gateway has
-    /// there itself. Variables, and prefixes of more, are not.
-    #[must_use]
-    pub fn is_taken(&self, host: &str, path: &str) -> bool {
-        let Ok(raw) = RawPath::parse(path) else {
-            return false;
-        };
-        let Lookup::Matched(found) = self.table.lookup(host, &http::Method::GET, &raw) else {
-            return false;
-        };
-        self.route(found.route)
-            .is_some_and(|route| is_for(route, path))
-    }
-
     /// Routes that stand where a listener's `openapi` would answer.
     pub(super) fn covered(&self, config: &Config) -> Vec<Warning> {
         let taken = |path: &'static str| {
@@ -156,6 +163,11 @@ impl Live {
             false => Vec::new(),
         }
     }
+}
+
+fn fits_any(hosts: &[Box<[HostPattern]>], host: &str) -> bool {
+    let mut of_routes = hosts.iter();
+    of_routes.any(|hosts| hosts.is_empty() || hosts.iter().any(|h| h.fit(host).is_some()))
 }
 
 fn is_for(route: &Route, path: &str) -> bool {

@@ -147,7 +147,9 @@ impl PathItem<'_> {
         let names: Vec<String> = parts.map(|p| p.name.clone()).collect();
         let mut item = Map::new();
         let mut others = Map::new();
-        for (operation, mut address) in self.operations {
+        let mut operations = self.operations;
+        operations.sort_by_key(|(operation, _)| method_rank(operation.method()));
+        for (operation, mut address) in operations {
             address.rename(&names);
             let method = operation.method().to_ascii_lowercase();
             let methods: Vec<&str> = match method.as_str() {

@@ -49,7 +49,8 @@ pub static LISTENER: Section = Section {
         key(
             "openapi",
             Shape::Bool,
-            "Serve the OpenAPI 3.1 document of the routes at `/openapi.json`.",
+            "Serve the OpenAPI 3.1 document of the routes at `/openapi.json`, and a page to read and try \
+             them at `/docs`.",
         )
         .default("false"),
     ]],
