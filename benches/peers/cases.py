@@ -15,6 +15,7 @@ class Case:
     headers: tuple = ("content-type: application/json",)
     connections: int = 32
     http2: bool = False
+    tls: bool = False  # 1.3
     routes: int = 5
     peers: tuple = TRANSCODERS
 
@@ -28,6 +29,8 @@ CASES = {
     "batch": Case("batch of 100 objects", "/v1/items:batch", "batch.json"),
     "stream": Case("stream of 100 messages", "/v1/items:watch?page_size=100"),
     "get-h2": Case("small GET, HTTP/2", ITEM, http2=True),
+    "get-tls": Case("small GET, TLS 1.3", ITEM, tls=True, peers=GRPC),
+    "get-tls-h2": Case("small GET, TLS 1.3 and HTTP/2", ITEM, http2=True, tls=True, peers=GRPC),
     "get-1": Case("small GET, 1 connection", ITEM, connections=1),
     "get-512": Case("small GET, 512 connections", ITEM, connections=512),
     "get-10k": Case("small GET, 10,000 routes", ITEM, routes=10_000, peers=GRPC),

@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import sys
 
-from peers import WORK, set_up, sh, start, target, wait_for
+from peers import WORK, certificate, set_up, start, target, wait_for
 from run import ROOT, cores, cpu_seconds, machine
 
 PORTS = {"transom": 19443, "nginx": 19444, "envoy": 19445}
@@ -33,7 +33,7 @@ limits: { connections_per_ip: 4096 }
 workers: 1
 listeners:
   - address: "127.0.0.1:@PORT@"
-    tls: { certificates: [{ cert: "@WORK@/handshakes.pem", key: "@WORK@/handshakes.key" }] }
+    tls: { certificates: [{ cert: "@WORK@/localhost.pem", key: "@WORK@/localhost.key" }] }
 upstreams: { none: { endpoints: ["127.0.0.1:1"] } }
 routes: [{ prefix: /something/, upstream: none }]
 """,
@@ -52,8 +52,8 @@ http {
   scgi_temp_path @WORK@/nginx-temp;
   server {
     listen 127.0.0.1:@PORT@ ssl http2;
-    ssl_certificate @WORK@/handshakes.pem;
-    ssl_certificate_key @WORK@/handshakes.key;
+    ssl_certificate @WORK@/localhost.pem;
+    ssl_certificate_key @WORK@/localhost.key;
     ssl_protocols TLSv1.2 TLSv1.3;
     ssl_session_cache shared:all:10m;
     return 404;
@@ -73,8 +73,8 @@ static_resources:
                 alpn_protocols: [h2, http/1.1]
                 tls_params: { tls_minimum_protocol_version: TLSv1_2, tls_maximum_protocol_version: TLSv1_3, ecdh_curves: [X25519MLKEM768, X25519, P-256] }
                 tls_certificates:
-                  - certificate_chain: { filename: "@WORK@/handshakes.pem" }
-                    private_key: { filename: "@WORK@/handshakes.key" }
+                  - certificate_chain: { filename: "@WORK@/localhost.pem" }
+                    private_key: { filename: "@WORK@/localhost.key" }
           filters:
             - name: envoy.filters.network.http_connection_manager
               typed_config:
@@ -99,14 +99,6 @@ static_resources:
 }
 
 
-def certificate():
-    sh("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30",
-       "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-addext",
-       "basicConstraints=critical,CA:FALSE", "-keyout", WORK / "handshakes.key", "-out", WORK / "handshakes.pem",
-       stderr=subprocess.DEVNULL)
-    (WORK / "handshakes.key").chmod(0o600)
-
-
 def run(name, cpu):
     port = PORTS[name]
     config = WORK / f"{port}-{name}.{'conf' if name == 'nginx' else 'yaml'}"
@@ -125,7 +117,7 @@ def shake(name, case, count, cpus):
     """Connections made, and how many a second."""
     kind, version, group, _ = CASES[case]
     command = ["taskset", "-c", ",".join(map(str, cpus)), target("examples/peers_handshakes"),
-               f"127.0.0.1:{PORTS[name]}", WORK / "handshakes.pem", kind, version, group, count, 16]
+               f"127.0.0.1:{PORTS[name]}", WORK / "localhost.pem", kind, version, group, count, 16]
     done = subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=300)
     if done.returncode:
         sys.exit(f"{case}, {name}: {done.stderr}")

@@ -14,6 +14,7 @@ WORK = ROOT / ".peers" / "bench"
 BACKEND, PLAIN = 19051, 19052
 PORTS = {"hop": 19080, "transom": 19081, "envoy": 19082, "structured-proxy": 19083, "nginx": 19084}
 WIDE_PORT = 100  # added for the process with 10,000 routes
+TLS_PORT = 200  # added for the same listener over TLS
 
 
 def sh(*command, **more):
@@ -87,8 +88,10 @@ def configure(name, wide, workers=1):
     if name == "hop":
         return port, [target("examples/peers_bare_hop"), f"127.0.0.1:{port}", f"127.0.0.1:{BACKEND}"]
     protos = WORK / ("wide" if wide else "shop")
+    if name in ("transom", "envoy"):
+        certificate()
     services = '"shop.v1.Shop", "wide.v1.Wide"' if wide else '"shop.v1.Shop"'
-    values = {"PORT": port, "BACKEND": BACKEND, "PLAIN": PLAIN, "SET": f"{protos}.binpb", "PROTOS": protos,
+    values = {"PORT": port, "TLS_PORT": port + TLS_PORT, "BACKEND": BACKEND, "PLAIN": PLAIN, "SET": f"{protos}.binpb", "PROTOS": protos,
               "SERVICES": services, "WORK": WORK, "WORKERS": workers}
     template = "nginx.conf" if name == "nginx" else f"{name}.yaml"
     text = (HERE / template).read_text()
@@ -102,6 +105,17 @@ def configure(name, wide, workers=1):
         "structured-proxy": [WORK / "bin" / "structured-proxy", "--config", config],
         "nginx": ["nginx", "-c", config],
     }[name]
+
+
+def certificate():
+    """ECDSA P-256, for localhost, signed by itself."""
+    key, chain = WORK / "localhost.key", WORK / "localhost.pem"
+    if chain.exists():
+        return
+    sh("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "3650",
+       "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-addext",
+       "basicConstraints=critical,CA:FALSE", "-keyout", key, "-out", chain, stderr=subprocess.DEVNULL)
+    key.chmod(0o600)
 
 
 def start(command, cpus, log, env=None):

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import report
 from cases import CASES
-from peers import BACKEND, HERE, PLAIN, PORTS, ROOT, WORK, configure, set_up, start, target, wait_for
+from peers import BACKEND, HERE, PLAIN, PORTS, ROOT, TLS_PORT, WORK, configure, set_up, start, target, wait_for
 
 TICK = os.sysconf("SC_CLK_TCK")
 IDLE_CONNECTIONS = 1000
@@ -56,7 +56,12 @@ def load(port, case, requests, cpus, *more):
         command += ["-d", str(WORK / c.body)]
         for header in c.headers:
             command += ["-H", header]
-    out = subprocess.run([*command, f"http://127.0.0.1:{port}{c.path}"], capture_output=True, text=True, check=True,
+    base = f"http://127.0.0.1:{port}"
+    if c.tls:
+        # The name of the certificate: requests for others are sent away.
+        base = f"https://localhost:{port + TLS_PORT}"
+        command += ["--connect-to", f"127.0.0.1:{port + TLS_PORT}"]
+    out = subprocess.run([*command, base + c.path], capture_output=True, text=True, check=True,
                          timeout=300).stdout
     done = int(re.search(r"(\d+) succeeded", out).group(1))
     failed = int(re.search(r"(\d+) failed", out).group(1))
