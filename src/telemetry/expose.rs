@@ -179,7 +179,7 @@ fn traffic(workers: &[WorkerReport], families: &mut Vec<MetricFamily>) {
 
 fn upstreams(workers: &[WorkerReport], families: &mut Vec<MetricFamily>) {
     type Read = fn(&UpstreamReport) -> u64;
-    let counted: [(&str, &str, Read); 12] = [
+    let counted: [(&str, &str, Read); 13] = [
         (
             "calls",
             "Calls, each once however often it was sent.",
@@ -225,6 +225,11 @@ fn upstreams(workers: &[WorkerReport], families: &mut Vec<MetricFamily>) {
             "connections_idle_closed",
             "Connections closed since they had no calls.",
             |u| u.idled,
+        ),
+        (
+            "connections_silent",
+            "Connections given up since calls waited in vain and nothing came at all.",
+            |u| u.silent,
         ),
         (
             "connections_at_max",

@@ -77,6 +77,7 @@ pub struct UpstreamReport {
     pub not_connected: u64,
     pub aged: u64,
     pub idled: u64,
+    pub silent: u64,
     pub at_connections_max: u64,
     pub at_waiting_max: u64,
 }

@@ -25,6 +25,7 @@ use super::UpstreamBody;
 use super::endpoint::{Endpoint, Unreachable};
 use super::leash::Spawner;
 use super::line::{Line, Open};
+use super::silence::{Sent, Silence};
 
 type Driver = http2::Connection<TokioIo<Heard<Line>>, UpstreamBody, Spawner>;
 type Sender = http2::SendRequest<UpstreamBody>;
@@ -45,6 +46,7 @@ pub(super) struct Connection {
     streams_max: usize,
     /// Another one is to take its place.
     old: Cell<bool>,
+    silence: Silence,
     /// Tells the task that drives it that it is to end.
     retired: Notify,
 }
@@ -59,11 +61,13 @@ impl Connection {
     ) -> Result<Rc<Self>, Unreachable> {
         let heard = Rc::new(Notify::new());
         let begins = Rc::new(RefCell::new(Vec::with_capacity(BEGINNING)));
+        let pieces = Rc::default();
         let io = Heard {
             stream,
             tell: Some(Rc::clone(&heard)),
             _open: Open::new(&endpoint.open),
             begins: Rc::clone(&begins),
+            pieces: Rc::clone(&pieces),
         };
         let ping_timeout = endpoint.timeouts.ping_timeout;
         let failed = |e: &dyn fmt::Display| {
@@ -110,6 +114,7 @@ impl Connection {
             idle_since: Cell::new(Instant::now()),
             streams_max: endpoint.rules().streams_max,
             old: Cell::new(false),
+            silence: Silence::new(pieces, ping_timeout, Instant::now()),
             retired: Notify::new(),
         });
         exec.spawn(drive(Rc::clone(endpoint), Rc::clone(&connection)));
@@ -118,7 +123,9 @@ impl Connection {
 
     /// Streams that may be open at once: the peer's limit, and never more than ours.
     pub(super) fn streams_max(&self) -> usize {
-        self.driver.borrow().as_ref().map_or(0, |driver| {
+        let driver = self.driver.borrow();
+        let driver = driver.as_ref().filter(|_| !self.silence.is_long());
+        driver.map_or(0, |driver| {
             driver.current_max_send_streams().min(self.streams_max)
         })
     }
@@ -138,6 +145,7 @@ impl Connection {
         Lease {
             connection: Rc::clone(self),
             endpoint: Rc::clone(endpoint),
+            sent: Cell::new(None),
         }
     }
 
@@ -216,6 +224,8 @@ async fn drive(endpoint: Rc<Endpoint>, connection: Rc<Connection>) {
 pub(super) struct Lease {
     connection: Rc<Connection>,
     endpoint: Rc<Endpoint>,
+    /// What had been heard of the peer, and when, when the request was sent.
+    sent: Cell<Option<Sent>>,
 }
 
 impl Lease {
@@ -228,6 +238,8 @@ impl Lease {
             hyper::client::conn::TrySendError<http::Request<UpstreamBody>>,
         >,
     > + use<> {
+        self.sent
+            .set(Some(self.connection.silence.begin(Instant::now())));
         request.body().goes_to(&self.connection.spawner);
         self.connection
             .sender
@@ -243,16 +255,24 @@ impl Drop for Lease {
         if left == 0 {
             self.connection.idle_since.set(Instant::now());
         }
+        if let Some(sent) = self.sent.get()
+            && self.connection.silence.end(sent, Instant::now)
+        {
+            self.connection.retire();
+            self.endpoint.note_silence();
+        }
         self.endpoint.ended();
     }
 }
 
-/// A socket that tells of bytes that came, for as long as somebody listens.
+/// A socket that counts what comes, and tells of it for as long as somebody listens.
 struct Heard<S> {
     stream: S,
     tell: Option<Rc<Notify>>,
     /// What came first.
     begins: Rc<RefCell<Vec<u8>>>,
+    /// What has come, counted by the piece.
+    pieces: Rc<Cell<u64>>,
     _open: Open,
 }
 
@@ -276,21 +296,23 @@ impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let came = buf.filled().get(before..).unwrap_or_default();
+        if !came.is_empty() {
+            self.pieces.set(self.pieces.get().wrapping_add(1));
+        }
         if let Some(tell) = &self.tell {
             tell.notify_one();
+            let mut begins = self.begins.borrow_mut();
+            let lacking = BEGINNING.saturating_sub(begins.len());
+            begins.extend(came.iter().take(lacking));
+            drop(begins);
             if Rc::strong_count(tell) == 1 {
                 self.tell = None;
             }
-            let before = buf.filled().len();
-            let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-            let mut begins = self.begins.borrow_mut();
-            let lacking = BEGINNING.saturating_sub(begins.len());
-            let came = buf.filled().get(before..).unwrap_or_default();
-            begins.extend(came.iter().take(lacking));
-            drop(begins);
-            return read;
         }
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        read
     }
 }
 

@@ -227,6 +227,15 @@ impl Endpoint {
         self.counted.set(counted);
     }
 
+    /// One of its connections has been silent for too long.
+    pub(super) fn note_silence(&self) {
+        self.count(|c| &mut c.silent);
+        let upstream = &*self.shared.spec().name;
+        tracing::warn!(upstream, endpoint = %self.authority(), "nothing comes from a connection: it gets no more calls");
+        self.shared.nudge();
+        self.changed.notify_waiters();
+    }
+
     pub(super) fn exec(&self) -> &LocalExec {
         &self.exec
     }

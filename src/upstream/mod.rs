@@ -19,6 +19,7 @@ mod outlier;
 mod pick;
 mod pool;
 mod retry;
+mod silence;
 mod trial;
 
 pub use answer::AnswerBody;
@@ -136,6 +137,7 @@ impl Upstreams {
                 not_connected: counted.not_connected,
                 aged: counted.aged,
                 idled: counted.idled,
+                silent: counted.silent,
                 at_connections_max: counted.at_connections_max,
                 at_waiting_max: counted.at_waiting_max,
             }

@@ -68,6 +68,8 @@ pub struct Counted {
     /// Connections that were replaced for their age, and closed since they had no calls.
     pub aged: u64,
     pub idled: u64,
+    /// Connections given up since calls waited in vain and nothing came.
+    pub silent: u64,
     /// Calls for which one more connection was wanted, and there were `connections.max`.
     pub at_connections_max: u64,
     /// Calls that found as many waiting for a connection as may.

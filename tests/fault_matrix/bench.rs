@@ -172,7 +172,7 @@ impl Bench {
             gateway,
             base: Held::default(),
         };
-        bench.is_served().await;
+        soon("an answer", bench.is_served()).await;
         bench.base = bench.settled().await;
         bench
     }
@@ -232,7 +232,7 @@ impl Bench {
         }
         assert!(self.sound.is_quiet(), "a call after the reply");
         self.heal(row).await;
-        self.is_served().await;
+        soon("an answer as if nothing had been", self.is_served()).await;
         let held = self.settled().await;
         if held != self.base {
             let names: Vec<_> = cells.iter().map(|c| c.name(row)).collect();
@@ -327,7 +327,10 @@ fn gateway(row: &Row, upstream: SocketAddr, authority: Option<&str>) -> Gateway 
         Time::SlowConnect => (NEVER, DEADLINE),
     };
     let mut gateway = Gateway::builder(upstream)
-        .set("timeouts", json!({ "connect": connect }))
+        .set(
+            "timeouts",
+            json!({ "connect": connect, "ping_timeout": DEADLINE }),
+        )
         .set(
             "defaults",
             json!({

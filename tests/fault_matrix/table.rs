@@ -436,6 +436,11 @@ fn too_slow() -> Vec<Row> {
             ..late("a window that stays shut", &[|c, _| Left::Silent(c)])
         },
         late("the way holds everything", &[|c, _| Left::Silent(c)]).then(Way::hold),
+        late(
+            "the connection is lost without a word",
+            &[|c, _| Left::Mute(c)],
+        )
+        .then(Way::lose),
         late("the way swallows everything", &[|c, _| Left::Mute(c)]).then(Way::swallow),
     ]
 }

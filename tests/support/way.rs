@@ -1,6 +1,7 @@
 //! The way between a gateway and its upstream: a TCP proxy that refuses, swallows, holds and cuts.
 
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -27,8 +28,10 @@ enum Mode {
 #[derive(Debug)]
 pub struct Way {
     pub address: SocketAddr,
-    /// For connections that are open; each new way gets a channel of its own.
-    mode: watch::Sender<Mode>,
+    /// For connections that are open.
+    mode: Arc<Mutex<watch::Sender<Mode>>>,
+    /// Of those that no longer hear of anything.
+    lost: Mutex<Vec<watch::Sender<Mode>>>,
     accepting: Option<JoinHandle<()>>,
     /// What keeps connections that nobody accepts.
     deaf: Option<(TcpListener, TcpStream)>,
@@ -40,7 +43,8 @@ impl Way {
         let address = listener.local_addr().expect("address");
         let mut way = Self {
             address,
-            mode: watch::Sender::new(Mode::Pass),
+            mode: Arc::new(Mutex::new(watch::Sender::new(Mode::Pass))),
+            lost: Mutex::default(),
             accepting: None,
             deaf: None,
         };
@@ -77,30 +81,44 @@ impl Way {
 
     /// The bytes of open connections wait.
     pub fn hold(&self) {
-        self.mode.send_replace(Mode::Hold);
+        self.tell(Mode::Hold);
     }
 
     /// They go on.
     pub fn pass(&self) {
-        self.mode.send_replace(Mode::Pass);
+        self.tell(Mode::Pass);
     }
 
     /// They are lost, and nobody is told.
     pub fn swallow(&self) {
-        self.mode.send_replace(Mode::Swallow);
+        self.tell(Mode::Swallow);
+    }
+
+    /// The bytes of those that are open now are lost for ever; later connections are as they should be.
+    pub fn lose(&self) {
+        self.swallow();
+        let lost = std::mem::replace(
+            &mut *self.mode.lock().expect("no panic"),
+            watch::Sender::new(Mode::Pass),
+        );
+        self.lost.lock().expect("no panic").push(lost);
+    }
+
+    fn tell(&self, mode: Mode) {
+        self.mode.lock().expect("no panic").send_replace(mode);
     }
 
     pub fn close(&self) {
-        self.mode.send_replace(Mode::Close);
+        self.tell(Mode::Close);
     }
 
     pub fn reset(&self) {
-        self.mode.send_replace(Mode::Reset);
+        self.tell(Mode::Reset);
     }
 
     /// Closes once so many bytes have come from the upstream, from now on.
     pub fn cut_after(&self, bytes: usize) {
-        self.mode.send_replace(Mode::CutAfter(bytes));
+        self.tell(Mode::CutAfter(bytes));
     }
 
     fn listen(&self, backlog: u32) -> TcpListener {
@@ -117,16 +135,17 @@ impl Way {
             accepting.abort();
             accepting.await.ok();
         }
-        self.mode.send_replace(Mode::Close);
-        self.mode = watch::Sender::new(Mode::Pass);
+        self.tell(Mode::Close);
+        self.mode = Arc::new(Mutex::new(watch::Sender::new(Mode::Pass)));
+        self.lost.lock().expect("no panic").clear();
     }
 
     fn accept(&mut self, listener: TcpListener, upstream: Option<SocketAddr>) {
-        let mode = self.mode.subscribe();
+        let mode = Arc::clone(&self.mode);
         self.accepting = Some(tokio::spawn(async move {
             loop {
                 let (near, _) = listener.accept().await.expect("accept");
-                let mut mode = mode.clone();
+                let mut mode = mode.lock().expect("no panic").subscribe();
                 tokio::spawn(async move {
                     match upstream {
                         Some(upstream) => carry(near, upstream, mode).await,
@@ -143,7 +162,7 @@ impl Drop for Way {
         if let Some(accepting) = &self.accepting {
             accepting.abort();
         }
-        self.mode.send_replace(Mode::Close);
+        self.tell(Mode::Close);
     }
 }
 

@@ -180,7 +180,8 @@ pub static TIMEOUTS: Section = Section {
         key(
             "ping_timeout",
             DURATION,
-            "Wait for the answer to such a probe.",
+            "Wait for the answer to such a probe. Also how long calls may wait on an upstream's connection \
+             that nothing comes from until it gets no more of them.",
         )
         .default("10s"),
         key(
