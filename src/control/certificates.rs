@@ -90,7 +90,7 @@ pub fn wanted(config: &Config, absent: Absent, report: &mut Report) -> Wanted {
     }
 }
 
-/// [`wanted`] alone.
+/// What listeners want of authorities, and nothing else of the config.
 ///
 /// # Errors
 /// Every fault of the files.
