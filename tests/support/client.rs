@@ -45,13 +45,19 @@ impl Reply {
     }
 }
 
-impl Http1 {
-    pub async fn connect(address: SocketAddr) -> Self {
+impl From<TcpStream> for Http1 {
+    fn from(stream: TcpStream) -> Self {
         Self {
-            stream: TcpStream::connect(address).await.expect("connect"),
+            stream,
             ahead: Vec::new(),
             trailers: Vec::new(),
         }
+    }
+}
+
+impl Http1 {
+    pub async fn connect(address: SocketAddr) -> Self {
+        Self::from(TcpStream::connect(address).await.expect("connect"))
     }
 
     /// A connection, unless it is refused.

@@ -31,7 +31,7 @@ pub enum Ask {
 }
 
 /// How it comes to the gateway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Via {
     /// A new connection for each call.
     Fresh,
@@ -79,7 +79,7 @@ impl Directory for SocketAddr {
 pub struct Account {
     pub answered: u64,
     /// A connection was closed before a byte of the reply: asked again on another, as any client does.
-    pub retried: u64,
+    pub retried: HashMap<(Ask, Via), u64>,
     /// All others, with what happened instead.
     pub failed: Vec<(Ask, u64, String)>,
     /// By number: whether [`Ask::Report`] was answered.
@@ -95,6 +95,10 @@ impl Account {
             Ok(()) => self.answered += 1,
             Err(what) => self.failed.push((ask, number, what)),
         }
+    }
+
+    fn retry(&mut self, caller: Caller) {
+        *self.retried.entry((caller.ask, caller.via)).or_default() += 1;
     }
 
     pub fn failures_of(&self, ask: Ask) -> usize {
@@ -188,7 +192,7 @@ impl Shared {
             let number = self.numbers.fetch_add(1, Ordering::Relaxed);
             let answered = loop {
                 match exchange(&mut line, &*self.directory, caller, number).await {
-                    Err(Broken::Before) => self.account().retried += 1,
+                    Err(Broken::Before) => self.account().retry(caller),
                     Ok(()) => break Ok(()),
                     Err(Broken::Refused(what) | Broken::Amid(what)) => break Err(what),
                 }
@@ -274,6 +278,13 @@ fn request(ask: Ask, number: u64) -> (&'static str, String, String) {
     }
 }
 
+fn accept(ask: Ask) -> &'static str {
+    match ask {
+        Ask::Watch(_) => "application/x-ndjson",
+        Ask::Get(_) | Ask::Scores | Ask::Report => "application/json",
+    }
+}
+
 async fn over_http2(
     send: &mut http2::SendRequest<Full<Bytes>>,
     ask: Ask,
@@ -284,7 +295,7 @@ async fn over_http2(
         .method(method)
         .uri(format!("http://test{path}"))
         .header("content-type", "application/json")
-        .header("accept", "application/json, application/x-ndjson")
+        .header("accept", accept(ask))
         .body(Full::from(body));
     let reply = send.send_request(request.expect("a request")).await;
     let reply = reply.map_err(|error| match reset(&error) {
@@ -324,7 +335,8 @@ async fn over_http1(
     let length = body.len();
     let request = format!(
         "{method} {path} HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n\
-         accept: application/json, application/x-ndjson\r\ncontent-length: {length}\r\n\r\n{body}"
+         accept: {}\r\ncontent-length: {length}\r\n\r\n{body}",
+        accept(ask),
     );
     if stream.write_all(request.as_bytes()).await.is_err() {
         return Err(Broken::Before);
