@@ -251,6 +251,16 @@ pub const LOOKUP_NUDGED_MIN: Duration = Duration::from_secs(1);
 pub const LOOKUPS_AT_ONCE: usize = 16;
 /// One question to a name server.
 pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
+/// One answer of a Kubernetes API server, and its silence at the end of a watch.
+pub const KUBERNETES_ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long it is asked to tell of changes, at most; then it is asked again.
+pub const KUBERNETES_WATCH: Duration = Duration::from_secs(5 * 60);
+/// EndpointSlices of one page of a list.
+pub const KUBERNETES_PAGE: usize = 500;
+/// One page: a slice has a hundred endpoints, of less than a kilobyte each.
+pub const KUBERNETES_LIST_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// One event of a watch: a slice has a thousand endpoints at most.
+pub const KUBERNETES_EVENT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Connections to the admin address, and to that of probes; more wait.
 pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 /// A request's head there, and a connection without one.

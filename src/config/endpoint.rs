@@ -16,13 +16,41 @@ pub enum Endpoint {
     Host { host: Arc<str>, port: u16 },
     /// The targets of the name's SRV records, each with its own port (RFC 2782).
     Srv(Arc<str>),
+    /// The endpoints of a Kubernetes service.
+    Kubernetes(Service),
     /// A socket of this machine, by its file.
     Unix(Arc<Path>),
 }
 
+/// A Kubernetes service, and the port that is meant.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Service {
+    pub name: Arc<str>,
+    /// `None`: that of the cluster's settings, or the pod's own.
+    pub namespace: Option<Arc<str>>,
+    pub port: ServicePort,
+}
+
+/// A port of the pods.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ServicePort {
+    Number(u16),
+    Name(Arc<str>),
+}
+
+impl fmt::Display for ServicePort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Name(name) => name.fmt(f),
+        }
+    }
+}
+
 /// How endpoints are written.
 const FORMS: &str = "endpoints are written `dns:host:port`, `host:port`, `10.0.0.7:3000`, \
-                     `[fd00::7]:3000`, `srv:_grpc._tcp.games.internal` or `unix:/run/games.sock`";
+                     `[fd00::7]:3000`, `srv:_grpc._tcp.games.internal`, \
+                     `k8s:games.default:grpc` or `unix:/run/games.sock`";
 
 /// The longest name of a socket's file (`sun_path` of Linux, which ends in a zero).
 const UNIX_PATH_BYTES_MAX: usize = 107;
@@ -45,7 +73,7 @@ impl Endpoint {
                 let ip = host.parse().ok()?;
                 Some(SocketAddr::new(ip, *port))
             }
-            Self::Srv(_) | Self::Unix(_) => None,
+            Self::Srv(_) | Self::Kubernetes(_) | Self::Unix(_) => None,
         }
     }
 
@@ -60,6 +88,15 @@ impl Endpoint {
                 let is_service = |label: &&str| label.starts_with('_');
                 let domain: Vec<_> = name.split('.').skip_while(is_service).collect();
                 domain.join(".").trim_end_matches('.').parse().ok()
+            }
+            // A name that certificates in clusters have.
+            Self::Kubernetes(service) => {
+                let space = service.namespace.as_ref();
+                let name = match space {
+                    Some(space) => format!("{}.{space}.svc", service.name),
+                    None => service.name.to_string(),
+                };
+                name.parse().ok()
             }
             // As gRPC has it for sockets of this machine.
             Self::Unix(_) => Some(Authority::from_static("localhost")),
@@ -82,6 +119,13 @@ impl fmt::Display for Endpoint {
             Self::Host { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             Self::Host { host, port } => write!(f, "{host}:{port}"),
             Self::Srv(name) => write!(f, "srv:{name}"),
+            Self::Kubernetes(service) => {
+                write!(f, "k8s:{}", service.name)?;
+                if let Some(namespace) = &service.namespace {
+                    write!(f, ".{namespace}")?;
+                }
+                write!(f, ":{}", service.port)
+            }
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -94,6 +138,9 @@ pub(super) fn parse(text: &str) -> Result<Endpoint, Trouble> {
     }
     if let Some(name) = text.strip_prefix("srv:") {
         return srv(name);
+    }
+    if let Some(service) = text.strip_prefix("k8s:") {
+        return kubernetes(service);
     }
     if let Some((scheme, _)) = text.split_once("://") {
         return Err(Trouble::new("an endpoint has no scheme")
@@ -135,6 +182,54 @@ fn srv(name: &str) -> Result<Endpoint, Trouble> {
         true => Ok(endpoint),
         false => Err(wrong("this is no DNS name")),
     }
+}
+
+fn kubernetes(text: &str) -> Result<Endpoint, Trouble> {
+    const HELP: &str = "such as `k8s:games.default:grpc`: a service, its namespace (unless it is the \
+                        pod's own), and the name of a port, or its number in the pods";
+    let wrong = |message| Trouble::new(message).help(HELP);
+    let Some((names, port)) = text.split_once(':') else {
+        return Err(wrong("this endpoint has no port"));
+    };
+    let (name, namespace) = match names.split_once('.') {
+        Some((name, namespace)) => (name, Some(namespace)),
+        None => (names, None),
+    };
+    let mut labels = std::iter::once(name).chain(namespace);
+    if !labels.all(is_label) {
+        return Err(wrong("this is no name of a Kubernetes service"));
+    }
+    let port = match port.parse() {
+        Ok(0) => return Err(wrong("the port is a number from 1 to 65535, or a name")),
+        Ok(number) => ServicePort::Number(number),
+        Err(_) if is_label(port) && port.len() <= 15 => ServicePort::Name(port.into()),
+        Err(_) => return Err(wrong("the port is a number from 1 to 65535, or a name")),
+    };
+    Ok(Endpoint::Kubernetes(Service {
+        name: name.into(),
+        namespace: namespace.map(Into::into),
+        port,
+    }))
+}
+
+/// The name of a namespace.
+pub(super) fn namespace(text: &str) -> Result<Box<str>, Trouble> {
+    match is_label(text) {
+        true => Ok(text.into()),
+        false => Err(Trouble::new(
+            "expected up to 63 small letters, digits and `-`",
+        )),
+    }
+}
+
+/// A name as Kubernetes has them (RFC 1123 §2.1, in small letters).
+fn is_label(text: &str) -> bool {
+    (1..=63).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && !text.starts_with('-')
+        && !text.ends_with('-')
 }
 
 fn host_and_port(text: &str, named: bool) -> Result<Endpoint, Trouble> {
@@ -192,6 +287,12 @@ mod tests {
                 "srv:games.service.consul.",
                 "games.service.consul",
             ),
+            (
+                "k8s:games.default:grpc",
+                "k8s:games.default:grpc",
+                "games.default.svc",
+            ),
+            ("k8s:games:50051", "k8s:games:50051", "games"),
             ("unix:/run/games.sock", "unix:/run/games.sock", "localhost"),
             (
                 "unix:games.sock",

@@ -16,15 +16,15 @@ use crate::schema::HttpRule;
 pub use super::acme::Acme;
 pub use super::admin::AdminToken;
 pub use super::cors::Cors;
-pub use super::endpoint::Endpoint;
+pub use super::endpoint::{Endpoint, Service, ServicePort};
 pub use super::listeners::{
     Accept, Certificate, ClientCertificates, Listener, ListenerId, Tls, ToHttps, UnknownName,
 };
 pub use super::log::{AccessLog, Log, LogFormat, LogLevel, LogOutput, Share};
 pub use super::site::{Compression, Effort, Files, HeaderRules, Redirect, Respond};
 pub use super::upstreams::{
-    Balance, Connections, Ejection, HashOn, Load, OwnCertificate, RetryBudget, RetryRule, Upstream,
-    UpstreamProtocol, UpstreamRules, UpstreamTls,
+    Balance, Cluster, Connections, Ejection, HashOn, Load, OwnCertificate, RetryBudget, RetryRule,
+    Upstream, UpstreamProtocol, UpstreamRules, UpstreamTls,
 };
 pub use crate::transcode::reply_status::Statuses;
 pub use crate::transcode::{Compat, ErrorFormat, Forms, UnknownQuery};

@@ -146,6 +146,23 @@ pub fn address(text: &str) -> Result<SocketAddr, Trouble> {
     })
 }
 
+/// The URL of an API server, without a path.
+pub fn api_server(text: &str) -> Result<Box<str>, Trouble> {
+    let wrong = || {
+        Trouble::new("expected the URL of an API server, without a path")
+            .help("such as `https://10.0.0.1:6443`")
+    };
+    let url: http::Uri = text.parse().map_err(|_| wrong())?;
+    let has_scheme = matches!(url.scheme_str(), Some("https" | "http"));
+    let has_host = url
+        .authority()
+        .is_some_and(|a| !a.as_str().contains('@') && !a.host().is_empty());
+    match has_scheme && has_host && url.path() == "/" && url.query().is_none() {
+        true => Ok(text.trim_end_matches('/').into()),
+        false => Err(wrong()),
+    }
+}
+
 /// An address to ask: with a port that somebody may listen on.
 pub fn server(text: &str) -> Result<SocketAddr, Trouble> {
     let wrong = || {

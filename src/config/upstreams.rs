@@ -25,6 +25,8 @@ pub struct Upstream {
     pub outgoing: Option<Arc<tls::Outgoing>>,
     /// Who is asked for names; the system's own when there is none.
     pub name_servers: Arc<[SocketAddr]>,
+    /// Where Kubernetes services are looked for.
+    pub cluster: Arc<Cluster>,
     pub place: Place,
     /// Of each endpoint.
     pub endpoint_places: Vec<Place>,
@@ -42,10 +44,25 @@ impl Upstream {
             tls: None,
             outgoing: None,
             name_servers: Arc::new([]),
+            cluster: Arc::default(),
             place: "".into(),
             endpoint_places: Vec::new(),
         }
     }
+}
+
+/// A Kubernetes API server. Without `server` it is that of the cluster that this process is in, and what
+/// isn't named comes from the pod's service account.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cluster {
+    /// `https://10.0.0.1:6443`
+    pub server: Option<Box<str>>,
+    /// A file with a bearer token.
+    pub token: Option<PathBuf>,
+    /// A PEM file with the authorities of the server.
+    pub ca: Option<PathBuf>,
+    /// Of services that name none.
+    pub namespace: Option<Box<str>>,
 }
 
 /// TLS to an upstream.

@@ -5,6 +5,7 @@
 //! fails, or knows nothing for a moment, takes no instance away.
 
 mod book;
+mod kubernetes;
 mod lookup;
 mod names;
 
@@ -113,6 +114,9 @@ pub async fn find(upstream: &Upstream, endpoint: &Endpoint) -> Result<Vec<Locati
     if !is_sought(endpoint) {
         return Ok(Location::of(endpoint).into_iter().collect());
     }
+    if let Endpoint::Kubernetes(service) = endpoint {
+        return kubernetes::find(&upstream.cluster, service).await;
+    }
     let mut lookup = Lookup::new(NameServers.of(upstream));
     let found = lookup.endpoint(endpoint).await?;
     Ok(found.records)
@@ -134,15 +138,33 @@ impl Drop for Following {
 fn is_sought(endpoint: &Endpoint) -> bool {
     match endpoint {
         Endpoint::Host { .. } => endpoint.address().is_none(),
-        Endpoint::Srv(_) => true,
+        Endpoint::Srv(_) | Endpoint::Kubernetes(_) => true,
         Endpoint::Unix(_) => false,
     }
+}
+
+/// Whether name servers are asked for them.
+fn is_name(endpoint: &Endpoint) -> bool {
+    is_sought(endpoint) && !matches!(endpoint, Endpoint::Kubernetes(_))
 }
 
 /// Keeps the instances of one upstream up to date.
 async fn follow(shared: Arc<Shared>, resolve: impl Resolve) {
     let book = Book::new(Arc::clone(&shared));
-    look_up(&shared, &book, resolve).await;
+    let spec = shared.spec();
+    let services = spec.endpoints.iter().filter_map(|endpoint| match endpoint {
+        Endpoint::Kubernetes(service) => Some((endpoint, service)),
+        _ => None,
+    });
+    let watching = services
+        .map(|(endpoint, service)| kubernetes::follow(&spec.cluster, endpoint, service, &book));
+    let watching = futures_util::future::join_all(watching);
+    let named = async {
+        if spec.endpoints.iter().any(is_name) {
+            look_up(&shared, &book, resolve).await;
+        }
+    };
+    tokio::join!(named, watching);
 }
 
 /// Asks for names, again and again.
@@ -153,7 +175,7 @@ async fn look_up(shared: &Shared, book: &Book, resolve: impl Resolve) {
         let asked = Instant::now();
         let mut wait = LOOKUP_TTL_MAX;
         let mut failed = false;
-        for endpoint in shared.spec().endpoints.iter().filter(|e| is_sought(e)) {
+        for endpoint in shared.spec().endpoints.iter().filter(|e| is_name(e)) {
             match lookup.endpoint(endpoint).await {
                 Ok(found) => {
                     wait = wait.min(found.ttl);

@@ -172,6 +172,7 @@ impl Shared {
     fn serves(&self, spec: &Upstream) -> bool {
         self.spec.endpoints == spec.endpoints
             && self.spec.name_servers == spec.name_servers
+            && self.spec.cluster == spec.cluster
             && self.spec.protocol == spec.protocol
             && self.spec.rules == spec.rules
             && self.spec.tls.is_some() == spec.tls.is_some()
@@ -293,7 +294,7 @@ impl Location {
                 host: Arc::clone(host),
                 port: *port,
             }),
-            model::Endpoint::Srv(_) => None,
+            model::Endpoint::Srv(_) | model::Endpoint::Kubernetes(_) => None,
             model::Endpoint::Unix(path) => Some(Self::Unix(Arc::clone(path))),
         }
     }

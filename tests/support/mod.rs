@@ -10,6 +10,7 @@ pub mod client;
 pub mod edge;
 pub mod gateway;
 pub mod grpc;
+pub mod kubernetes;
 pub mod line;
 pub mod load;
 pub mod names;

@@ -39,6 +39,11 @@ pub static FILE: Section = Section {
             "Who is asked for the names of upstreams. Default: the system's name servers.",
         ),
         key(
+            "kubernetes",
+            Shape::Section(&KUBERNETES),
+            "Where endpoints with `k8s:` are looked for. Default: the cluster that this process is in.",
+        ),
+        key(
             "routes",
             Shape::List(&Shape::Section(&ROUTE)),
             "What is served. The most specific path wins, whatever the order.",
@@ -96,6 +101,37 @@ pub static FILE: Section = Section {
              descriptors that they need: for grpcurl and the like.",
         )
         .default("false"),
+    ]],
+    exactly_one: &[],
+};
+
+pub static KUBERNETES: Section = Section {
+    name: "kubernetes",
+    about: "The API server that knows of Kubernetes services.",
+    groups: &[&[
+        key(
+            "server",
+            Shape::Text,
+            "Its URL, `https://10.0.0.1:6443`, or `http://127.0.0.1:8001` of `kubectl proxy`. \
+             Default: that of the cluster that this process is in.",
+        ),
+        key(
+            "token",
+            Shape::Path,
+            "A file with a bearer token, read for each question. Default: the service account's, \
+             or none with `server`.",
+        ),
+        key(
+            "ca",
+            Shape::Path,
+            "PEM file with the authorities of the server. Default: the service account's, or the \
+             system's with `server`.",
+        ),
+        key(
+            "namespace",
+            Shape::Text,
+            "Of services that are written without one. Default: the pod's own, or `default`.",
+        ),
     ]],
     exactly_one: &[],
 };

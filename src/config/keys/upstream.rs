@@ -13,6 +13,7 @@ pub static UPSTREAM: Section = Section {
             Shape::List(&Shape::Endpoint),
             "Instances: `dns:host:port` and `host:port` use every address that the name has; \
              `srv:_grpc._tcp.games.internal` the targets of its SRV records; \
+             `k8s:games.default:grpc` the endpoints of a Kubernetes service; \
              `10.0.0.7:3000`, `[fd00::7]:3000` and `unix:/run/games.sock` are one instance each.",
         )
         .required(),

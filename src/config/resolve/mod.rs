@@ -129,11 +129,11 @@ impl<'r> Upstreams<'r> {
     fn read(file: &Section<'r, '_>, folder: &Path) -> Self {
         let mut read = Vec::new();
         let mut broken = Vec::new();
-        let name_servers = upstream::name_servers(file);
+        let around = upstream::Around::read(file, folder);
         if let Some(field) = file.field("upstreams") {
             for (name, span, section) in field.named() {
                 let place = field.reader.source.place(span);
-                match upstream::upstream(name, place, &section, folder, &name_servers) {
+                match upstream::upstream(name, place, &section, folder, &around) {
                     Some(upstream) => read.push((upstream, span)),
                     None => broken.push(name.to_owned()),
                 }

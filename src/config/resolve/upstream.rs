@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::super::endpoint;
 use super::super::keys::Shape;
 use super::super::model::{
-    Balance, Connections, Ejection, Endpoint, HashOn, HeaderPattern, OwnCertificate, Place, Policy,
-    RetryRule, Upstream, UpstreamProtocol, UpstreamRules, UpstreamTls,
+    Balance, Cluster, Connections, Ejection, Endpoint, HashOn, HeaderPattern, OwnCertificate,
+    Place, Policy, RetryRule, Upstream, UpstreamProtocol, UpstreamRules, UpstreamTls,
 };
 use super::super::raw::{Field, Section};
 use super::super::scalar;
@@ -23,7 +23,7 @@ pub(super) fn upstream(
     place: Place,
     section: &Section<'_, '_>,
     folder: &Path,
-    name_servers: &Arc<[SocketAddr]>,
+    around: &Around,
 ) -> Option<Upstream> {
     let mut endpoints: Vec<Endpoint> = Vec::new();
     let mut endpoint_places = Vec::new();
@@ -54,14 +54,52 @@ pub(super) fn upstream(
         rules: rules(section),
         tls: section.field("tls").and_then(|f| tls(&f, folder)),
         outgoing: None,
-        name_servers: Arc::clone(name_servers),
+        name_servers: Arc::clone(&around.name_servers),
+        cluster: Arc::clone(&around.cluster),
         place,
         endpoint_places,
     })
 }
 
+/// What all upstreams have in common: who knows where instances are.
+pub(super) struct Around {
+    name_servers: Arc<[SocketAddr]>,
+    cluster: Arc<Cluster>,
+}
+
+impl Around {
+    pub(super) fn read(file: &Section<'_, '_>, folder: &Path) -> Self {
+        Self {
+            name_servers: name_servers(file),
+            cluster: Arc::new(cluster(file, folder)),
+        }
+    }
+}
+
+fn cluster(file: &Section<'_, '_>, folder: &Path) -> Cluster {
+    let Some(section) = file.section("kubernetes") else {
+        return Cluster::default();
+    };
+    let path = |name| Some(folder.join(section.field(name)?.text()?));
+    let server = section.field("server");
+    let server = server.and_then(|f| f.parse(scalar::api_server));
+    let token = path("token");
+    let is_open = server.as_deref().is_some_and(|s| s.starts_with("http:"));
+    if let (true, Some(field)) = (is_open, section.field("token")) {
+        field.error("a token is sent over https alone");
+    }
+    Cluster {
+        server,
+        token,
+        ca: path("ca"),
+        namespace: section
+            .field("namespace")
+            .and_then(|f| f.parse(endpoint::namespace)),
+    }
+}
+
 /// Who is asked for names: nobody in particular when there is no `dns`.
-pub(super) fn name_servers(file: &Section<'_, '_>) -> Arc<[SocketAddr]> {
+fn name_servers(file: &Section<'_, '_>) -> Arc<[SocketAddr]> {
     let Some(dns) = file.section("dns") else {
         return Arc::new([]);
     };

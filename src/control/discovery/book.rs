@@ -55,6 +55,22 @@ impl Book {
         }
     }
 
+    /// Notes that an endpoint has no instances, and why: an answer as good as any.
+    pub(super) fn note_nobody(&self, endpoint: &Endpoint, why: String) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(endpoint.clone(), Vec::new());
+        drop(known);
+        let is_news = self.shared.note_sought(Sought {
+            endpoint: endpoint.clone(),
+            instances: 0,
+            error: Some(why.as_str().into()),
+        });
+        if is_news {
+            let upstream = &*self.shared.spec().name;
+            tracing::warn!(upstream, %endpoint, why, "there are no instances");
+        }
+    }
+
     /// Publishes the instances if they have changed. Those that stay are the same ones as before.
     pub(super) fn publish(&self) {
         let shared = &self.shared;

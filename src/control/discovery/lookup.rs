@@ -42,7 +42,7 @@ impl<R: Resolve> Lookup<R> {
                 })
             }
             Endpoint::Srv(name) => self.targets(name).await,
-            Endpoint::Unix(_) => Ok(Found {
+            Endpoint::Kubernetes(_) | Endpoint::Unix(_) => Ok(Found {
                 records: Location::of(endpoint).into_iter().collect(),
                 ttl: LOOKUP_TTL_MAX,
             }),
