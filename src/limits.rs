@@ -237,6 +237,9 @@ pub const UPSTREAM_BACKOFF_MIN: Duration = Duration::from_millis(100);
 pub const UPSTREAM_BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// How often one request may be sent, when the upstream has provably not begun on it.
 pub const SENDS_MAX: usize = 3;
+/// What is kept of a stream of requests until its answer begins, to send it again when the upstream has
+/// not begun on it.
+pub const RESENT_BYTES_MAX: usize = 64 * 1024;
 /// Instances of one upstream: more are left out.
 pub const UPSTREAM_MEMBERS_MAX: usize = 1000;
 /// A name is asked for again after this, however short its time to live is.

@@ -274,7 +274,7 @@ fn a_source_that_fails_cancels_the_stream() {
 }
 
 #[test]
-fn a_refused_stream_is_sent_again_only_while_nothing_was_sent() {
+fn a_refused_stream_is_sent_again_with_what_was_sent() {
     on_a_worker(async {
         let mut server = Server::start().await;
         let pool = pool(server.address);
@@ -285,6 +285,56 @@ fn a_refused_stream_is_sent_again_only_while_nothing_was_sent() {
         hand.send(Ok("one".into())).unwrap();
         assert_eq!(piece(&mut again).await, "one");
         again.reset(Reason::REFUSED_STREAM);
+        let mut again = server.next().await;
+        assert_eq!(piece(&mut again).await, "one");
+        hand.send(Ok("two".into())).unwrap();
+        assert_eq!(piece(&mut again).await, "two");
+        drop(hand);
+        assert_eq!(ending(&mut again).await, None);
+        again.answer("well");
+        answered.await.unwrap().unwrap();
+        assert!(server.is_quiet());
+    });
+}
+
+#[test]
+fn a_refused_stream_that_is_over_is_sent_again_whole() {
+    on_a_worker(async {
+        let mut server = Server::start().await;
+        let pool = pool(server.address);
+        let (hand, dropped, source) = by_hand();
+        let answered = call(&pool, source);
+        let mut refused = server.next().await;
+        hand.send(Ok("all".into())).unwrap();
+        drop(hand);
+        assert_eq!(refused.body().await, b"all");
+        soon("the source's end", dropped).await.ok();
+        refused.reset(Reason::REFUSED_STREAM);
+        let mut again = server.next().await;
+        assert_eq!(again.body().await, b"all");
+        again.answer("well");
+        answered.await.unwrap().unwrap();
+    });
+}
+
+/// What was sent is kept as long as it isn't much and no answer has begun.
+#[test]
+fn a_refused_stream_of_which_much_was_sent_is_not_sent_again() {
+    on_a_worker(async {
+        let mut server = Server::start().await;
+        let pool = pool(server.address);
+        let (hand, _dropped, source) = by_hand();
+        let answered = call(&pool, source);
+        let mut refused = server.next().await;
+        let much = 40_000;
+        for _ in 0..2 {
+            hand.send(Ok(vec![0; much].into())).unwrap();
+        }
+        let mut came = 0;
+        while came < 2 * much {
+            came += piece(&mut refused).await.len();
+        }
+        refused.reset(Reason::REFUSED_STREAM);
         let failure = answered.await.unwrap().unwrap_err();
         assert_eq!(failure.code, GrpcCode::Unavailable);
         assert!(server.is_quiet());

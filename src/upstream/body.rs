@@ -11,7 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::client_body::ClientBody;
 use crate::failure::{Blame, Failure, GrpcCode};
-use crate::limits::ByteLimit;
+use crate::limits::{ByteLimit, RESENT_BYTES_MAX};
 use crate::telemetry::Account;
 use crate::transcode::meter::FrameMeter;
 
@@ -56,8 +56,9 @@ impl UpstreamBody {
         }
     }
 
-    /// A stream of frames. It is asked for the next one only when the upstream takes it, so a slow
-    /// upstream slows whoever the frames come from.
+    /// A stream of frames, of which the first 64 KiB are kept until the answer begins. It is asked for
+    /// the next one only when the upstream takes it, so a slow upstream slows whoever the frames come
+    /// from.
     #[must_use]
     pub fn frames(source: impl FrameSource + 'static) -> Self {
         Self {
@@ -107,6 +108,7 @@ impl UpstreamBody {
             Kind::Frames(frames) => Kind::Frames(Frames {
                 shared: Rc::clone(&frames.shared),
                 sending: frames.sending,
+                repeated: 0,
             }),
             Kind::Client(_) => return None,
         };
@@ -114,7 +116,7 @@ impl UpstreamBody {
         Some(Self { kind, leash })
     }
 
-    /// The body for another sending, unless some of a stream has been sent.
+    /// The body for another sending, unless more of a stream has been sent than was kept.
     pub(super) fn again(self) -> Option<Self> {
         let kind = match self.kind {
             Kind::Replayable(bytes) => Kind::Replayable(bytes),
@@ -136,22 +138,51 @@ pub trait FrameSource {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>>;
 }
 
-/// The request's side of a stream. Until its first frame is taken it can be sent once more.
+/// The request's side of a stream. What is sent of it is kept until the answer begins, as long as that
+/// is not much, so that it can be sent once more.
 pub struct Frames {
     shared: Rc<Shared>,
     /// Which sending of the request this is: an earlier one gets nothing more.
     sending: u32,
+    /// What of the kept frames this sending has had.
+    repeated: usize,
 }
 
 struct Shared {
     sending: Cell<u32>,
-    begun: Cell<bool>,
+    kept: RefCell<Kept>,
     /// Gone at the end.
     source: RefCell<Option<Box<dyn FrameSource>>>,
     outcome: Cell<Outcome>,
     waker: RefCell<Option<Waker>>,
     /// Where messages are counted, and what counts them.
     noted: RefCell<Option<(Rc<Account>, FrameMeter)>>,
+}
+
+/// Frames that an earlier sending has had.
+#[derive(Debug, Default)]
+struct Kept {
+    frames: Vec<Bytes>,
+    bytes: usize,
+    /// Some have not been kept: the answer has begun, or they were too much.
+    lacks_some: bool,
+}
+
+impl Kept {
+    fn keep(&mut self, frame: &Bytes) {
+        // Small frames cost more than they hold.
+        let cost = frame.len().saturating_add(size_of::<Bytes>());
+        self.bytes = self.bytes.saturating_add(cost);
+        match self.lacks_some || self.bytes > RESENT_BYTES_MAX {
+            true => self.forget(),
+            false => self.frames.push(frame.clone()),
+        }
+    }
+
+    fn forget(&mut self) {
+        self.lacks_some = true;
+        self.frames = Vec::new();
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,33 +198,62 @@ impl Frames {
         Self {
             shared: Rc::new(Shared {
                 sending: Cell::new(0),
-                begun: Cell::new(false),
+                kept: RefCell::default(),
                 source: RefCell::new(Some(source)),
                 outcome: Cell::new(Outcome::Open),
                 waker: RefCell::new(None),
                 noted: RefCell::new(None),
             }),
             sending: 0,
+            repeated: 0,
         }
     }
 
-    /// The same frames for another sending, when nothing of them has been sent.
+    /// The same frames for another sending, when all that have been sent are here.
     fn again(self) -> Option<Self> {
         let shared = self.shared;
-        if shared.begun.get() || shared.outcome.get() != Outcome::Open {
+        if shared.kept.borrow().lacks_some || shared.outcome.get() == Outcome::Cancelled {
             return None;
         }
         let sending = shared.sending.get().wrapping_add(1);
         shared.sending.set(sending);
-        Some(Self { shared, sending })
+        Some(Self {
+            shared,
+            sending,
+            repeated: 0,
+        })
     }
 
-    fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>> {
+    /// What an earlier sending has had and this one has not.
+    fn repeat(&mut self) -> Option<Bytes> {
+        let frame = self
+            .shared
+            .kept
+            .borrow()
+            .frames
+            .get(self.repeated)
+            .cloned()?;
+        self.repeated = self.repeated.saturating_add(1);
+        Some(frame)
+    }
+
+    fn is_ended(&self) -> bool {
+        let repeats = self.repeated < self.shared.kept.borrow().frames.len();
+        self.shared.outcome.get() == Outcome::Ended && !repeats
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>> {
+        if self.shared.outcome.get() == Outcome::Cancelled
+            || self.shared.sending.get() != self.sending
+        {
+            return Poll::Ready(Some(Err(given_up())));
+        }
+        if let Some(frame) = self.repeat() {
+            return Poll::Ready(Some(Ok(frame)));
+        }
         let shared = &*self.shared;
-        match shared.outcome.get() {
-            Outcome::Ended => return Poll::Ready(None),
-            Outcome::Open if shared.sending.get() == self.sending => {}
-            Outcome::Open | Outcome::Cancelled => return Poll::Ready(Some(Err(given_up()))),
+        if shared.outcome.get() == Outcome::Ended {
+            return Poll::Ready(None);
         }
         let polled = match shared.source.borrow_mut().as_mut() {
             Some(source) => source.poll_next(cx),
@@ -208,7 +268,8 @@ impl Frames {
                 Poll::Pending
             }
             Poll::Ready(Some(Ok(frame))) => {
-                shared.begun.set(true);
+                shared.kept.borrow_mut().keep(&frame);
+                self.repeated = self.repeated.saturating_add(1);
                 shared.note(&frame);
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -245,7 +306,7 @@ impl fmt::Debug for Frames {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Frames")
             .field("sending", &self.sending)
-            .field("begun", &self.shared.begun.get())
+            .field("kept", &self.shared.kept.borrow().bytes)
             .field("outcome", &self.shared.outcome.get())
             .finish_non_exhaustive()
     }
@@ -259,6 +320,13 @@ pub(super) struct Handle {
 }
 
 impl Handle {
+    /// The answer has begun: nothing is sent again.
+    pub(super) fn begun(&self) {
+        if let Some(frames) = &self.frames {
+            frames.kept.borrow_mut().forget();
+        }
+    }
+
     /// The answer is whole. That says all to a call; an HTTP server may still want what is passed on.
     pub(super) fn answered(mut self) {
         if self.is_passed_on {
@@ -325,7 +393,7 @@ impl Body for UpstreamBody {
         match &self.kind {
             Kind::Replayable(bytes) => bytes.is_none(),
             Kind::Client(body) => body.is_end_stream(),
-            Kind::Frames(frames) => frames.shared.outcome.get() == Outcome::Ended,
+            Kind::Frames(frames) => frames.is_ended(),
         }
     }
 

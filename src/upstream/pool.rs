@@ -321,6 +321,9 @@ impl Pool {
                 account.note_answer();
                 body.note_in(account);
             }
+            if let Some(requests) = &requests {
+                requests.begun();
+            }
             body.ends_with_it(requests.take());
             if !how.streams {
                 body.holds(place);

@@ -197,6 +197,20 @@ pub fn closes_after_the_request(_: usize, stream: TcpStream) -> Scripted {
     })
 }
 
+/// A connection in two says that it hasn't begun on the call; the others answer it.
+pub fn goes_away_before(number: usize, stream: TcpStream) -> Scripted {
+    Box::pin(async move {
+        let mut peer = Raw::accept(stream).await;
+        let asked = peer.until(HEADERS).await;
+        if number.is_multiple_of(2) {
+            peer.write(&Frame::goaway(0, 0)).await;
+        } else {
+            answer_by_hand(&mut peer, asked.stream).await;
+        }
+        while peer.read().await.is_some() {}
+    })
+}
+
 pub fn always_goes_away(_: usize, stream: TcpStream) -> Scripted {
     Box::pin(async move {
         let mut peer = Raw::accept(stream).await;

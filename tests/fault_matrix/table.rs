@@ -127,7 +127,8 @@ fn broken_off() -> Vec<Row> {
             "reset before the head, as cancelled",
             &[|c, _| deeds::reset(c, Reason::CANCEL)],
             [Refused(502, 1); 3],
-        ),
+        )
+        .sent([2, 2, 1]),
         row(
             "reset before the head, as too much",
             &[|c, _| deeds::reset(c, Reason::ENHANCE_YOUR_CALM)],
@@ -139,17 +140,15 @@ fn broken_off() -> Vec<Row> {
                 |c, _| deeds::reset(c, Reason::REFUSED_STREAM),
                 |c, _| deeds::fine(c),
             ],
-            [Fine, Fine, Refused(503, 14)],
+            [Fine; 3],
         )
-        .sent([2, 2, 1]),
-        Row {
-            sent: None,
-            ..row(
-                "refused always",
-                &[|c, _| deeds::reset(c, Reason::REFUSED_STREAM)],
-                [Refused(503, 14); 3],
-            )
-        },
+        .sent([2; 3]),
+        row(
+            "refused always",
+            &[|c, _| deeds::reset(c, Reason::REFUSED_STREAM)],
+            [Refused(503, 14); 3],
+        )
+        .sent([3; 3]),
         at(
             Place::Script(deeds::resets_after_the_head),
             "reset after the head",
@@ -174,6 +173,11 @@ fn broken_off() -> Vec<Row> {
         at(
             Place::Script(deeds::goes_away_after),
             "GOAWAY that names the call",
+            Fine,
+        ),
+        at(
+            Place::Script(deeds::goes_away_before),
+            "GOAWAY from before the call",
             Fine,
         ),
         at(
