@@ -252,6 +252,8 @@ pub const LOOKUP_AGAIN_MIN: Duration = Duration::from_millis(500);
 pub const LOOKUP_NUDGED_MIN: Duration = Duration::from_secs(1);
 /// Questions for the targets of one name at the same time.
 pub const LOOKUPS_AT_ONCE: usize = 16;
+/// Instances of an endpoint that `check --online` connects to at the same time.
+pub const KNOCKS_AT_ONCE: usize = 16;
 /// One question to a name server.
 pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 /// One answer of a Kubernetes API server, and its silence at the end of a watch.

@@ -41,7 +41,7 @@ async fn ask(peer: Peer, policy: Value) -> Value {
         &|_| None,
     );
     let config = loaded.unwrap_or_else(|report| panic!("{report:?}")).config;
-    let built = load(&config, &Reflection::Ask).await;
+    let built = load(&config, &Reflection::Ask { but: Vec::new() }).await;
     let live = built.unwrap_or_else(|report| panic!("{report:?}")).live;
     let gateway = App::start(&config, live).expect("the gateway starts");
     let address = gateway.addresses()[0];

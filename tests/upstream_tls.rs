@@ -1,4 +1,4 @@
-//! Upstreams over TLS: whom we believe, who we are, and what is said when it doesn't fit.
+//! Upstreams over TLS: whom we believe, and who we are. `unreachable.rs` has what is said when it doesn't fit.
 
 mod support;
 
@@ -145,94 +145,6 @@ async fn calls_and_reflection_go_over_tls() {
         let (status, body) = gateway.get("/v1/games/1").await;
         assert_eq!(status, 200, "{tls}: {body}");
         assert_eq!(gateway.trouble().await, Value::Null);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_does_not_fit_is_told_to_operators_and_not_to_clients() {
-    let service = service();
-    let authority = Authority::new("Internal");
-    let (other, clients) = (Authority::new("Other"), Authority::new("Gateways"));
-    let good = authority.server(&["localhost"]);
-    let to = service.address();
-    let fine = front(&good, &["h2"], None, to).await;
-    let expired = front(&authority.expired(&["localhost"]), &["h2"], None, to).await;
-    let elsewhere = front(
-        &authority.server(&["elsewhere.internal"]),
-        &["h2"],
-        None,
-        to,
-    )
-    .await;
-    let stranger = front(&other.server(&["localhost"]), &["h2"], None, to).await;
-    let only_http1 = front(&good, &["http/1.1"], None, to).await;
-    let closed = front(&good, &["h2"], Some(&clients), to).await;
-    let http1 = tokio::net::TcpListener::bind("127.0.0.1:0")
-        .await
-        .expect("bind");
-    let plain_http1 = http1.local_addr().expect("an address");
-    tokio::spawn(async move {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        while let Ok((mut stream, _)) = http1.accept().await {
-            let mut scrap = [0; 1024];
-            let _read = stream.read(&mut scrap).await;
-            let reply = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n";
-            let _sent = stream.write_all(reply).await;
-        }
-    });
-    let with_tls = "tls: { ca: ca.crt }";
-    for (address, tls, told) in [
-        (expired.address, with_tls, "its certificate has expired"),
-        (
-            elsewhere.address,
-            with_tls,
-            "its certificate is for another name",
-        ),
-        (
-            stranger.address,
-            with_tls,
-            "its certificate is of an authority that isn't known",
-        ),
-        (
-            only_http1.address,
-            with_tls,
-            "it doesn't speak HTTP/2 over TLS",
-        ),
-        (closed.address, with_tls, "it wants a certificate of ours"),
-        (to, with_tls, "the peer doesn't speak TLS"),
-        (fine.address, "tls: off", "it speaks TLS: `tls: on`"),
-        (plain_http1, "tls: off", "it speaks HTTP/1.1, not HTTP/2"),
-    ] {
-        let upstream = format!("endpoints: [\"localhost:{}\"], {tls}", address.port());
-        let ca = |folder: &Path| fs::write(folder.join("ca.crt"), &authority.pem).expect("written");
-        let gateway = start(ca, &upstream, "protos: PROTOS");
-        let (status, body) = gateway.get("/v1/games/1").await;
-        assert_eq!(status, 503, "{told}: {body}");
-        for secret in [
-            "localhost",
-            &address.port().to_string(),
-            "certificate",
-            "TLS",
-        ] {
-            assert!(!body.contains(secret), "{told}: {body}");
-        }
-        // The first call may go to a name that has not been looked up, and is no instance yet.
-        let trouble = soon(told, async {
-            loop {
-                match gateway.trouble().await {
-                    Value::Null => _ = gateway.get("/v1/games/1").await,
-                    trouble => break trouble,
-                }
-            }
-        });
-        let trouble = trouble.await;
-        let trouble = trouble
-            .as_str()
-            .unwrap_or_else(|| panic!("no trouble: {told}"));
-        assert!(trouble.contains(told), "{told}: {trouble}");
-        assert!(trouble.contains(&address.port().to_string()), "{trouble}");
-        let line = gateway.says("no connection to an instance");
-        assert!(line.contains(told) && line.contains("games"), "{line}");
     }
 }
 

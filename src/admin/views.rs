@@ -228,7 +228,31 @@ impl Views {
                 .map(|(generation, users)| json!({ "generation": generation.0, "users": users }))
                 .collect::<Vec<_>>(),
             "sources": status.sources.iter().map(source).collect::<Vec<_>>(),
+            "troubles": self.troubles(),
         })
+    }
+
+    /// Instances that can't be reached, and endpoints without any, each with the reason.
+    fn troubles(&self) -> Vec<Value> {
+        let live = self.live.load();
+        let mut troubles = Vec::new();
+        for upstream in live.upstreams.iter() {
+            let shared = self.fleet.upstream(upstream);
+            let mut tell = |why: &str| {
+                troubles.push(json!({ "upstream": &*upstream.name, "why": why }));
+            };
+            for sought in shared.sought() {
+                if let Some(error) = &sought.error {
+                    tell(&format!("{}: {error}", sought.endpoint));
+                }
+            }
+            for member in shared.members().iter() {
+                if let Some(why) = member.trouble() {
+                    tell(&why);
+                }
+            }
+        }
+        troubles
     }
 
     fn routes(&self) -> Value {

@@ -10,7 +10,8 @@ use crate::control::sources::Built;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Reads what `run` would read and serves nothing. Without --online or --descriptors no network is used,
-and routes that only a `reflection` source could tell of are named as not checked.
+and routes that only a `reflection` source could tell of are named as not checked. --online also connects
+to every instance of every upstream, as calls would, and tells why one can't be reached.
 
 Examples:
   transom check
@@ -44,7 +45,7 @@ pub enum Output {
 
 pub fn run(args: Args) -> Outcome {
     let config = args.file.with(args.config)?;
-    let (report, built) = match super::generation(&config, &args.descriptors) {
+    let (report, built) = match super::input::everything(&config, &args.descriptors) {
         Ok((_, built)) => {
             let mut report = built.report.clone();
             report.extend(built.unchecked.clone());

@@ -73,7 +73,7 @@ pub fn run(args: Args) -> Outcome {
 
 async fn start(listen: SocketAddr, service: &GrpcServer) -> anyhow::Result<Running> {
     let config = config(listen, service.address())?;
-    let loaded = sources::load(&config, &Reflection::Ask).await?;
+    let loaded = sources::load(&config, &Reflection::Ask { but: Vec::new() }).await?;
     App::start(&config, loaded.live)
         .context("the gateway doesn't start (--listen IP:PORT takes another address)")
 }

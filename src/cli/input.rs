@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::config::diagnostic::Report;
 use crate::config::model::Config;
 use crate::config::{self, Loaded, Survey};
+use crate::control::reach;
 use crate::control::reload::Origin;
 use crate::control::sources::{self, Built, Reflection};
 
@@ -125,7 +126,7 @@ pub struct DescriptorArgs {
     /// A FileDescriptorSet to take in place of every `reflection` source
     #[arg(long, value_name = "FILE")]
     pub descriptors: Option<PathBuf>,
-    /// Ask the upstreams of `reflection` sources
+    /// Ask the upstreams of `reflection` sources; `check` connects to every instance of every upstream
     #[arg(long, conflicts_with = "descriptors")]
     pub online: bool,
 }
@@ -137,7 +138,7 @@ impl DescriptorArgs {
     pub fn reflection(&self, config: &ConfigArgs) -> Reflection {
         match &self.descriptors {
             Some(file) => Reflection::Instead(file.clone()),
-            None if self.online || config.upstream.is_some() => Reflection::Ask,
+            None if self.online || config.upstream.is_some() => Reflection::Ask { but: Vec::new() },
             None => Reflection::Kept,
         }
     }
@@ -151,6 +152,25 @@ impl DescriptorArgs {
 pub fn generation(
     config: &ConfigArgs,
     descriptors: &DescriptorArgs,
+) -> anyhow::Result<(Config, Built)> {
+    gather(config, descriptors, false)
+}
+
+/// [`generation`]; where the network may be used, whether upstreams can be reached is among the faults.
+///
+/// # Errors
+/// As [`generation`].
+pub(super) fn everything(
+    config: &ConfigArgs,
+    descriptors: &DescriptorArgs,
+) -> anyhow::Result<(Config, Built)> {
+    gather(config, descriptors, descriptors.online)
+}
+
+fn gather(
+    config: &ConfigArgs,
+    descriptors: &DescriptorArgs,
+    reach: bool,
 ) -> anyhow::Result<(Config, Built)> {
     let Survey {
         config: rest,
@@ -166,7 +186,14 @@ pub fn generation(
         .build()?;
     let reflection = match descriptors.reflection(config) {
         // An upstream of a wrong config may not be the one that is meant.
-        Reflection::Ask if told.has_errors() => Reflection::Kept,
+        Reflection::Ask { .. } if told.has_errors() => Reflection::Kept,
+        Reflection::Ask { .. } if reach => {
+            let local = tokio::task::LocalSet::new();
+            let reached = local.block_on(&runtime, reach::reach(&rest));
+            told.extend(reached.report);
+            let but = reached.unreached;
+            Reflection::Ask { but }
+        }
         reflection => reflection,
     };
     match runtime.block_on(sources::load(&rest, &reflection)) {

@@ -114,6 +114,15 @@ struct Status {
     old_generations: Vec<Old>,
     #[serde(default)]
     sources: Vec<Source>,
+    #[serde(default)]
+    troubles: Vec<Trouble>,
+}
+
+/// An instance that can't be reached, or an endpoint without any.
+#[derive(Debug, Deserialize)]
+struct Trouble {
+    upstream: String,
+    why: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -213,6 +222,9 @@ impl Status {
         }
         for source in &self.sources {
             _ = writeln!(text, "  {}", source.shown());
+        }
+        for Trouble { upstream, why } in &self.troubles {
+            _ = writeln!(text, "  upstream {upstream}: {why}");
         }
         for line in &changes.listeners {
             _ = writeln!(text, "  {line}");

@@ -6,6 +6,7 @@ mod certificates;
 pub mod discovery;
 pub mod kept;
 mod protos;
+pub mod reach;
 pub mod reflection;
 pub mod reload;
 pub mod sources;

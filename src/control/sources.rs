@@ -114,8 +114,8 @@ fn build_with(
 /// Where the descriptors of `reflection` sources come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reflection {
-    /// From the upstreams.
-    Ask,
+    /// From the upstreams, but for those that have been found out of reach: that has been told.
+    Ask { but: Vec<UpstreamId> },
     /// From this `FileDescriptorSet`, in place of them all.
     Instead(PathBuf),
     /// From what is kept of a running gateway (`reload.keep`), else from nowhere: what needs them is
@@ -134,8 +134,14 @@ pub async fn load(config: &Config, reflection: &Reflection) -> Result<Built, Rep
     let mut report = Report::default();
     match reflection {
         Reflection::Kept => (reflections, report) = last_good(config),
-        Reflection::Ask => {
+        Reflection::Ask { but } => {
             let heard;
+            let mut config = config.clone();
+            config.descriptors.retain(|source| match source {
+                DescriptorSource::Reflection { upstream, .. } => !but.contains(upstream),
+                _ => true,
+            });
+            let config = &config;
             (heard, report) = reflect(config, |_| None, &Budget::default()).await;
             for (id, told) in heard {
                 let agreed = agree::agree(&told, None);
@@ -225,12 +231,17 @@ pub async fn reflect(
             });
         }
     }
-    report.quote(&|file| Protos::default().text_of(file));
+    quote(&mut report);
     (heard, report)
 }
 
+/// Adds the lines of the config.
+pub(super) fn quote(report: &mut Report) {
+    report.quote(&|file| Protos::default().text_of(file));
+}
+
 /// The upstream with the files of its TLS read, off the thread that asks.
-async fn equipped(upstream: &Upstream) -> Result<Upstream, Report> {
+pub(super) async fn equipped(upstream: &Upstream) -> Result<Upstream, Report> {
     let mut upstream = upstream.clone();
     if let Some(tls) = upstream.tls.clone() {
         let read = tokio::task::spawn_blocking(move || certificates::outgoing_of(&tls));
@@ -272,7 +283,7 @@ fn last_good(config: &Config) -> (Reflections, Report) {
             }
         }
     }
-    report.quote(&|file| Protos::default().text_of(file));
+    quote(&mut report);
     (reflections, report)
 }
 

@@ -187,7 +187,7 @@ impl Outgoing {
         let stream = connector
             .connect(name, socket)
             .await
-            .map_err(|e| HandshakeError::Failed(plainly(&e)))?;
+            .map_err(|e| HandshakeError::Failed(plainly(&e, speaks)))?;
         // Servers from before ALPN agree on nothing: their first frame tells.
         match stream.get_ref().1.alpn_protocol() {
             Some(other) if speaks == Speaks::Http2 && other != b"h2" => {
@@ -200,13 +200,17 @@ impl Outgoing {
 }
 
 /// What rustls says, in words that tell what to look at.
-fn plainly(error: &std::io::Error) -> String {
+fn plainly(error: &std::io::Error, speaks: Speaks) -> String {
     use rustls::{AlertDescription as Alert, CertificateError as Wrong, Error};
     let inner = error.get_ref().and_then(|e| e.downcast_ref::<Error>());
     let plain = match inner {
-        Some(Error::InvalidMessage(_)) => "the peer doesn't speak TLS",
+        Some(Error::InvalidMessage(_)) => {
+            "the peer doesn't speak TLS: `tls: off`, or is this another port?"
+        }
         Some(Error::InvalidCertificate(wrong)) => match wrong {
-            Wrong::Expired | Wrong::ExpiredContext { .. } => "its certificate has expired",
+            Wrong::Expired | Wrong::ExpiredContext { .. } => {
+                "its certificate has expired: it has to be renewed there"
+            }
             Wrong::NotValidYet | Wrong::NotValidYetContext { .. } => {
                 "its certificate does not hold yet: is the clock right?"
             }
@@ -214,13 +218,14 @@ fn plainly(error: &std::io::Error) -> String {
                 "its certificate is of an authority that isn't known: name that with `tls: { ca: … }`"
             }
             Wrong::NotValidForName | Wrong::NotValidForNameContext { .. } => {
-                "its certificate is for another name"
+                "its certificate is for another name: `tls: { server_name: … }` says which is right"
             }
             _ => return error.to_string(),
         },
-        Some(Error::AlertReceived(Alert::NoApplicationProtocol)) => {
-            "it doesn't speak HTTP/2 over TLS"
-        }
+        Some(Error::AlertReceived(Alert::NoApplicationProtocol)) => match speaks {
+            Speaks::Http2 => "it doesn't speak HTTP/2 over TLS: is this the port of gRPC?",
+            Speaks::Http1 => "it doesn't speak HTTP/1.1 over TLS: leave `protocol: http1` out",
+        },
         Some(Error::AlertReceived(Alert::CertificateRequired)) => {
             "it wants a certificate of ours: `tls: { cert: …, key: … }`"
         }
@@ -228,7 +233,7 @@ fn plainly(error: &std::io::Error) -> String {
             "it doesn't know the authority of our certificate"
         }
         _ if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-            "the peer closed the connection in the handshake"
+            "the peer closed the connection in the handshake: does it speak TLS at all?"
         }
         _ => return error.to_string(),
     };

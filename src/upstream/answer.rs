@@ -50,6 +50,20 @@ impl Lease {
         })
     }
 
+    /// An answer has come.
+    pub(super) fn note_read(&self) {
+        if let Self::Http1(place) = self {
+            place.note_read();
+        }
+    }
+
+    /// What has come is no answer.
+    pub(super) fn note_unreadable(&self) {
+        if let Self::Http1(place) = self {
+            place.note_unreadable();
+        }
+    }
+
     /// Whether the connection has served a request before, and its peer may have closed it meanwhile.
     pub(super) fn may_be_stale(&self) -> bool {
         matches!(self, Self::Http1(place) if place.is_reused())

@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::config::model::UpstreamProtocol;
 use crate::limits::{
     REPLY_HEADER_BYTES_READ, SEND_BUFFER_BYTES_MAX, UPSTREAM_CONNECTION_WINDOW,
     UPSTREAM_PING_INTERVAL, UPSTREAM_STREAM_WINDOW,
@@ -22,10 +23,11 @@ use crate::limits::{
 use crate::rt::LocalExec;
 
 use super::UpstreamBody;
-use super::endpoint::{Endpoint, Unreachable};
+use super::endpoint::Endpoint;
 use super::leash::Spawner;
 use super::line::{Line, Open};
 use super::silence::{Sent, Silence};
+use super::unreachable::Unreachable;
 
 type Driver = http2::Connection<TokioIo<Heard<Line>>, UpstreamBody, Spawner>;
 type Sender = http2::SendRequest<UpstreamBody>;
@@ -73,7 +75,7 @@ impl Connection {
         let failed = |e: &dyn fmt::Display| {
             let begins = begins.borrow();
             let authority = &endpoint.member;
-            Unreachable::new(match spoken(&begins) {
+            Unreachable::new(match spoken(&begins, UpstreamProtocol::Http2) {
                 Some(other) => format!("{authority}: {other}"),
                 None if endpoint.lacks_certificate() => format!(
                     "{authority}: it wants a certificate of ours: `tls: {{ cert: …, key: … }}` ({e})"
@@ -277,17 +279,26 @@ struct Heard<S> {
 }
 
 /// So much of the first bytes tells what a peer speaks.
-const BEGINNING: usize = 5;
+pub(super) const BEGINNING: usize = 5;
 
-/// What a peer speaks that doesn't speak HTTP/2, by its first bytes.
-fn spoken(begins: &[u8]) -> Option<&'static str> {
+/// What a peer speaks that doesn't speak what is wanted, by its first bytes.
+pub(super) fn spoken(begins: &[u8], wanted: UpstreamProtocol) -> Option<&'static str> {
     const TLS_ALERT: &[u8] = &[21, 3];
+    /// Types of frames, behind a length of three bytes.
+    const SETTINGS: u8 = 4;
+    const GOAWAY: u8 = 7;
     if begins.starts_with(TLS_ALERT) {
         return Some("it speaks TLS: `tls: on`");
     }
-    begins.starts_with(b"HTTP/").then_some(
-        "it speaks HTTP/1.1, not HTTP/2: is this the port of gRPC? (`protocol: http1` is for `prefix` and `path` routes)",
-    )
+    match wanted {
+        UpstreamProtocol::Http2 => begins.starts_with(b"HTTP/").then_some(
+            "it speaks HTTP/1.1, not HTTP/2: is this the port of gRPC? (`protocol: http1` is for `prefix` and `path` routes)",
+        ),
+        UpstreamProtocol::Http1 => {
+            matches!(begins, [0, 0, _, SETTINGS | GOAWAY, ..])
+                .then_some("it speaks HTTP/2, not HTTP/1.1: leave `protocol: http1` out")
+        }
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {

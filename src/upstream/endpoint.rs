@@ -4,7 +4,7 @@
 //! them, and starts a short back-off in which calls fail at once. After it, the next call tries again.
 
 use std::cell::{Cell, RefCell};
-use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -31,33 +31,7 @@ use super::http1;
 use super::line::{Line, Socket};
 use super::outlier::{Counts, Outcome, Record, Sign};
 use super::pool::Counted;
-
-/// Why an endpoint has no connection to give. Shared by all who waited for it.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{why}")]
-pub(super) struct Unreachable {
-    why: Arc<str>,
-    /// Whoever wanted a connection has waited for as long as one may take.
-    pub(super) costly: bool,
-}
-
-impl Unreachable {
-    pub(super) fn new(text: impl fmt::Display) -> Self {
-        Self {
-            why: text.to_string().into(),
-            costly: false,
-        }
-    }
-
-    /// The same, when it took all the time that there was.
-    fn after_all(text: impl fmt::Display) -> Self {
-        let costly = true;
-        Self {
-            costly,
-            ..Self::new(text)
-        }
-    }
-}
+use super::unreachable::{Unreachable, plainly};
 
 /// What the last attempts came to.
 #[derive(Debug)]
@@ -389,16 +363,10 @@ impl Endpoint {
         let Some(error) = error else {
             self.count(|c| &mut c.connected);
             self.trouble.replace(None);
-            if self.member.set_trouble(None) {
-                let upstream = &*self.shared.spec().name;
-                tracing::info!(upstream, endpoint = %self.member, "connected again");
-            }
+            self.note_well();
             return;
         };
-        if self.member.set_trouble(Some(&error.why)) {
-            let upstream = &*self.shared.spec().name;
-            tracing::warn!(upstream, %error, "no connection to an instance");
-        }
+        self.note_ill(&error);
         self.count(|c| &mut c.not_connected);
         self.failed.set(self.failed.get().wrapping_add(1));
         let mut trouble = self.trouble.borrow_mut();
@@ -413,6 +381,22 @@ impl Endpoint {
             retry_at: Instant::now() + wait,
             error,
         });
+    }
+
+    /// Tells operators that it can be reached, where that is news and what it speaks is right.
+    pub(super) fn note_well(&self) {
+        if !self.http1.is_garbled() && self.member.set_trouble(None) {
+            let upstream = &*self.shared.spec().name;
+            tracing::info!(upstream, endpoint = %self.member, "connected again");
+        }
+    }
+
+    /// Tells operators what is wrong with it, where that is news.
+    pub(super) fn note_ill(&self, error: &Unreachable) {
+        if self.member.set_trouble(Some(&error.why)) {
+            let upstream = &*self.shared.spec().name;
+            tracing::warn!(upstream, %error, "no connection to an instance");
+        }
     }
 
     pub(super) fn failed(&self) -> u64 {
@@ -492,7 +476,8 @@ impl Endpoint {
     async fn dial_unbounded(&self) -> Result<Socket, Unreachable> {
         if let Location::Unix(path) = &self.member.location {
             let stream = UnixStream::connect(path).await;
-            let failed = |e| Unreachable::new(format_args!("{}: {e}", self.name));
+            let failed =
+                |e: io::Error| Unreachable::new(format_args!("{}: {}", self.name, plainly(&e)));
             return stream.map(Socket::Unix).map_err(failed);
         }
         let mut addresses = self.resolve().await?;
@@ -509,11 +494,25 @@ impl Endpoint {
                     self.prepare(&stream);
                     return Ok(Socket::Tcp(stream));
                 }
-                Ok(Err(error)) => last = Unreachable::new(format_args!("{address}: {error}")),
-                Err(_) => last = Unreachable::after_all(format_args!("{address}: timed out")),
+                Ok(Err(error)) => {
+                    let why = plainly(&error);
+                    last = Unreachable::new(format_args!("{}: {why}", self.at(address)));
+                }
+                Err(_) => {
+                    let why = "it doesn't answer: does a firewall stand between?";
+                    last = Unreachable::after_all(format_args!("{}: {why}", self.at(address)));
+                }
             }
         }
         Err(last)
+    }
+
+    /// An instance as operators are told of it, where its name may stand for several.
+    fn at(&self, address: SocketAddr) -> String {
+        match &self.member.location {
+            Location::Name { .. } => format!("{} ({address})", self.member),
+            Location::Address(_) | Location::Unix(_) => self.member.to_string(),
+        }
     }
 
     async fn resolve(&self) -> Result<Vec<SocketAddr>, Unreachable> {

@@ -388,7 +388,6 @@ impl Member {
         !self.unhealthy.load(Ordering::Relaxed)
     }
 
-    /// Whether calls leave it out for what became of others.
     /// Why no connection to it could be opened last, if so.
     #[must_use]
     pub fn trouble(&self) -> Option<Arc<str>> {
@@ -404,6 +403,7 @@ impl Member {
         news
     }
 
+    /// Whether calls leave it out for what became of others.
     #[must_use]
     pub fn is_ejected(&self) -> bool {
         self.out_until.load(Ordering::Relaxed) != IN

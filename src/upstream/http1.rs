@@ -12,8 +12,9 @@ use tokio::time::Instant;
 use crate::limits::{REPLY_HEADER_BYTES_MAX, UPSTREAM_HTTP1_CONNECTIONS_MAX};
 
 use super::UpstreamBody;
-use super::endpoint::{Endpoint, Unreachable};
+use super::endpoint::Endpoint;
 use super::line::{Line, Open};
+use super::unreachable::Unreachable;
 
 type Sender = http1::SendRequest<UpstreamBody>;
 
@@ -22,6 +23,8 @@ type Sender = http1::SendRequest<UpstreamBody>;
 pub(super) struct Pool {
     idle: RefCell<Vec<Idle>>,
     open: Cell<usize>,
+    /// What came first on the last new connection was no HTTP/1.1.
+    garbled: Cell<bool>,
 }
 
 /// A connection between two requests.
@@ -43,6 +46,11 @@ impl Pool {
     /// A connection that still finishes its last exchange.
     fn take_busy(&self) -> Option<Idle> {
         self.idle.borrow_mut().pop()
+    }
+
+    /// Whether the peer is known to speak something else.
+    pub(super) fn is_garbled(&self) -> bool {
+        self.garbled.get()
     }
 
     /// Closes what is idle.
@@ -195,6 +203,24 @@ impl Lease {
     /// Whether the connection has served a request before: the peer may have closed it meanwhile.
     pub(super) fn is_reused(&self) -> bool {
         self.reused
+    }
+
+    /// An answer has been read.
+    pub(super) fn note_read(&self) {
+        if self.endpoint.http1.garbled.replace(false) {
+            self.endpoint.note_well();
+        }
+    }
+
+    /// What came can't be read: when it was the first on its connection, the peer speaks something else.
+    pub(super) fn note_unreadable(&self) {
+        if !self.reused {
+            self.endpoint.http1.garbled.set(true);
+            self.endpoint.note_ill(&Unreachable::new(format_args!(
+                "{}: it doesn't speak HTTP/1.1: TLS (`tls: on`), or HTTP/2 alone (without `protocol: http1`)?",
+                self.endpoint.member
+            )));
+        }
     }
 
     pub(super) fn send(

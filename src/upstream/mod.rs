@@ -13,6 +13,7 @@ mod copy;
 mod endpoint;
 mod fleet;
 mod http1;
+mod knock;
 mod leash;
 mod line;
 mod outlier;
@@ -21,10 +22,12 @@ mod pool;
 mod retry;
 mod silence;
 mod trial;
+mod unreachable;
 
 pub use answer::AnswerBody;
 pub use body::{FrameSource, UpstreamBody};
 pub use fleet::{Fleet, Location, Member, Members, Shared, Sought};
+pub use knock::knock;
 pub use line::Socket;
 pub use pool::{Counted, How};
 

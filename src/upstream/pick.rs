@@ -8,8 +8,9 @@ use tokio::time::Instant;
 use crate::config::model::Balance;
 
 use super::balance::{sample, weight};
-use super::endpoint::{Endpoint, Unreachable};
+use super::endpoint::Endpoint;
 use super::pool::Pool;
+use super::unreachable::Unreachable;
 
 /// Where a call goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

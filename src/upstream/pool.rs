@@ -23,11 +23,12 @@ use super::UpstreamBody;
 use super::answer::{self, AnswerBody, Lease};
 use super::breaker::{Breaker, Full, Place};
 use super::copy::Copy;
-use super::endpoint::{Endpoint, Unreachable};
+use super::endpoint::Endpoint;
 use super::fleet::{Member, Shared};
 use super::pick::Picked;
 use super::retry::{self, Budget, Pushback};
 use super::trial::{Trial, code_of};
+use super::unreachable::Unreachable;
 
 /// What a call wants beside its answer.
 #[derive(Clone, Copy, Debug, Default)]
@@ -513,6 +514,7 @@ impl Pool {
                 return Err(Unsent::Failed(answer::too_large(name), None));
             }
             Ok(answer) => {
+                lease.note_read();
                 trial.with(|t| t.head(answer.status(), answer.headers(), how.streams));
                 let body = |body| AnswerBody::new(body, Arc::clone(name), lease, trial.0);
                 return Ok((answer.map(body), copy));
@@ -526,6 +528,7 @@ impl Pool {
         }
         let error = error.into_error();
         if error.is_parse() {
+            lease.note_unreadable();
             trial.with(Trial::failed);
             return Err(Unsent::Failed(answer::unreadable(name, error), None));
         }
