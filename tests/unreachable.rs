@@ -167,7 +167,7 @@ async fn scripted(answer: &'static [u8]) -> u16 {
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut scrap = [0; 1024];
-            stream.read(&mut scrap).await.ok();
+            let _read = stream.read(&mut scrap).await;
             stream.write_all(answer).await.ok();
         }
     });
