@@ -60,12 +60,14 @@ pub(super) async fn encode(
     let query = query_policy(policy, limits);
     // What path and query make of a message is mostly small.
     let mut wire = Vec::with_capacity(SMALL_MESSAGE_BYTES);
+    let frame = frame::start(&mut wire);
+    let max = limits.message_bytes_max;
     if plan.takes_form(head.headers.get(CONTENT_TYPE)) {
         Box::pin(forms::bind(
             plan, policy, &query, captures, head, body, &mut wire,
         ))
         .await?;
-        return framed(wire, limits.message_bytes_max);
+        return closed(wire, frame, max);
     }
     if let Some(boundary) = parts_of(plan, &head.headers) {
         let of = (head, &*boundary);
@@ -73,12 +75,12 @@ pub(super) async fn encode(
             plan, policy, &query, captures, of, body, &mut wire,
         ))
         .await?;
-        return framed(wire, limits.message_bytes_max);
+        return closed(wire, frame, max);
     }
     match (plan.body_target(), plan.body) {
         (Some(target), _) => {
             let mask = plan.mask_to_fill(head.uri.query(), &query);
-            wire = encode_json(plan, (target, mask), policy, limits, head, body).await?;
+            wire = encode_json(plan, (target, mask), policy, limits, head, body, wire).await?;
         }
         (None, BodyRule::RawWhole | BodyRule::RawField(_)) => {
             let data = content(&head.headers, body, policy.body_bytes_max).await?;
@@ -88,7 +90,7 @@ pub(super) async fn encode(
         (None, _) => refuse_content(body, policy).await?,
     }
     plan.bind(captures, head.uri.query(), &query, &mut wire)?;
-    framed(wire, limits.message_bytes_max)
+    closed(wire, frame, max)
 }
 
 /// The boundary of a form in parts, where the route takes one.
@@ -97,7 +99,7 @@ pub(super) fn parts_of(plan: &MethodPlan, headers: &HeaderMap) -> Option<String>
     multipart::boundary(content_type)
 }
 
-/// The body's part of the message, and the mask of what it gives where that is asked for.
+/// Appends the body's part of the message, and the mask of what it gives where that is asked for.
 async fn encode_json(
     plan: &MethodPlan,
     (target, mask): (Target, Option<FieldRef>),
@@ -105,9 +107,10 @@ async fn encode_json(
     limits: &Limits,
     head: &Parts,
     body: ClientBody,
+    mut wire: Vec<u8>,
 ) -> Result<Vec<u8>, Failure> {
     if body.is_end_stream() {
-        return Ok(Vec::new());
+        return Ok(wire);
     }
     // grpc-gateway takes every body for JSON.
     if !policy.compat.is_grpc_gateway() {
@@ -115,11 +118,12 @@ async fn encode_json(
     }
     let json = content(&head.headers, body, policy.body_bytes_max).await?;
     if json.is_empty() {
-        return Ok(Vec::new());
+        return Ok(wire);
     }
     let codec = &*plan.codec;
-    // With room for what `framed` puts before it.
-    let wire = Vec::with_capacity(json.len().min(WORK_SLICE_BYTES) + PREFIX_BYTES);
+    // Most messages are shorter than their JSON. Room that isn't written to costs next to nothing; to
+    // grow a large buffer is to copy it, and the worker's other calls wait meanwhile.
+    wire.reserve(json.len());
     let mut job =
         Encoder::new(codec, target, codec_limits(limits), wire).map_err(|e| of_body(&e))?;
     if mask.is_some() {
@@ -145,11 +149,10 @@ pub(super) async fn encode_document(
     limits: &Limits,
     json: &[u8],
 ) -> Result<Vec<u8>, Failure> {
-    let mut job = document(
-        &plan.codec,
-        Target::Message(plan.input),
-        codec_limits(limits),
-    )?;
+    let target = Target::Message(plan.input);
+    let room = Vec::with_capacity(json.len() + PREFIX_BYTES);
+    let job = Encoder::new(&plan.codec, target, codec_limits(limits), room);
+    let mut job = job.map_err(|e| of_body(&e))?;
     while encode_some(&plan.codec, &mut job, json)? == Progress::More {
         tokio::task::yield_now().await;
     }
@@ -177,19 +180,29 @@ pub(super) fn encode_some(
 
 /// Puts the message into its frame: one buffer, so that it may be sent again.
 pub(super) fn framed(mut wire: Vec<u8>, max: ByteLimit) -> Result<Bytes, Failure> {
-    let length = wire.len();
-    if length > max.bytes() {
-        let message = format!(
-            "the request makes a message of {length} bytes, the limit is {}",
-            max.bytes()
-        );
-        return Err(Failure::client(message).status(StatusCode::PAYLOAD_TOO_LARGE));
-    }
-    let prefix = frame::prefix(length)
-        .map_err(|e| Failure::client(e.to_string()).status(StatusCode::PAYLOAD_TOO_LARGE))?;
+    check_length(wire.len(), max)?;
     wire.reserve_exact(PREFIX_BYTES);
-    wire.splice(0..0, prefix);
+    wire.splice(0..0, [0; PREFIX_BYTES]);
+    closed(wire, 0, max)
+}
+
+/// The same where the message was written after the `frame` that began at its buffer's start.
+fn closed(mut wire: Vec<u8>, frame: usize, max: ByteLimit) -> Result<Bytes, Failure> {
+    check_length(wire.len().saturating_sub(PREFIX_BYTES), max)?;
+    frame::finish(&mut wire, frame)
+        .map_err(|e| Failure::client(e.to_string()).status(StatusCode::PAYLOAD_TOO_LARGE))?;
     Ok(wire.into())
+}
+
+fn check_length(length: usize, max: ByteLimit) -> Result<(), Failure> {
+    let max = max.bytes();
+    match length <= max {
+        true => Ok(()),
+        false => Err(Failure::client(format!(
+            "the request makes a message of {length} bytes, the limit is {max}"
+        ))
+        .status(StatusCode::PAYLOAD_TOO_LARGE)),
+    }
 }
 
 /// The whole body out of its content coding; both forms are bounded.

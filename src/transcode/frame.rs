@@ -143,6 +143,13 @@ impl Decoder {
             return;
         }
         let front = std::mem::take(&mut self.front);
+        if self.partial.is_empty() {
+            // Once: to grow a large buffer is to copy it. The length is within the limit, and room that
+            // isn't written to costs next to nothing.
+            let whole = self.pending.unwrap_or_default();
+            let here = front.len().saturating_add(chunk.len());
+            self.partial.reserve(whole.max(here));
+        }
         self.partial.extend_from_slice(&front);
         self.partial.extend_from_slice(&chunk);
     }
