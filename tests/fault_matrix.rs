@@ -2,7 +2,7 @@
 //! HTTP/2: the status, the end by the deadline, the stream that is reset, how often the call was sent,
 //! and nothing that stays behind.
 //!
-//! The table is in `fault_matrix/table.rs`; a cell that is wrong prints its name, and `FAULT=name` in
+//! The tables are in `fault_matrix/table.rs` and `fault_matrix/wire_table.rs`; a cell that is wrong prints its name, and `FAULT=name` in
 //! the environment runs the rows of that name alone.
 
 #[path = "fault_matrix/bench.rs"]
@@ -12,6 +12,10 @@ mod deeds;
 mod support;
 #[path = "fault_matrix/table.rs"]
 mod table;
+#[path = "fault_matrix/wire.rs"]
+mod wire;
+#[path = "fault_matrix/wire_table.rs"]
+mod wire_table;
 
 use std::panic::AssertUnwindSafe;
 

@@ -18,6 +18,7 @@ use crate::support::tls::{Authority, Front, front};
 use crate::support::upstream::{Call, Scripted, Upstream, raw};
 use crate::support::way::Way;
 use crate::support::{PATIENCE, soon};
+use crate::wire;
 
 /// Unary, server stream, client stream: name, method, path, body.
 pub const KINDS: [(&str, &str, &str, &str); 3] = [
@@ -70,6 +71,27 @@ pub enum Place {
     NoTls,
     Expired,
     OtherName,
+    /// TLS is spoken: by somebody whom an unknown authority vouches for, to nobody without a certificate,
+    /// for HTTP/1.1 alone, and by nobody after all.
+    OtherAuthority,
+    WantsOurs,
+    TlsForHttp1,
+    SilentTls,
+}
+
+impl Place {
+    fn is_over_tls(&self) -> bool {
+        matches!(
+            self,
+            Self::NoTls
+                | Self::Expired
+                | Self::OtherName
+                | Self::OtherAuthority
+                | Self::WantsOurs
+                | Self::TlsForHttp1
+                | Self::SilentTls
+        )
+    }
 }
 
 /// What a client sees.
@@ -131,13 +153,15 @@ impl Bench {
         let mut other = None;
         let mut fronts = Vec::new();
         let authority = Authority::new("Internal");
+        let other_authority = Authority::new("Another");
         let pair = match row.place {
+            Place::OtherAuthority => other_authority.server(&["127.0.0.1"]),
             Place::Expired => authority.expired(&["127.0.0.1"]),
             Place::OtherName => authority.server(&["games.example.com"]),
             _ => authority.server(&["127.0.0.1"]),
         };
         let good = authority.server(&["127.0.0.1"]);
-        let over_tls = matches!(row.place, Place::NoTls | Place::Expired | Place::OtherName);
+        let over_tls = row.place.is_over_tls();
         let mut sound_address = sound.address;
         if over_tls {
             let front = front(&good, &["h2"], None, sound.address).await;
@@ -145,7 +169,7 @@ impl Bench {
             fronts.push(front);
         }
         let other_address = match row.place {
-            Place::Sound | Place::Refusing | Place::Deaf | Place::Silent => None,
+            Place::Sound | Place::Refusing | Place::Deaf | Place::Silent | Place::SilentTls => None,
             Place::Server(builder) => {
                 let socket = tokio::net::TcpListener::bind("127.0.0.1:0");
                 let server = Upstream::built(socket.await.expect("bind"), builder());
@@ -153,8 +177,18 @@ impl Bench {
             }
             Place::Script(script) => Some(raw(script).await),
             Place::NoTls => Some(sound.address),
-            Place::Tls | Place::Expired | Place::OtherName => {
-                let front = front(&pair, &["h2"], None, sound.address).await;
+            Place::Tls
+            | Place::Expired
+            | Place::OtherName
+            | Place::OtherAuthority
+            | Place::WantsOurs
+            | Place::TlsForHttp1 => {
+                let protocol = match row.place {
+                    Place::TlsForHttp1 => "http/1.1",
+                    _ => "h2",
+                };
+                let clients = matches!(row.place, Place::WantsOurs).then_some(&authority);
+                let front = front(&pair, &[protocol], clients, sound.address).await;
                 let address = front.address;
                 fronts.push(front);
                 Some(address)
@@ -180,6 +214,7 @@ impl Bench {
     /// Makes calls at a time; what is wrong with them.
     pub async fn run(&mut self, row: &Row, cells: &[Cell]) -> Vec<String> {
         self.lead_astray(row).await;
+        wire::asked();
         let asked = join_all(cells.iter().map(|cell| ask(self.gateway.address, *cell)));
         let mut asked = Box::pin(asked);
         let (mut sent, mut left) = (HashMap::<String, usize>::new(), Vec::new());
@@ -222,7 +257,10 @@ impl Bench {
                     "{name}: expected {expected:?}, got {seen:?}: {text}"
                 ));
             }
-            let sent = sent.get(&cell.id()).copied().unwrap_or_default();
+            let sent = match row.place {
+                Place::Script(_) => wire::asked(),
+                _ => sent.get(&cell.id()).copied().unwrap_or_default(),
+            };
             if let Some(expected) = row.sent
                 && sent != expected[cell.kind]
             {
@@ -249,7 +287,7 @@ impl Bench {
             (Place::Sound, _) => return,
             (Place::Refusing, _) => self.way.refuse().await,
             (Place::Deaf, _) => self.way.be_deaf().await,
-            (Place::Silent, _) => self.way.swallow_new().await,
+            (Place::Silent | Place::SilentTls, _) => self.way.swallow_new().await,
             (_, Some(other)) => self.way.lead_to(other).await,
             (_, None) => unreachable!("a place of its own"),
         }

@@ -1,4 +1,4 @@
-//! What a service does to a call, and what servers do that speak by the frame.
+//! What a service does to a call.
 
 use std::future::poll_fn;
 use std::time::Duration;
@@ -7,11 +7,9 @@ use bytes::Bytes;
 use h2::{Reason, SendStream};
 use http::Response;
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use crate::support::grpc::{Answer, trailers};
-use crate::support::upstream::{Call, DATA, Frame, GOAWAY, HEADERS, RST_STREAM, Raw, Scripted};
+use crate::support::upstream::Call;
 use crate::support::way::Way;
 
 pub const GRPC: (&str, &str) = ("content-type", "application/grpc");
@@ -174,141 +172,4 @@ pub fn cut(mut call: Call, way: &Way, bytes: usize) -> Left {
         drop(call);
     });
     Left::Unheard
-}
-
-/// Something that isn't HTTP/2.
-pub fn http1(_: usize, mut stream: TcpStream) -> Scripted {
-    Box::pin(async move {
-        let mut buffer = [0; 1024];
-        let _any = stream.read(&mut buffer).await;
-        let reply = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
-        stream.write_all(reply).await.ok();
-    })
-}
-
-pub fn closes(_: usize, stream: TcpStream) -> Scripted {
-    Box::pin(async move { drop(stream) })
-}
-
-pub fn closes_after_the_request(_: usize, stream: TcpStream) -> Scripted {
-    Box::pin(async move {
-        let mut peer = Raw::accept(stream).await;
-        peer.until(HEADERS).await;
-    })
-}
-
-/// A connection in two says that it hasn't begun on the call; the others answer it.
-pub fn goes_away_before(number: usize, stream: TcpStream) -> Scripted {
-    Box::pin(async move {
-        let mut peer = Raw::accept(stream).await;
-        let asked = peer.until(HEADERS).await;
-        if number.is_multiple_of(2) {
-            peer.write(&Frame::goaway(0, 0)).await;
-        } else {
-            answer_by_hand(&mut peer, asked.stream).await;
-        }
-        while peer.read().await.is_some() {}
-    })
-}
-
-pub fn always_goes_away(_: usize, stream: TcpStream) -> Scripted {
-    Box::pin(async move {
-        let mut peer = Raw::accept(stream).await;
-        peer.until(HEADERS).await;
-        peer.write(&Frame::goaway(0, 0)).await;
-        while peer.read().await.is_some() {}
-    })
-}
-
-/// GOAWAY for calls after this one, and then its answer.
-pub fn goes_away_after(_: usize, stream: TcpStream) -> Scripted {
-    Box::pin(async move {
-        let mut peer = Raw::accept(stream).await;
-        let asked = peer.until(HEADERS).await;
-        peer.write(&Frame::goaway(asked.stream, 0)).await;
-        answer_by_hand(&mut peer, asked.stream).await;
-        while peer.read().await.is_some() {}
-    })
-}
-
-/// The head of an answer and these bytes of it, then a reset: by the frame, since h2 forgets what it has
-/// not sent yet when it resets a stream.
-fn resets_after(stream: TcpStream, bytes: &'static [u8]) -> Scripted {
-    Box::pin(async move {
-        let mut peer = Raw::accept(stream).await;
-        let call = peer.until(HEADERS).await.stream;
-        peer.write(&Frame::new(HEADERS, 4, call, &head_by_hand()))
-            .await;
-        if !bytes.is_empty() {
-            peer.write(&Frame::new(DATA, 0, call, bytes)).await;
-        }
-        peer.write(&Frame::new(RST_STREAM, 0, call, &[0, 0, 0, 2]))
-            .await;
-        while peer.read().await.is_some() {}
-    })
-}
-
-pub fn resets_after_the_head(_: usize, stream: TcpStream) -> Scripted {
-    resets_after(stream, &[])
-}
-
-pub fn resets_inside_a_message(_: usize, stream: TcpStream) -> Scripted {
-    resets_after(stream, HALF)
-}
-
-pub fn resets_after_a_message(_: usize, stream: TcpStream) -> Scripted {
-    resets_after(stream, &[0; 5])
-}
-
-/// It breaks off for an error of ours, and may have acted on the call.
-pub fn goes_away_with_an_error(_: usize, stream: TcpStream) -> Scripted {
-    Box::pin(async move {
-        let mut peer = Raw::accept(stream).await;
-        let asked = peer.until(HEADERS).await;
-        peer.write(&Frame::goaway(asked.stream, 1)).await;
-    })
-}
-
-pub fn data_before_a_head(_: usize, stream: TcpStream) -> Scripted {
-    Box::pin(async move {
-        let mut peer = Raw::accept(stream).await;
-        let call = peer.until(HEADERS).await;
-        peer.write(&Frame::new(DATA, 1, call.stream, b"hello"))
-            .await;
-        peer.until(GOAWAY).await;
-    })
-}
-
-pub fn broken_compression(_: usize, stream: TcpStream) -> Scripted {
-    Box::pin(async move {
-        let mut peer = Raw::accept(stream).await;
-        let call = peer.until(HEADERS).await;
-        peer.write(&Frame::new(HEADERS, 4, call.stream, &[0xff; 20]))
-            .await;
-        peer.until(GOAWAY).await;
-    })
-}
-
-/// `:status 200` from HPACK's table, the rest spelt out.
-fn head_by_hand() -> Vec<u8> {
-    [vec![0x88], field("content-type", "application/grpc")].concat()
-}
-
-/// One empty message and OK, by the frame.
-async fn answer_by_hand(peer: &mut Raw, stream: u32) {
-    let head = head_by_hand();
-    peer.write(&Frame::new(HEADERS, 4, stream, &head)).await;
-    peer.write(&Frame::new(DATA, 0, stream, &[0; 5])).await;
-    let end = field("grpc-status", "0");
-    peer.write(&Frame::new(HEADERS, 5, stream, &end)).await;
-}
-
-/// A header field that is not kept (RFC 7541 §6.2.2), both shorter than 127 bytes.
-fn field(name: &str, value: &str) -> Vec<u8> {
-    let length = |text: &str| u8::try_from(text.len()).expect("short");
-    let mut bytes = vec![0, length(name)];
-    bytes.extend(name.as_bytes());
-    bytes.push(length(value));
-    bytes.extend(value.as_bytes());
-    bytes
 }

@@ -12,10 +12,10 @@ use crate::support::way::Way;
 
 type Deeds = &'static [fn(Call, &Way) -> Left];
 
-const NONE: Deeds = &[];
+pub const NONE: Deeds = &[];
 
 /// A call that ends by itself, sent once.
-fn row(name: &'static str, deeds: Deeds, seen: [Seen; 3]) -> Row {
+pub fn row(name: &'static str, deeds: Deeds, seen: [Seen; 3]) -> Row {
     Row {
         name,
         place: Sound,
@@ -28,7 +28,7 @@ fn row(name: &'static str, deeds: Deeds, seen: [Seen; 3]) -> Row {
 }
 
 /// A call that ends by its deadline.
-fn late(name: &'static str, deeds: Deeds) -> Row {
+pub fn late(name: &'static str, deeds: Deeds) -> Row {
     Row {
         time: Time::Late,
         ..row(name, deeds, [Refused(504, 4); 3])
@@ -36,7 +36,7 @@ fn late(name: &'static str, deeds: Deeds) -> Row {
 }
 
 /// Something else stands where the service did.
-fn at(place: Place, name: &'static str, seen: Seen) -> Row {
+pub fn at(place: Place, name: &'static str, seen: Seen) -> Row {
     Row {
         place,
         sent: None,
@@ -45,7 +45,7 @@ fn at(place: Place, name: &'static str, seen: Seen) -> Row {
 }
 
 impl Row {
-    fn sent(self, sent: [usize; 3]) -> Self {
+    pub fn sent(self, sent: [usize; 3]) -> Self {
         Self {
             sent: Some(sent),
             ..self
@@ -60,11 +60,11 @@ impl Row {
         }
     }
 
-    fn within(self, time: Time) -> Self {
+    pub fn within(self, time: Time) -> Self {
         Self { time, ..self }
     }
 
-    fn seen(self, seen: [Seen; 3]) -> Self {
+    pub fn seen(self, seen: [Seen; 3]) -> Self {
         Self { seen, ..self }
     }
 }
@@ -72,6 +72,7 @@ impl Row {
 pub fn rows() -> Vec<Row> {
     let mut all = unreachable_ones();
     all.extend(broken_off());
+    all.extend(crate::wire_table::rows());
     all.extend(endings());
     all.extend(contents());
     all.extend(too_slow());
@@ -110,8 +111,21 @@ fn unreachable_ones() -> Vec<Row> {
         at(Place::NoTls, "no TLS where it is expected", down),
         at(Place::Expired, "a certificate of yesterday", down),
         at(Place::OtherName, "a certificate of another name", down),
-        at(Place::Script(deeds::http1), "HTTP/1.1 alone", down),
-        at(Place::Script(deeds::closes), "closed at once", down),
+        at(Place::OtherAuthority, "a certificate of strangers", down),
+        at(Place::WantsOurs, "a certificate of ours is wanted", down),
+        at(Place::TlsForHttp1, "TLS for HTTP/1.1 alone", down),
+        at(
+            Place::SilentTls,
+            "no word of TLS, until the deadline",
+            Refused(504, 4),
+        )
+        .within(Time::Late),
+        at(
+            Place::SilentTls,
+            "no word of TLS, for the time of connecting",
+            down,
+        )
+        .within(Time::SlowConnect),
     ]
 }
 
@@ -149,61 +163,10 @@ fn broken_off() -> Vec<Row> {
             [Refused(503, 14); 3],
         )
         .sent([3; 3]),
-        at(
-            Place::Script(deeds::resets_after_the_head),
-            "reset after the head",
-            Refused(502, 13),
-        ),
-        at(
-            Place::Script(deeds::resets_inside_a_message),
-            "reset inside a message",
-            Refused(502, 13),
-        ),
-        at(
-            Place::Script(deeds::resets_after_a_message),
-            "reset after a message",
-            Refused(502, 13),
-        )
-        .seen([Refused(502, 13), Ended(13), Refused(502, 13)]),
         row(
             "GOAWAY, and the answer",
             &[|c, _| deeds::goodbye(c)],
             [Fine; 3],
-        ),
-        at(
-            Place::Script(deeds::goes_away_after),
-            "GOAWAY that names the call",
-            Fine,
-        ),
-        at(
-            Place::Script(deeds::goes_away_before),
-            "GOAWAY from before the call",
-            Fine,
-        ),
-        at(
-            Place::Script(deeds::always_goes_away),
-            "GOAWAY from before the call, always",
-            Refused(503, 14),
-        ),
-        at(
-            Place::Script(deeds::goes_away_with_an_error),
-            "GOAWAY with an error, and closed",
-            Refused(503, 14),
-        ),
-        at(
-            Place::Script(deeds::closes_after_the_request),
-            "closed after the request",
-            Refused(503, 14),
-        ),
-        at(
-            Place::Script(deeds::data_before_a_head),
-            "data before a head",
-            Refused(503, 14),
-        ),
-        at(
-            Place::Script(deeds::broken_compression),
-            "broken HPACK",
-            Refused(503, 14),
         ),
         row(
             "cut before the head",
@@ -295,6 +258,16 @@ fn endings() -> Vec<Row> {
                 deeds::head(c, 200, &[GRPC, ("grpc-status", "5"), garbage])
             }],
             [Refused(404, 5); 3],
+        ),
+        row(
+            "an error after a message",
+            &[|c, _| deeds::whole(c, vec![0; 5], "5")],
+            [Refused(404, 5), Ended(5), Refused(404, 5)],
+        ),
+        row(
+            "two messages",
+            &[|c, _| deeds::whole(c, vec![0; 10], "0")],
+            [Refused(502, 13), Fine, Refused(502, 13)],
         ),
         row(
             "OK without a message",
@@ -410,6 +383,28 @@ fn contents() -> Vec<Row> {
             [Fine; 3],
         ),
         row(
+            "a value of an enum that nobody knows",
+            &[|c, _| deeds::whole(c, framed(&[0x28, 99]), "0")],
+            [Fine; 3],
+        ),
+        row(
+            "texts that are none",
+            // Fields 2 and 3: a name and a title, a player, and two numbers.
+            &[|c, _| deeds::whole(c, framed(&[0x12, 1, 0xff, 0x1a, 1, 0xff]), "0")],
+            [Refused(502, 13), Refused(502, 13), Fine],
+        ),
+        row(
+            "times that JSON can't say",
+            // 10¹⁴ seconds as fields 5 and 9.
+            &[|c, _| {
+                let long = [8, 0x80, 0x80, 0xe9, 0x83, 0xb1, 0xde, 0x16];
+                let field = |number: u8| [&[number << 3 | 2, 8][..], &long].concat();
+                let message = [field(9), field(5)].concat();
+                deeds::whole(c, framed(&message), "0")
+            }],
+            broken,
+        ),
+        row(
             "a field number of zero",
             &[|c, _| deeds::whole(c, framed(&[0, 1]), "0")],
             broken,
@@ -438,6 +433,14 @@ fn too_slow() -> Vec<Row> {
                 builder
             }),
             ..late("a window that stays shut", &[|c, _| Left::Silent(c)])
+        },
+        Row {
+            place: Place::Server(|| {
+                let mut builder = h2::server::Builder::new();
+                builder.max_concurrent_streams(0);
+                builder
+            }),
+            ..late("no calls allowed", NONE).sent([0; 3])
         },
         late("the way holds everything", &[|c, _| Left::Silent(c)]).then(Way::hold),
         late(

@@ -213,7 +213,11 @@ pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
 pub const RST_STREAM: u8 = 3;
 pub const SETTINGS: u8 = 4;
+pub const PUSH_PROMISE: u8 = 5;
+pub const PING: u8 = 6;
 pub const GOAWAY: u8 = 7;
+pub const WINDOW_UPDATE: u8 = 8;
+pub const CONTINUATION: u8 = 9;
 
 impl Frame {
     pub fn new(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Self {
@@ -246,12 +250,24 @@ impl Raw {
     }
 
     pub async fn write(&mut self, frame: &Frame) {
+        assert!(self.can_write(frame).await, "the connection is gone");
+    }
+
+    /// Whether the connection takes it.
+    pub async fn can_write(&mut self, frame: &Frame) -> bool {
         let length = u32::try_from(frame.payload.len()).expect("length");
         let mut bytes = length.to_be_bytes()[1..].to_vec();
         bytes.extend([frame.kind, frame.flags]);
         bytes.extend(frame.stream.to_be_bytes());
         bytes.extend(&frame.payload);
-        self.0.write_all(&bytes).await.expect("write");
+        self.0.write_all(&bytes).await.is_ok()
+    }
+
+    /// Reads and forgets until the connection ends.
+    pub async fn rest(&mut self) {
+        tokio::io::copy(&mut self.0, &mut tokio::io::sink())
+            .await
+            .ok();
     }
 
     /// The next frame, or `None` at the end.

@@ -145,11 +145,19 @@ impl Way {
         self.accepting = Some(tokio::spawn(async move {
             loop {
                 let (near, _) = listener.accept().await.expect("accept");
-                let mut mode = mode.lock().expect("no panic").subscribe();
+                let mode = mode.lock().expect("no panic").subscribe();
+                let mut closing = mode.clone();
                 tokio::spawn(async move {
-                    match upstream {
-                        Some(upstream) => carry(near, upstream, mode).await,
-                        None => _ = mode.wait_for(|m| *m == Mode::Close).await,
+                    let carried = async {
+                        match upstream {
+                            Some(upstream) => carry(near, upstream, mode).await,
+                            None => std::future::pending().await,
+                        }
+                    };
+                    // Also while nobody takes what it carries.
+                    tokio::select! {
+                        () = carried => {}
+                        _ = closing.wait_for(|m| *m == Mode::Close) => {}
                     }
                 });
             }
