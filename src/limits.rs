@@ -366,6 +366,8 @@ pub const BUILDS_WAITING_MAX: usize = 8;
 pub const WATCH_QUIET: Duration = Duration::from_millis(100);
 /// Or after so long anyway.
 pub const WATCH_QUIET_MAX: Duration = Duration::from_secs(2);
+/// How often it is looked whether a replaced generation is still used, to free it off the workers.
+pub const RETIRED_LOOK: Duration = Duration::from_secs(1);
 /// How long the start waits for reflection before it serves the rest.
 pub const REFLECTION_AT_START_MAX: Duration = Duration::from_secs(5);
 /// First wait before an upstream without an answer is asked for its descriptors again; doubled each

@@ -197,6 +197,7 @@ pub(super) async fn start(
             tls,
             seen: first.seen,
             saved: reload::Saved::new(),
+            retired: reload::Retired::default(),
         };
         control.spawn(reloader.run());
         control.spawn(certificates.run());

@@ -48,6 +48,18 @@ impl Builder {
         Ok(Self { jobs })
     }
 
+    /// Has `work` done on the builder thread some time; where too much is waiting, here and now.
+    pub fn begin(&self, work: impl FnOnce() + Send + 'static) {
+        let job = Box::new(move || {
+            catch_unwind(AssertUnwindSafe(work)).ok();
+        });
+        if let Err(mpsc::TrySendError::Full(job) | mpsc::TrySendError::Disconnected(job)) =
+            self.jobs.try_send(job)
+        {
+            job();
+        }
+    }
+
     /// Runs `work` on the builder thread. Dropping the future gives up the result, not the work.
     ///
     /// # Errors

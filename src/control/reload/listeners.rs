@@ -28,7 +28,8 @@ pub(super) fn told(changed: &Changed) -> Vec<String> {
 }
 
 /// What the config says that takes a new process.
-pub(super) fn needs_restart(before: &Config, after: &Config) -> Report {
+#[must_use]
+pub fn needs_restart(before: &Config, after: &Config) -> Report {
     let mut report = Report::default();
     for (key, changed) in [
         ("workers", before.workers != after.workers),

@@ -9,6 +9,7 @@ mod attempt;
 mod first;
 mod inputs;
 mod listeners;
+mod retired;
 mod status;
 mod watch;
 mod when;
@@ -45,6 +46,8 @@ use answers::{Ask, Heard};
 use attempt::Attempt;
 pub use first::{First, first};
 use inputs::{Inputs, Stamp};
+pub use listeners::needs_restart;
+pub use retired::Retired;
 pub use status::{SourceState, SourceStatus, Status};
 use watch::Watch;
 use when::{Doubts, Retry, at};
@@ -105,6 +108,8 @@ pub struct Reloader {
     pub seen: Seen,
     /// What is on disk of what upstreams have told.
     pub saved: Saved,
+    /// Generations before, while something goes on with them.
+    pub retired: Retired,
 }
 
 /// Last good descriptors that are on disk: by upstream, where and what.
@@ -157,6 +162,7 @@ impl Reloader {
                         self.ask_again().await;
                         poll = self.next_poll();
                     }
+                    () = self.retired.due() => self.free(),
                     names = self.fleet.doubted() => doubts.add(self.worth_asking(names)),
                     () = doubts.due() => {
                         let names = doubts.take();
@@ -269,13 +275,15 @@ impl Reloader {
     async fn take_up(&mut self, config: Arc<Config>, mut answers: Answers) -> bool {
         let (of, choices) = (Arc::clone(&config), answers.choices(&config));
         let tls = Arc::clone(&self.tls);
-        let work = move || attempt::attempt(&of, &choices, &tls);
+        let before = self.live.load();
+        // What is different is as much work as building it.
+        let work = move || {
+            let attempt = attempt::attempt(&of, &choices, &tls)?;
+            let changes = Changes::between(&before, &attempt.built.live);
+            Ok((attempt, changes))
+        };
         let tried = self.builder.run(work);
-        let Attempt {
-            built,
-            used,
-            refused,
-        } = match tried.await {
+        let (attempt, changes) = match tried.await {
             Ok(Ok(done)) => done,
             Ok(Err(report)) => {
                 self.failed(&report);
@@ -286,14 +294,17 @@ impl Reloader {
                 return self.later(&config, answers);
             }
         };
+        let Attempt {
+            built,
+            used,
+            refused,
+        } = attempt;
         let Built {
             live,
             mut report,
             read,
             ..
         } = built;
-        let before = self.live.load();
-        let changes = Changes::between(&before, &live);
         if config.reload.breaking == Breaking::Refuse && !changes.breaking.is_empty() {
             self.failed(&breaking(&changes));
             return self.later(&config, answers);
@@ -315,9 +326,10 @@ impl Reloader {
         let sources = sources_of(&config, &read, &answers);
         report.diagnostics.retain(|d| d.severity > Severity::Note);
         tell(&report);
-        tell(&listeners::needs_restart(&self.config, &config));
+        tell(&needs_restart(&self.config, &config));
         self.fleet.retain(&live.upstreams);
         let routes = live.routes.len();
+        self.retired.add(self.live.load());
         let generation = self.live.publish(Arc::new(live));
         self.logs.take_up(&config.log);
         tracing::info!(generation = generation.0, routes, "reloaded: {changes}");
@@ -359,6 +371,14 @@ impl Reloader {
             self.answers = answers;
         }
         false
+    }
+
+    /// Frees the generations that nobody uses any more, off this thread.
+    fn free(&mut self) {
+        let unused = self.retired.unused();
+        if !unused.is_empty() {
+            self.builder.begin(move || drop(unused));
+        }
     }
 
     /// Keeps on disk what upstreams have told and is served.
