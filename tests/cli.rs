@@ -337,3 +337,128 @@ fn a_config_file_may_be_named_by_its_place() {
     let (code, _, err) = told(&["check", WRONG, "-c", WRONG]);
     assert_eq!(code, 2, "{err}");
 }
+
+/// Two folders of [`project`], the second with the proto changed.
+fn two(from: &str, to: &str) -> (tempfile::TempDir, tempfile::TempDir) {
+    let routes = "routes: [{ services: [\"shop.v1.*\"], upstream: shop }]\n";
+    let config = format!("{TOP}{routes}");
+    let (old, new) = (project(&config), project(&config));
+    let proto = new.path().join("proto/shop.proto");
+    let text = std::fs::read_to_string(&proto).expect("text");
+    assert!(text.contains(from), "{from}");
+    std::fs::write(&proto, text.replace(from, to)).expect("written");
+    (old, new)
+}
+
+/// `transom diff` of these two.
+fn differences(old: &Path, new: &Path, more: &[&str]) -> (i32, String, String) {
+    let both = [old.to_str().expect("text"), new.to_str().expect("text")];
+    told(&[&["diff"], &both[..], more].concat())
+}
+
+#[test]
+fn diff_tells_whom_a_change_breaks() {
+    let (old, new) = two("bool full = 2;", "bool sold_out = 2; string title = 3;");
+    let expected = "\
+breaking  shop.v1.Item.full: its JSON name is soldOut now (in JSON alone)
+1 in all, 1 of which breaks callers
+";
+    for name in ["transom.yaml", "proto"] {
+        let found = differences(&old.path().join(name), &new.path().join(name), &[]);
+        assert_eq!(found, (3, expected.to_owned(), String::new()), "{name}");
+    }
+    let (code, out, _) = differences(
+        &old.path().join("proto"),
+        &new.path().join("proto"),
+        &["--format", "json"],
+    );
+    let answer: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    let whole = serde_json::json!({ "breaking": 1, "findings": [{
+        "severity": "breaking",
+        "whose": "json",
+        "what": "shop.v1.Item.full: its JSON name is soldOut now (in JSON alone)",
+    }]});
+    assert_eq!((code, answer), (3, whole));
+}
+
+#[test]
+fn diff_of_descriptor_sets() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let compiled = |name: &str, more: &str| {
+        let proto = format!(
+            "syntax = \"proto3\"; package shop.v1; import \"google/api/annotations.proto\";\n\
+             message Item {{ string item_id = 1; }}\n\
+             service Shop {{ rpc Get(Item) returns (Item) {{ option (google.api.http) = {{ get: \"/v1/items/{{item_id}}\" {more} }}; }} }}\n"
+        );
+        let set = transom::schema::compile(&[("shop.proto".to_owned(), proto)]).expect("a proto");
+        let file = folder.path().join(name);
+        std::fs::write(&file, set).expect("written");
+        file
+    };
+    let old = compiled("old.binpb", "");
+    let new = compiled(
+        "new.binpb",
+        "additional_bindings { get: \"/v1/one/{item_id}\" }",
+    );
+    let (code, out, err) = differences(&old, &new, &[]);
+    assert_eq!((code, &*err), (0, ""), "{out}");
+    assert_eq!(
+        out,
+        "added     GET /v1/one/{item_id}\n1 change, which breaks nobody\n"
+    );
+    let (code, out, _) = differences(&new, &old, &[]);
+    assert_eq!(code, 3);
+    assert!(
+        out.starts_with("breaking  GET /v1/one/{item_id} is gone\n"),
+        "{out}"
+    );
+    let same = differences(&old, &old, &[]);
+    let nothing = "nothing changes for callers\n".to_owned();
+    assert_eq!(same, (0, nothing, String::new()));
+}
+
+#[test]
+fn diff_of_configs_tells_of_more_than_rules() {
+    let (old, new) = two("bool full = 2;", "bool full = 2;");
+    let file = new.path().join("transom.yaml");
+    let text = std::fs::read_to_string(&file).expect("text");
+    let text = text
+        .replace("127.0.0.1:8080", "127.0.0.1:8081")
+        .replace("localhost:50051", "localhost:50052")
+        .replace("upstream: shop }", "upstream: shop, timeout: 3s }")
+        + "workers: 3\nlimits: { body: 1MiB }\n";
+    std::fs::write(&file, text).expect("written");
+    let (code, out, err) = differences(&old.path().join("transom.yaml"), &file, &[]);
+    assert_eq!((code, &*err), (3, ""), "{out}");
+    for line in [
+        "breaking  127.0.0.1:8080 is not listened on any more",
+        "changed   GET /v1/items/{item_id}: other settings",
+        "changed   upstream shop: localhost:50051 -> localhost:50052",
+        "changed   `limits`: other settings",
+        "restart   `workers` changes only with a restart",
+        "added     127.0.0.1:8081 is listened on",
+    ] {
+        assert!(out.lines().any(|l| l == line), "{line} in\n{out}");
+    }
+}
+
+#[test]
+fn diff_of_what_is_wrong_or_no_pair() {
+    let (old, new) = two("returns (Item) {", "returns (Itm) {");
+    let (was, is) = (old.path().join("proto"), new.path().join("proto"));
+    let (code, out, err) = differences(&was, &is, &[]);
+    assert_eq!((code, &*out), (1, ""), "{err}");
+    assert!(
+        err.contains("shop.proto:6:") && err.contains("Itm"),
+        "{err}"
+    );
+    let (code, _, err) = differences(&was, &old.path().join("transom.yaml"), &[]);
+    assert_eq!(code, 2, "{err}");
+    assert!(
+        err.contains("only be compared with another config"),
+        "{err}"
+    );
+    let (code, _, err) = differences(&was, Path::new("nowhere.binpb"), &[]);
+    assert_eq!(code, 1, "{err}");
+    assert!(err.contains("can't read nowhere.binpb"), "{err}");
+}

@@ -220,7 +220,9 @@ impl Views {
                 "added": status.changes.added,
                 "removed": status.changes.removed,
                 "moved": status.changes.moved,
-                "breaking": status.changes.breaking,
+                "altered": status.changes.altered,
+                "breaking": status.changes.breaking.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "risky": status.changes.risky,
                 "listeners": status.listeners,
             },
             "old_generations": old_generations(&workers)

@@ -5,6 +5,7 @@
 mod certs;
 mod check;
 mod demo;
+mod diff;
 pub mod explain;
 mod input;
 mod life;
@@ -40,6 +41,7 @@ Start here:
 Before you deploy:
   transom check                              every mistake at once, with its line
   transom check --format github              the same as annotations of a pull request
+  transom diff old.yaml transom.yaml         what that would change for callers, and whom it would break
   transom routes                             what is served, by which method, and where that is written
   transom explain GET '/v1/games/7?tags=a'   which rule takes a request, and why the others don't
   transom openapi > openapi.json             the same for front-end developers and their tools
@@ -70,6 +72,8 @@ enum Verb {
     Demo(demo::Args),
     /// Find every mistake in the config, the descriptors and the routes
     Check(check::Args),
+    /// Tell what another config, or other descriptors, would change for callers, and whom it would break
+    Diff(diff::Args),
     /// List what is served: METHOD PATH -> service/method -> upstream, and where it is written
     Routes(look::RoutesArgs),
     /// Tell which rule takes a request, what its parts are bound to, and why other rules lost
@@ -103,6 +107,7 @@ pub fn main() -> ExitCode {
         Verb::Run(args) => run::run(args),
         Verb::Demo(args) => demo::run(args),
         Verb::Check(args) => check::run(args),
+        Verb::Diff(args) => diff::diff(args),
         Verb::Routes(args) => look::routes(args),
         Verb::Explain(args) => look::explain(args),
         Verb::Openapi(args) => openapi::run(args),

@@ -190,7 +190,11 @@ struct Changes {
     added: Vec<String>,
     removed: Vec<String>,
     moved: Vec<String>,
+    #[serde(default)]
+    altered: Vec<String>,
     breaking: Vec<String>,
+    #[serde(default)]
+    risky: Vec<String>,
     listeners: Vec<String>,
 }
 
@@ -206,7 +210,9 @@ impl Status {
             (&changes.added, "added"),
             (&changes.removed, "gone"),
             (&changes.moved, "moved"),
+            (&changes.altered, "other settings"),
             (&changes.breaking, "breaks callers"),
+            (&changes.risky, "may break callers"),
         ] {
             for item in items {
                 // Writing to a String doesn't fail.

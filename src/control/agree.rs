@@ -114,7 +114,8 @@ fn lacking(candidates: &[Candidate<'_>]) -> Vec<Vec<String>> {
         let others = built.iter().enumerate().filter(|(other, _)| *other != at);
         for other in others.filter_map(|(_, other)| other.as_ref()) {
             let changes = Changes::between(other, mine);
-            let mut more = changes.breaking;
+            let all = changes.breaking.iter();
+            let mut more: Vec<_> = all.map(ToString::to_string).collect();
             more.retain(|b| !lacks.contains(b));
             lacks.extend(more);
         }

@@ -1,13 +1,13 @@
-//! What one generation changes for callers of another, and what of that breaks them.
+//! What one generation changes for callers of another, and what of that breaks whom.
 //!
-//! In the spirit of `buf breaking`, for both the wire and JSON: a rule that is gone or goes to another
-//! method, a field that is gone or has another name, number or type.
+//! In the spirit of `buf breaking`, for what is served: a rule that is gone or goes to another method,
+//! a field or a name of an enum that is gone or differs. Callers in JSON and callers in binary depend
+//! on different things, so each finding says whose it is.
+
+mod messages;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
-use std::sync::Arc;
-
-use crate::schema::{Cardinality, Field, Kind, MessageId, Schema};
 
 use super::{Live, Route, Target};
 
@@ -25,12 +25,57 @@ pub struct Changes {
     pub removed: Vec<String>,
     /// Rules that go elsewhere, with where.
     pub moved: Vec<String>,
+    /// Rules whose settings are others.
+    pub altered: Vec<String>,
     /// What callers of the old generation may stumble over.
-    pub breaking: Vec<String>,
+    pub breaking: Vec<Broken>,
+    /// What can be read as before and may hold values that the other side hasn't.
+    pub risky: Vec<String>,
+}
+
+/// A change that breaks callers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    pub whose: Whose,
+    pub what: String,
+}
+
+/// Who stumbles over a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Whose {
+    /// Callers in JSON: a name or a form differs, and the wire doesn't.
+    Json,
+    /// Callers in binary (gRPC, gRPC-Web, Connect with protobuf): the wire differs, and JSON doesn't.
+    Binary,
+    /// All callers.
+    Everyone,
+}
+
+impl Whose {
+    /// One word for programs.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Binary => "binary",
+            Self::Everyone => "everyone",
+        }
+    }
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)?;
+        match self.whose {
+            Whose::Everyone => Ok(()),
+            Whose::Json => f.write_str(" (in JSON alone)"),
+            Whose::Binary => f.write_str(" (in binary alone)"),
+        }
+    }
 }
 
 impl Changes {
-    /// What is different in `new`.
+    /// What is different in `new`. As much work as a part of building is: not for a thread in a hurry.
     #[must_use]
     pub fn between(old: &Live, new: &Live) -> Self {
         let (before, after) = (rules(old), rules(new));
@@ -38,38 +83,39 @@ impl Changes {
         for rule in after.keys().filter(|rule| !before.contains_key(*rule)) {
             changes.added.push(rule.clone());
         }
-        let mut compared = Compared {
-            old: &old.schema,
-            new: &new.schema,
-            seen: HashSet::new(),
-            breaking: Vec::new(),
-        };
+        let mut compared = messages::Compared::new(&old.schema, &new.schema);
         for (rule, was) in &before {
             let Some(is) = after.get(rule) else {
                 changes.removed.push(rule.clone());
-                compared.breaks(format!("{rule} is gone"));
+                compared.breaks(Whose::Everyone, format!("{rule} is gone"));
                 continue;
             };
             let (from, to) = (aim(old, was), aim(new, is));
             if from != to {
                 changes.moved.push(format!("{rule}: {from} -> {to}"));
             }
+            if was.policy != is.policy {
+                changes.altered.push(rule.clone());
+            }
             if let (Target::Rpc(was), Target::Rpc(is)) = (&was.target, &is.target) {
                 if was.grpc_path != is.grpc_path {
-                    compared.breaks(format!(
+                    let what = format!(
                         "{rule} calls {} in place of {}",
                         is.grpc_path, was.grpc_path
-                    ));
+                    );
+                    compared.breaks(Whose::Everyone, what);
                     continue;
                 }
                 if was.stream != is.stream {
-                    compared.breaks(format!("{rule}: other sides of the call are streams"));
+                    let what = format!("{rule}: other sides of the call are streams");
+                    compared.breaks(Whose::Everyone, what);
                 }
                 compared.messages(was.input, is.input);
                 compared.messages(was.output, is.output);
             }
         }
         changes.breaking = compared.breaking;
+        changes.risky = compared.risky;
         changes
     }
 
@@ -78,7 +124,9 @@ impl Changes {
         self.added.is_empty()
             && self.removed.is_empty()
             && self.moved.is_empty()
+            && self.altered.is_empty()
             && self.breaking.is_empty()
+            && self.risky.is_empty()
     }
 }
 
@@ -90,6 +138,7 @@ impl fmt::Display for Changes {
             (&self.added, "added"),
             (&self.removed, "gone"),
             (&self.moved, "moved"),
+            (&self.altered, "with other settings"),
         ] {
             if names.is_empty() {
                 continue;
@@ -149,150 +198,5 @@ fn aim(live: &Live, route: &Route) -> String {
     }
 }
 
-struct Compared<'s> {
-    old: &'s Schema,
-    new: &'s Schema,
-    seen: HashSet<(MessageId, MessageId)>,
-    breaking: Vec<String>,
-}
-
-impl Compared<'_> {
-    fn breaks(&mut self, what: String) {
-        if self.breaking.len() < BREAKING_MAX && !self.breaking.contains(&what) {
-            self.breaking.push(what);
-        }
-    }
-
-    /// Two messages and all that they hold, each pair once.
-    fn messages(&mut self, was: MessageId, is: MessageId) {
-        let mut open = vec![(was, is)];
-        while let Some((was, is)) = open.pop() {
-            if !self.seen.insert((was, is)) {
-                continue;
-            }
-            let (Some(old), Some(new)) = (self.old.message(was), self.new.message(is)) else {
-                continue;
-            };
-            let name: Arc<str> = Arc::clone(&old.full_name);
-            for field in &old.fields {
-                let same = new
-                    .field_by_number(field.number)
-                    .and_then(|at| new.fields.get(at.0 as usize));
-                match same {
-                    None => self.breaks(format!("{name}.{} is gone", field.name)),
-                    Some(other) => {
-                        if let Some(what) = self.differs(field, other) {
-                            self.breaks(format!("{name}.{}: {what}", field.name));
-                        }
-                        if let (Kind::Message(a), Kind::Message(b)) = (field.kind, other.kind) {
-                            open.push((a, b));
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    fn differs(&self, old: &Field, new: &Field) -> Option<String> {
-        if old.json_name != new.json_name {
-            return Some(format!("its JSON name is {} now", new.json_name));
-        }
-        let (was, is) = (self.kind(self.old, old), self.kind(self.new, new));
-        if was != is {
-            return Some(format!("its type was {was} and is {is}"));
-        }
-        None
-    }
-
-    fn kind(&self, schema: &Schema, field: &Field) -> String {
-        let kind = match field.kind {
-            Kind::Message(id) => schema.message(id).map(|m| m.full_name.to_string()),
-            Kind::Enum(id) => schema.enumeration(id).map(|e| e.full_name.to_string()),
-            plain => Some(format!("{plain:?}").to_lowercase()),
-        };
-        let kind = kind.unwrap_or_default();
-        match field.cardinality {
-            Cardinality::Singular(_) => kind,
-            Cardinality::Repeated { .. } => format!("repeated {kind}"),
-            Cardinality::Map { key, .. } => {
-                format!("map<{}, {kind}>", format!("{key:?}").to_lowercase())
-            }
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::super::tests::{PROTO, live_of};
-    use super::*;
-
-    fn changed(from: &str, to: &str) -> Changes {
-        let routes = "  - { services: [\"shop.v1.*\"], upstream: games }\n";
-        let (old, new) = (
-            live_of(PROTO, routes),
-            live_of(&PROTO.replace(from, to), routes),
-        );
-        Changes::between(&old, &new)
-    }
-
-    #[test]
-    fn nothing_is_different_from_itself() {
-        let same = changed("", "");
-        assert!(same.is_empty(), "{same:?}");
-        assert_eq!(same.to_string(), "the same rules");
-    }
-
-    #[test]
-    fn rules_come_go_and_move() {
-        let added = changed(
-            "rpc Hidden(Game) returns (Game);",
-            "rpc Hidden(Game) returns (Game) { option (google.api.http) = { get: \"/v1/hidden\" }; }",
-        );
-        assert_eq!(added.to_string(), "1 rule added (GET /v1/hidden)");
-        assert_eq!(added.breaking, Vec::<String>::new());
-        let moved = changed("get: \"/v1/shelves/{shelf}\"", "get: \"/v1/racks/{shelf}\"");
-        assert_eq!(moved.added, ["GET /v1/racks/{shelf}"]);
-        assert_eq!(moved.breaking, ["GET /v1/shelves/{shelf} is gone"]);
-        assert_eq!(
-            moved.to_string(),
-            "1 rule added (GET /v1/racks/{shelf}), 1 rule gone (GET /v1/shelves/{shelf}); one change breaks callers"
-        );
-    }
-
-    #[test]
-    fn fields_that_go_or_change_break_callers() {
-        for (from, to, told) in [
-            ("int64 plays = 3;", "", "shop.v1.Game.plays is gone"),
-            (
-                "int64 plays = 3;",
-                "string plays = 3;",
-                "shop.v1.Game.plays: its type was int64 and is string",
-            ),
-            (
-                "int64 plays = 3;",
-                "int64 played = 3;",
-                "shop.v1.Game.plays: its JSON name is played now",
-            ),
-            (
-                "int64 plays = 3;",
-                "repeated int64 plays = 3;",
-                "shop.v1.Game.plays: its type was int64 and is repeated int64",
-            ),
-            (
-                "int64 plays = 3;",
-                "int64 plays = 4;",
-                "shop.v1.Game.plays is gone",
-            ),
-            (
-                "returns (stream Game)",
-                "returns (Game)",
-                "GET /v1/games/{game_id}:watch: other sides of the call are streams",
-            ),
-        ] {
-            let changes = changed(from, to);
-            assert!(changes.breaking.contains(&told.to_owned()), "{changes:?}");
-        }
-        let more = changed("int64 plays = 3;", "int64 plays = 3; bool new = 4;");
-        assert!(more.is_empty(), "{more:?}");
-    }
-}
+mod tests;

@@ -10,7 +10,7 @@ mod published;
 mod rpcs;
 mod sockets;
 
-pub use changes::Changes;
+pub use changes::{Broken, Changes, Whose};
 pub use clashes::clashes;
 pub use described::{Described, View};
 pub use mount::any_service;
