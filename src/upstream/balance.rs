@@ -33,6 +33,14 @@ impl Latency {
         }
     }
 
+    /// Without what was seen before its endpoint came in, which was `age` ago: it is a stranger then.
+    pub(super) fn within(self, age: Duration, now: Instant) -> Self {
+        match now.saturating_duration_since(self.at) > age {
+            true => Self::new(now),
+            false => self,
+        }
+    }
+
     /// An answer that took `time`.
     pub(super) fn observe(&mut self, time: Duration, now: Instant) {
         let nanos = as_nanos(time);
@@ -143,6 +151,18 @@ mod tests {
         known.observe(ms(1), now);
         assert!(stranger.load(0, now) < known.load(0, now));
         assert!(stranger.load(1, now) > known.load(100, now));
+    }
+
+    #[test]
+    fn who_comes_back_is_a_stranger() {
+        let now = Instant::now();
+        let mut latency = Latency::new(now);
+        latency.observe_failure(ms(1), now);
+        let later = now + ms(100);
+        assert_eq!(latency.within(ms(100), later).nanos(now), Some(1e9));
+        let back = latency.within(ms(99), later);
+        assert_eq!(back.nanos(later), None);
+        assert!(back.load(0, later) < latency.load(0, later));
     }
 
     #[test]

@@ -120,21 +120,25 @@ impl Endpoint {
 
     /// An answer whose head took `time`.
     pub(super) fn answered(&self, time: Duration, now: Instant) {
-        let mut latency = self.latency.get();
+        let mut latency = self.latency(self.member.age(), now);
         latency.observe(time, now);
         self.latency.set(latency);
     }
 
     /// A failure after `time`.
     pub(super) fn slower(&self, time: Duration, now: Instant) {
-        let mut latency = self.latency.get();
+        let mut latency = self.latency(self.member.age(), now);
         latency.observe_failure(time, now);
         self.latency.set(latency);
     }
 
-    /// What one more call would cost.
-    pub(super) fn load(&self, now: Instant) -> f64 {
-        self.latency.get().load(self.in_flight.get(), now)
+    /// What one more call would cost, when it has been in for `age`.
+    pub(super) fn load(&self, age: Duration, now: Instant) -> f64 {
+        self.latency(age, now).load(self.in_flight.get(), now)
+    }
+
+    fn latency(&self, age: Duration, now: Instant) -> Latency {
+        self.latency.get().within(age, now)
     }
 
     /// Notes what became of a call; a sign that it has gone bad.

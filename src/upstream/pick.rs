@@ -1,6 +1,9 @@
 //! Which endpoint of a pool gets the next call.
+//!
+//! [`pick`] is pure: what endpoints are like, chance and time come in through its traits.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use smallvec::SmallVec;
 use tokio::time::Instant;
@@ -11,6 +14,9 @@ use super::balance::{sample, weight};
 use super::endpoint::Endpoint;
 use super::pool::Pool;
 use super::unreachable::Unreachable;
+
+#[cfg(test)]
+mod tests;
 
 /// Where a call goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,64 +30,162 @@ fn plain(at: usize) -> Picked {
     Picked { at, probes: false }
 }
 
-impl Pool {
-    /// An endpoint that is not in `tried`, the usable ones first. Which of those, `balance` says.
-    pub(super) fn pick(
-        &self,
-        endpoints: &[Rc<Endpoint>],
-        tried: &[usize],
-        hash: Option<u64>,
-    ) -> Option<Picked> {
-        if let [_] = endpoints {
-            return tried.is_empty().then_some(plain(0));
-        }
-        // Health that is bad nearly everywhere tells more of the checks than of the instances.
-        let healthy = endpoints.iter().filter(|e| e.member.is_healthy()).count();
-        let panics = healthy.saturating_mul(2) < endpoints.len();
-        let mut again = endpoints.iter().enumerate();
-        if let Some((at, _)) = again.find(|(at, e)| !tried.contains(at) && e.member.tries_again()) {
-            return Some(Picked { at, probes: true });
-        }
-        let usable = |at: usize| {
-            let Some(endpoint) = endpoints.get(at) else {
-                return false;
-            };
-            !tried.contains(&at)
-                && (panics || endpoint.member.is_healthy())
-                && !endpoint.member.is_ejected()
-                && !endpoint.is_backing_off()
+/// What counts for and against an endpoint.
+pub(super) trait Candidate {
+    /// By what its checks say.
+    fn is_healthy(&self) -> bool;
+    /// It is left out for what became of its calls.
+    fn is_ejected(&self) -> bool;
+    /// Its time out is over, and nobody tries it yet: whoever gets a yes has to.
+    fn tries_again(&self) -> bool;
+    fn is_backing_off(&self) -> bool;
+    /// What makes it the one for some keys.
+    fn hash(&self) -> u64;
+    /// How long it has been in.
+    fn age(&self) -> Duration;
+    /// What one more call would cost, by what was seen in that time.
+    fn load(&self, age: Duration, now: Instant) -> f64;
+}
+
+/// Rule, chance and time.
+pub(super) trait Chooser {
+    fn balance(&self) -> Balance;
+    fn slow_start(&self) -> Duration;
+    fn random_below(&self, count: usize) -> usize;
+    fn next_turn(&self) -> usize;
+    fn now(&self) -> Instant;
+}
+
+/// An endpoint that is not in `tried`, the usable ones first. Which of those, `balance` says.
+pub(super) fn pick<E: Candidate>(
+    chooser: &impl Chooser,
+    endpoints: &[E],
+    tried: &[usize],
+    hash: Option<u64>,
+) -> Option<Picked> {
+    if let [_] = endpoints {
+        return tried.is_empty().then_some(plain(0));
+    }
+    // Health that is bad nearly everywhere tells more of the checks than of the instances.
+    let healthy = endpoints.iter().filter(|e| e.is_healthy()).count();
+    let panics = healthy.saturating_mul(2) < endpoints.len();
+    let mut again = endpoints.iter().enumerate();
+    if let Some((at, _)) = again.find(|(at, e)| !tried.contains(at) && e.tries_again()) {
+        return Some(Picked { at, probes: true });
+    }
+    let usable = |at: usize| {
+        let Some(endpoint) = endpoints.get(at) else {
+            return false;
         };
-        let balance = self.balance();
-        if balance == Balance::Best {
-            let drawn = sample(endpoints.len(), |n| self.random_below(n));
-            let best = self.best(endpoints, drawn.into_iter().filter(|at| usable(*at)));
-            if best.is_some() {
-                return best.map(plain);
-            }
+        !tried.contains(&at)
+            && (panics || endpoint.is_healthy())
+            && !endpoint.is_ejected()
+            && !endpoint.is_backing_off()
+    };
+    let balance = chooser.balance();
+    if balance == Balance::Best {
+        let drawn = sample(endpoints.len(), |n| chooser.random_below(n));
+        let best = best(
+            chooser,
+            endpoints,
+            drawn.into_iter().filter(|at| usable(*at)),
+        );
+        if best.is_some() {
+            return best.map(plain);
         }
-        let open: SmallVec<[usize; 16]> = (0..endpoints.len()).filter(|at| usable(*at)).collect();
-        let open = match open.is_empty() {
-            false => open,
-            // Whoever is left: a call that would fail anyway may as well try.
-            true => (0..endpoints.len())
-                .filter(|at| !tried.contains(at))
-                .collect(),
-        };
-        let chosen = match balance {
-            Balance::Best => self.best(endpoints, open.iter().copied()),
-            Balance::RoundRobin => {
-                let turn = self.next_turn();
-                open.get(turn.checked_rem(open.len())?).copied()
-            }
-            Balance::Hash => {
-                let key = hash.unwrap_or_default();
-                let score = |at: &usize| endpoints.get(*at).map(|e| mix(key ^ e.member.hash));
-                open.iter().copied().max_by_key(score)
-            }
-        };
-        chosen.map(plain)
+    }
+    let open: SmallVec<[usize; 16]> = (0..endpoints.len()).filter(|at| usable(*at)).collect();
+    let open = match open.is_empty() {
+        false => open,
+        // Whoever is left: a call that would fail anyway may as well try.
+        true => (0..endpoints.len())
+            .filter(|at| !tried.contains(at))
+            .collect(),
+    };
+    let chosen = match balance {
+        Balance::Best => best(chooser, endpoints, open.iter().copied()),
+        Balance::RoundRobin => {
+            let turn = chooser.next_turn();
+            open.get(turn.checked_rem(open.len())?).copied()
+        }
+        Balance::Hash => {
+            let key = hash.unwrap_or_default();
+            let score = |at: &usize| endpoints.get(*at).map(|e| mix(key ^ e.hash()));
+            open.iter().copied().max_by_key(score)
+        }
+    };
+    chosen.map(plain)
+}
+
+/// The one where one more call costs least.
+fn best<E: Candidate>(
+    chooser: &impl Chooser,
+    endpoints: &[E],
+    among: impl Iterator<Item = usize>,
+) -> Option<usize> {
+    let (now, slow_start) = (chooser.now(), chooser.slow_start());
+    let cost = |at: usize| {
+        let endpoint = endpoints.get(at)?;
+        let age = endpoint.age();
+        Some((at, endpoint.load(age, now) / weight(age, slow_start)))
+    };
+    let least = among.filter_map(cost).min_by(|a, b| a.1.total_cmp(&b.1));
+    least.map(|(at, _)| at)
+}
+
+impl Candidate for Rc<Endpoint> {
+    fn is_healthy(&self) -> bool {
+        self.member.is_healthy()
     }
 
+    fn is_ejected(&self) -> bool {
+        self.member.is_ejected()
+    }
+
+    fn tries_again(&self) -> bool {
+        self.member.tries_again()
+    }
+
+    fn is_backing_off(&self) -> bool {
+        Endpoint::is_backing_off(self)
+    }
+
+    fn hash(&self) -> u64 {
+        self.member.hash
+    }
+
+    fn age(&self) -> Duration {
+        self.member.age()
+    }
+
+    fn load(&self, age: Duration, now: Instant) -> f64 {
+        Endpoint::load(self, age, now)
+    }
+}
+
+impl Chooser for Pool {
+    fn balance(&self) -> Balance {
+        self.shared().spec().rules.balance
+    }
+
+    fn slow_start(&self) -> Duration {
+        self.shared().spec().rules.slow_start
+    }
+
+    fn random_below(&self, count: usize) -> usize {
+        self.random(|r| r.usize(..count.max(1)))
+    }
+
+    fn next_turn(&self) -> usize {
+        self.take_turn()
+    }
+
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+}
+
+impl Pool {
     /// Waits until instances have been looked for, as long as one may take to connect.
     pub(super) async fn members_come(&self) {
         let mut changes = self.shared().changes();
@@ -108,22 +212,6 @@ impl Pool {
                 sought.first()?.endpoint
             )),
         })
-    }
-
-    /// The one where one more call costs least.
-    fn best(
-        &self,
-        endpoints: &[Rc<Endpoint>],
-        among: impl Iterator<Item = usize>,
-    ) -> Option<usize> {
-        let now = Instant::now();
-        let cost = |at: usize| Some((at, self.load(endpoints.get(at)?, now)));
-        let least = among.filter_map(cost).min_by(|a, b| a.1.total_cmp(&b.1));
-        least.map(|(at, _)| at)
-    }
-
-    fn load(&self, endpoint: &Endpoint, now: Instant) -> f64 {
-        endpoint.load(now) / weight(endpoint.member.age(), self.slow_start())
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use crate::config::model::{Balance, RetryRule, UpstreamProtocol};
+use crate::config::model::{RetryRule, UpstreamProtocol};
 use crate::failure::{Failure, GrpcCode, Retry};
 use crate::limits::{CALL_TIMEOUT, OVERLOAD_RETRY_AFTER_SECONDS, SENDS_MAX, Timeouts};
 use crate::rt::LocalExec;
@@ -25,7 +25,7 @@ use super::breaker::{Breaker, Full, Place};
 use super::copy::Copy;
 use super::endpoint::Endpoint;
 use super::fleet::{Member, Shared};
-use super::pick::Picked;
+use super::pick::{Picked, pick};
 use super::retry::{self, Budget, Pushback};
 use super::trial::{Trial, code_of};
 use super::unreachable::Unreachable;
@@ -40,7 +40,7 @@ pub struct How<'a> {
     /// When the answer must have begun, and for a unary call have ended: an endpoint that lets this
     /// pass has failed.
     pub until: Option<Instant>,
-    /// The same for calls that belong together ([`Balance::Hash`]).
+    /// The same for calls that belong together (`balance: hash`).
     pub hash: Option<u64>,
     /// The answer is a stream: it may go on for as long as it likes.
     pub streams: bool,
@@ -91,7 +91,7 @@ pub(super) struct Pool {
     following: RefCell<Option<AbortHandle>>,
     breaker: Rc<Breaker>,
     budget: RefCell<Budget>,
-    /// For [`Balance::RoundRobin`].
+    /// Whose turn it is, for `balance: round_robin`.
     turn: Cell<usize>,
     random: RefCell<fastrand::Rng>,
     counted: Rc<Cell<Counted>>,
@@ -198,23 +198,16 @@ impl Pool {
         self.timeouts.connect
     }
 
-    pub(super) fn balance(&self) -> Balance {
-        self.shared.spec().rules.balance
+    pub(super) fn random<T>(&self, draw: impl FnOnce(&mut fastrand::Rng) -> T) -> T {
+        draw(&mut self.random.borrow_mut())
     }
 
-    pub(super) fn slow_start(&self) -> Duration {
-        self.shared.spec().rules.slow_start
-    }
-
-    pub(super) fn random_below(&self, count: usize) -> usize {
-        self.random.borrow_mut().usize(..count.max(1))
-    }
-
+    /// From 0 to 1.
     pub(super) fn random_share(&self) -> f64 {
-        self.random.borrow_mut().f64()
+        self.random(fastrand::Rng::f64)
     }
 
-    pub(super) fn next_turn(&self) -> usize {
+    pub(super) fn take_turn(&self) -> usize {
         let turn = self.turn.get();
         self.turn.set(turn.wrapping_add(1));
         turn
@@ -417,7 +410,7 @@ impl Pool {
         }
         let mut last: Option<Unreachable> = None;
         let mut moves = 0;
-        while let Some(Picked { at, probes }) = self.pick(&endpoints, tried, how.hash) {
+        while let Some(Picked { at, probes }) = pick(&**self, &endpoints, tried, how.hash) {
             tried.push(at);
             let Some(endpoint) = endpoints.get(at) else {
                 break;
