@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::config::model::Config;
 use crate::control::discovery::{self, NameServers};
+use crate::copies::Copies;
 use crate::drain::{Drain, Drained, Stage};
 use crate::listener::{self, BindError, Gate, Inherited, Ports};
 use crate::live::Live;
@@ -46,6 +47,7 @@ pub struct Running {
     fleet: Arc<Fleet>,
     reports: Arc<Reports>,
     tokens: Arc<Tokens>,
+    copies: Arc<Copies>,
     outputs: Arc<Outputs>,
 }
 
@@ -85,6 +87,7 @@ impl App {
             fleet: Fleet::new(count),
             reports: Arc::default(),
             tokens: Arc::default(),
+            copies: Arc::default(),
             outputs,
         };
         if let Some(control) = running.control() {
@@ -101,6 +104,7 @@ impl App {
                 drained: running.drain.watch(),
                 fleet: Arc::clone(&running.fleet),
                 tokens: Arc::clone(&running.tokens),
+                copies: Arc::clone(&running.copies),
                 asking: reports.worker(),
                 outputs: Arc::clone(&running.outputs),
             })?);
@@ -164,6 +168,12 @@ impl Running {
     #[must_use]
     pub fn fleet(&self) -> &Arc<Fleet> {
         &self.fleet
+    }
+
+    /// Good answers, for when their upstreams are down.
+    #[must_use]
+    pub fn copies(&self) -> &Arc<Copies> {
+        &self.copies
     }
 
     /// What listeners answer to ACME authorities before anything else.

@@ -39,6 +39,8 @@ pub mod client_body;
 #[cfg(feature = "gateway")]
 pub mod config;
 #[cfg(feature = "gateway")]
+pub mod copies;
+#[cfg(feature = "gateway")]
 pub mod drain;
 #[cfg(feature = "gateway")]
 pub mod live;

@@ -79,6 +79,8 @@ pub struct Limits {
     /// What is kept of the replies to an HTTP/1.1 client that sends requests and doesn't read. Sockets
     /// hold some megabytes beside it.
     pub kept_replies_bytes_max: ByteLimit,
+    /// Copies of good answers, for when their upstream is down, of the whole process.
+    pub stale_copies_bytes_max: ByteLimit,
 }
 
 impl Default for Limits {
@@ -101,6 +103,7 @@ impl Default for Limits {
             compressors_max: 256,
             health_watches_max: 1000,
             kept_replies_bytes_max: ByteLimit::kib(1024),
+            stale_copies_bytes_max: ByteLimit::kib(64 * 1024),
         }
     }
 }

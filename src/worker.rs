@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 
 use crate::client_body::ClientBody;
 use crate::config::model::ListenerId;
+use crate::copies::Copies;
 use crate::drain::{Drained, Stage};
 use crate::exchange::{self, Current, Exchange, Told};
 use crate::failure::Failure;
@@ -46,6 +47,8 @@ pub struct Parts {
     pub fleet: Arc<Fleet>,
     /// What is answered to ACME authorities.
     pub tokens: Arc<Tokens>,
+    /// Good answers, for when their upstreams are down.
+    pub copies: Arc<Copies>,
     /// Asks for the worker's numbers.
     pub asking: Asking,
     /// Where lines of the access log go.
@@ -247,6 +250,7 @@ impl Gateway {
                     live: Arc::clone(&live),
                     upstreams,
                     counters: Rc::default(),
+                    copies: Arc::clone(&parts.copies),
                     series,
                     user: Rc::new(generation),
                 },
@@ -276,6 +280,7 @@ impl Gateway {
             live,
             upstreams,
             counters: Rc::clone(&before.counters),
+            copies: Arc::clone(&before.copies),
             series,
             user: Rc::new(generation),
         });

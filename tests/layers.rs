@@ -18,6 +18,7 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
     ("openapi", 1, &["route", "schema", "codec", "transcode"]),
     ("config", 2, &["tls"]),
     ("snapshot", 2, &[]),
+    ("copies", 2, &[]),
     ("drain", 2, &[]),
     ("client_body", 2, &["telemetry"]),
     ("rt", 2, &[]),

@@ -142,6 +142,6 @@ fn float(at: SystemTime) -> f64 {
     clippy::cast_precision_loss,
     reason = "the exposition format has no integers"
 )]
-fn float_of(count: u64) -> f64 {
+pub(super) fn float_of(count: u64) -> f64 {
     count as f64
 }

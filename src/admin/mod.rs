@@ -4,6 +4,7 @@
 //! values and the workers' reports; what it may begin is a reload, and another process.
 
 mod certificates;
+mod copies;
 mod server;
 mod views;
 

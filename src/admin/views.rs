@@ -12,16 +12,17 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::acme::board::Board;
 use crate::config::model::AdminToken;
 use crate::control::reload::{Asked, SourceState, SourceStatus, Status, Version, Whence};
+use crate::copies::Copies;
 use crate::drain::{Drained, Stage};
 use crate::limits::RELOAD_ANSWER_MAX;
 use crate::listener::Ports;
 use crate::live::{Live, Target};
 use crate::snapshot::Snapshot;
-use crate::telemetry::{Logs, Process, Reports, expose, old_generations};
+use crate::telemetry::{Facts, Logs, Process, Reports, expose, old_generations};
 use crate::upstream::Fleet;
 
-use super::certificates;
 use super::server::Scope;
+use super::{certificates, copies};
 
 /// The published values that answers are made of.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub struct Views {
     pub live: Arc<Snapshot<Live>>,
     pub fleet: Arc<Fleet>,
     pub ports: Arc<Ports>,
+    /// Good answers, for when their upstreams are down.
+    pub copies: Arc<Copies>,
     pub reports: Arc<Reports>,
     pub drained: Drained,
     pub status: watch::Receiver<Status>,
@@ -159,7 +162,7 @@ impl Views {
             reload_successful: status.error.is_none(),
             reloaded_at: since.unwrap_or_default().as_secs_f64(),
             endpoints: self.endpoints(),
-            facts: certificates::facts(&self.live.load(), &self.board.read()),
+            facts: self.facts(),
             waiting: self.waiting(),
             logs: self.logs.outputs.report(),
         };
@@ -169,6 +172,12 @@ impl Views {
             content_type,
             body,
         }
+    }
+
+    fn facts(&self) -> Vec<Facts> {
+        let mut facts = certificates::facts(&self.live.load(), &self.board.read());
+        facts.extend(copies::facts(&self.copies));
+        facts
     }
 
     fn waiting(&self) -> Vec<(String, u64)> {

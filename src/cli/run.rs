@@ -152,6 +152,7 @@ pub(super) async fn start(
     let views = Views {
         live: Arc::clone(running.live()),
         fleet: Arc::clone(running.fleet()),
+        copies: Arc::clone(running.copies()),
         ports: Arc::clone(running.ports()),
         reports: Arc::clone(running.reports()),
         drained: running.drained(),

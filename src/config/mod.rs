@@ -9,6 +9,7 @@ mod admin;
 pub mod cors;
 pub mod diagnostic;
 mod endpoint;
+mod fallback;
 mod from_json;
 mod from_toml;
 mod from_yaml;
@@ -258,6 +259,7 @@ impl Config {
                     excluded: Vec::new(),
                 },
                 destination: Destination::Upstream(upstream),
+                fallback: None,
                 rewrite: None,
                 hosts: Vec::new(),
                 policy: Arc::clone(&policy),

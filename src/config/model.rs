@@ -17,6 +17,7 @@ pub use super::acme::Acme;
 pub use super::admin::AdminToken;
 pub use super::cors::Cors;
 pub use super::endpoint::{Endpoint, Service, ServicePort};
+pub use super::fallback::Fallback;
 pub use super::listeners::{
     Accept, Certificate, ClientCertificates, Listener, ListenerId, Tls, ToHttps, UnknownName,
 };
@@ -119,6 +120,8 @@ pub enum DescriptorSource {
 pub struct Route {
     pub matcher: Matcher,
     pub destination: Destination,
+    /// What stands in for the upstream.
+    pub fallback: Option<Arc<Fallback>>,
     /// What a proxied request's path has in place of the matcher's own.
     pub rewrite: Option<Arc<str>>,
     /// Empty is any host.

@@ -15,6 +15,7 @@ use crate::limits::PRINT_CHUNK_BYTES;
 use crate::telemetry::Account;
 
 use super::compress::Compressed;
+use super::fallback::Copied;
 use super::files::FileBody;
 use super::gateway_reply::Trailed;
 use super::kept::Kept;
@@ -45,6 +46,8 @@ pub enum ReplyBody {
     File(Box<FileBody>),
     /// An upstream's own body.
     Relayed(Box<Relayed>),
+    /// One that is kept for when its upstream is down.
+    Copied(Box<Copied>),
     /// Nothing: the connection becomes a tunnel.
     Switched(Switched),
     /// The answer to a client that speaks gRPC.
@@ -116,6 +119,7 @@ impl Body for ReplyBody {
             Self::File(file) => file.poll_chunk(cx),
             Self::Compressed(compressed) => return compressed.poll_frame(cx),
             Self::Relayed(relayed) => return relayed.poll_frame(cx),
+            Self::Copied(copied) => return copied.poll_frame(cx),
             Self::Rpc(rpc) => return rpc.poll_frame(cx).map(|f| f.map(Ok)),
             Self::Connect(stream) => stream.poll_chunk(cx).map(|c| c.map(Ok)),
             Self::Trailed(trailed) => return trailed.poll_frame(cx),
@@ -128,6 +132,7 @@ impl Body for ReplyBody {
             Self::Whole(bytes) => bytes.is_none(),
             Self::Switched(_) => true,
             Self::Relayed(relayed) => relayed.is_end_stream(),
+            Self::Copied(copied) => copied.is_end_stream(),
             Self::Rpc(rpc) => rpc.is_end_stream(),
             Self::Compressed(compressed) => compressed.is_end_stream(),
             Self::File(file) => file.left() == 0,
@@ -146,6 +151,7 @@ impl Body for ReplyBody {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
             }
             Self::Relayed(relayed) => relayed.size_hint(),
+            Self::Copied(copied) => copied.size_hint(),
             Self::Switched(_) => SizeHint::with_exact(0),
             Self::File(file) => SizeHint::with_exact(file.left()),
             Self::Compressed(_)

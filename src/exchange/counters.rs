@@ -37,8 +37,35 @@ pub struct Counters {
     pub watches: Cell<usize>,
     /// `limits.health_watches`: those that were refused.
     pub watches_refused: Cell<u64>,
+    /// Requests that something else answered in an upstream's place.
+    pub fallbacks: Fallbacks,
     /// Compressors in use now.
     pub compressors: Cell<usize>,
+}
+
+/// What stood in for upstreams.
+#[derive(Debug, Default)]
+pub struct Fallbacks {
+    /// Calls that went to another upstream.
+    pub upstream: Cell<u64>,
+    pub stale: Cell<u64>,
+    pub respond: Cell<u64>,
+}
+
+impl Fallbacks {
+    fn report(&self) -> [Count; 3] {
+        let by = |what, value: &Cell<u64>| Count {
+            name: "fallbacks",
+            about: "Requests for which something stood in for an upstream.",
+            label: ("by", what),
+            value: value.get(),
+        };
+        [
+            by("upstream", &self.upstream),
+            by("stale", &self.stale),
+            by("respond", &self.respond),
+        ]
+    }
 }
 
 impl Counters {
@@ -46,7 +73,7 @@ impl Counters {
     #[must_use]
     pub fn report(&self) -> Vec<Count> {
         let hit = |limit, value: &Cell<u64>| limit_hit(limit, value.get());
-        vec![
+        let mut counts = vec![
             hit("body", &self.too_large),
             hit("unpacked", &self.bombs),
             hit("reply", &self.replies_too_large),
@@ -58,7 +85,9 @@ impl Counters {
             hit("sockets_drained", &self.sockets_ended),
             hit("compressors", &self.uncompressed),
             hit("kept_replies", &self.unread),
-        ]
+        ];
+        counts.extend(self.fallbacks.report());
+        counts
     }
 
     /// Counts a failure by the limit that was met, if it is about one.

@@ -10,6 +10,7 @@ mod counters;
 mod deadline;
 mod decompress;
 mod docs;
+mod fallback;
 mod fate;
 mod files;
 mod fixed;
@@ -57,6 +58,7 @@ use tokio::time::Instant;
 
 use crate::client_body::ClientBody;
 use crate::config::model::{Policy, ToHttps};
+use crate::copies::Copies;
 use crate::failure::{Blame, Failure, GrpcCode};
 use crate::limits::DESCRIPTORS_RETRY_AFTER_SECONDS;
 use crate::live::{Live, Route, Target};
@@ -87,6 +89,8 @@ pub struct Current {
     pub upstreams: Rc<Upstreams>,
     /// Of the worker, whatever it serves.
     pub counters: Rc<Counters>,
+    /// Of the process: good answers, for when their upstreams are down.
+    pub copies: Arc<Copies>,
     /// Of its routes, numbered as in `live`.
     pub series: Rc<Series>,
     /// Each who goes on with it has a clone.
@@ -260,7 +264,15 @@ pub async fn exchange(
                     _ => headers::changed(voice.policy, &head),
                 };
                 let head = changed.as_deref().unwrap_or(&head);
-                respond(&current, &connection, &matched, head, body).await
+                match &matched.route.fallback {
+                    None => respond(&current, &connection, &matched, head, body).await,
+                    Some(rule) => {
+                        let rule = &**rule;
+                        let answered =
+                            fallback::respond(rule, &current, &connection, &matched, head, body);
+                        Box::pin(answered).await
+                    }
+                }
             }
             Err(failure) => Err(match failure.code {
                 GrpcCode::NotFound => rpc::misplaced(live, &head).unwrap_or(failure),
@@ -434,6 +446,7 @@ async fn transcode(
         head,
         deadline: &deadline,
     };
+    let spare = fallback::Spare::of(route, &message);
     let call = asked.rest(UpstreamBody::whole(message))?;
     let aim = Aim {
         live,
@@ -445,7 +458,11 @@ async fn transcode(
     };
     let how = aim.how(Some(&deadline));
     let answer = pin!(async {
-        let answer = upstreams.call(route.upstream, call, how).await?;
+        let answer = upstreams.call(route.upstream, call, how).await;
+        let answer = match spare {
+            None => answer?,
+            Some(spare) => Box::pin(spare.or(answer, current, asked, how)).await?,
+        };
         let open = |answer| Messages::open(answer, policy.reply_bytes_max);
         match form {
             Form::Unary => {

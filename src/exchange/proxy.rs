@@ -19,7 +19,7 @@ use hyper::upgrade::OnUpgrade;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::client_body::{ClientBody, Meter, too_large};
-use crate::config::model::UpstreamProtocol;
+use crate::config::model::{UpstreamId, UpstreamProtocol};
 use crate::failure::{Failure, GrpcCode};
 use crate::live::Route;
 use crate::transcode::metadata::join_cookies;
@@ -31,7 +31,7 @@ use super::deadline::{after, no_answer_in_time};
 use super::forwarded::{clean, end_hop, host, tell_origin, wants_trailers};
 use super::rewrite::Rewrite;
 use super::tunnel::{self, Switched};
-use super::{Connection, Current, headers};
+use super::{Connection, Current, fallback, headers};
 
 /// Sends the request on and begins the reply with the head of the answer. Dropping it, or the reply's
 /// body before its end, resets the upstream's stream (or closes its connection).
@@ -64,21 +64,22 @@ pub(super) async fn forward(
         connection,
     };
     let how = aim.how(None);
-    let protocol = route
-        .upstream
-        .and_then(|id| current.live.upstreams.get(id.0 as usize))
-        .map_or(UpstreamProtocol::Http2, |u| u.protocol);
-    let trusted = &current.live.trusted_proxies;
+    let protocol = protocol_of(current, route.upstream);
     // A site behind HTTP/2 gets the request without its wish, and says so.
     let switches =
         protocol == UpstreamProtocol::Http1 && tunnel::is_handshake(head) && body.is_end_stream();
-    let mut head = outgoing(head.clone(), connection, trusted, protocol);
-    path.apply(&mut head);
-    if let Some(rules) = &policy.request_headers {
-        headers::apply(rules, &mut head.headers);
-    }
+    let onward = |protocol| {
+        let trusted = &current.live.trusted_proxies;
+        let mut head = outgoing(head.clone(), connection, trusted, protocol);
+        path.apply(&mut head);
+        if let Some(rules) = &policy.request_headers {
+            headers::apply(rules, &mut head.headers);
+        }
+        head
+    };
+    let mut sent = onward(protocol);
     if switches {
-        tunnel::mark(&mut head.headers);
+        tunnel::mark(&mut sent.headers);
     }
     let (body, meter) = if body.is_end_stream() {
         (UpstreamBody::whole(Bytes::new()), None)
@@ -88,12 +89,30 @@ pub(super) async fn forward(
     };
     let call = current
         .upstreams
-        .call(route.upstream, Request::from_parts(head, body), how);
-    let answer = in_time(call, meter.as_deref(), policy.timeout).await?;
+        .call(route.upstream, Request::from_parts(sent, body), how);
+    let mut answer = in_time(call, meter.as_deref(), policy.timeout).await;
+    let other = route.fallback.as_ref().and_then(|f| f.upstream);
+    if let Some(other) = other.filter(|_| meter.is_none() && !switches)
+        && (fallback::may_go_elsewhere(&answer, &how)
+            || how.idempotent
+                && matches!(&answer, Ok(a) if fallback::is_absence_status(a.status())))
+    {
+        fallback::goes_elsewhere(current, answer, connection);
+        let sent = onward(protocol_of(current, Some(other)));
+        let request = Request::from_parts(sent, UpstreamBody::whole(Bytes::new()));
+        let call = current.upstreams.call(other, request, how);
+        answer = in_time(call, None, policy.timeout).await;
+    }
+    let answer = answer?;
     match switches && answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         true => switch(answer, version, route),
         false => incoming(answer, version, route),
     }
+}
+
+fn protocol_of(current: &Current, upstream: Option<UpstreamId>) -> UpstreamProtocol {
+    let upstream = upstream.and_then(|id| current.live.upstreams.get(id.0 as usize));
+    upstream.map_or(UpstreamProtocol::Http2, |u| u.protocol)
 }
 
 /// Waits for the answer as long as the upload goes on, and `timeout` after it.

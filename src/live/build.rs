@@ -315,6 +315,7 @@ impl<'a> Entry<'a> {
             rule,
             hosts: self.config.hosts.clone().into(),
             upstream: self.config.upstream(),
+            fallback: self.config.fallback.clone(),
             own: None,
             policy: Arc::clone(&self.config.policy),
             place: self.place,

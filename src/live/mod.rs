@@ -29,8 +29,8 @@ use std::sync::Arc;
 use crate::codec::Codec;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::model::{
-    AccessLog, Acme, Config, Files, Listener, ListenerId, Matcher, Place, Policy, Redirect,
-    Respond, SelectorRule, ToHttps, Upstream, UpstreamId,
+    AccessLog, Acme, Config, Fallback, Files, Listener, ListenerId, Matcher, Place, Policy,
+    Redirect, Respond, SelectorRule, ToHttps, Upstream, UpstreamId,
 };
 use crate::limits::{Limits, Timeouts};
 use crate::route::{HostPattern, PathMatch, RouteId, Table};
@@ -142,6 +142,8 @@ pub struct Route {
     pub hosts: Box<[HostPattern]>,
     /// Of [`Target::Rpc`] and [`Target::Proxy`].
     pub upstream: Option<UpstreamId>,
+    /// What stands in for it.
+    pub fallback: Option<Arc<Fallback>>,
     /// For a method that the gateway answers itself.
     pub own: Option<Own>,
     pub policy: Arc<Policy>,

@@ -96,6 +96,7 @@ pub(super) fn mount(config: &Config, mounted: &Rpcs) -> Result<Rpcs, Vec<BuildEr
                 target: Target::Rpc(Arc::new(plan)),
                 hosts: Box::default(),
                 upstream: None,
+                fallback: None,
                 own: Some(kind),
                 policy: policy(&config.defaults, kind),
                 place: "built in".into(),

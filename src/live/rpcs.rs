@@ -86,6 +86,8 @@ impl Rpcs {
                 target: Target::Rpc(Arc::new(plan)),
                 hosts: route.hosts.clone().into(),
                 upstream: route.upstream(),
+                // Its clients know gRPC's own ways.
+                fallback: None,
                 own: None,
                 policy: Arc::clone(&route.policy),
                 place: Arc::clone(&route.place),

@@ -137,6 +137,16 @@ pub static LIMITS: Section = Section {
              When nothing has moved for half of timeouts.write_idle, its call ends.",
         )
         .default("1MiB"),
+        key(
+            "stale_copies",
+            Shape::Size {
+                min: MIB,
+                max: 64 * 1024 * MIB,
+            },
+            "Memory for copies of answers that routes with `fallback: { stale: … }` keep, of the whole \
+             process; the oldest give way. One answer may take a thirty-second of it.",
+        )
+        .default("64MiB"),
     ]],
     exactly_one: &[],
 };

@@ -2,7 +2,7 @@
 
 use super::policy::POLICY;
 use super::replies::REST_POLICY;
-use super::site::{FILES, REDIRECT, RESPOND};
+use super::site::{FALLBACK, FILES, REDIRECT, RESPOND};
 use super::{Key, Section, Shape, key};
 
 const TEMPLATE_ABOUT: &str = "Path template of google.api.http: `/v1/games/{game_id}`.";
@@ -112,6 +112,11 @@ pub static ROUTE: Section = Section {
                 "Only for these hosts: `api.example.com`, `*.example.com`. Default: any.",
             ),
             key("upstream", Shape::Upstream, "Where it goes."),
+            key(
+                "fallback",
+                Shape::Section(&FALLBACK),
+                "What stands in for an upstream that can't answer.",
+            ),
             key(
                 "rewrite",
                 Shape::UrlPath,

@@ -87,6 +87,35 @@ pub static RESPOND: Section = Section {
     exactly_one: &[],
 };
 
+pub static FALLBACK: Section = Section {
+    name: "fallback",
+    about: "What stands in for an upstream that can't be reached, is full, or gives no answer in time, \
+            tried in this order. gRPC, gRPC-Web and Connect clients are told of the failure.",
+    groups: &[&[
+        key(
+            "upstream",
+            Shape::Upstream,
+            "Asked in its place: what never left, and else what may be sent twice (GET and the like; of \
+             a `prefix` or `path`, requests without a body).",
+        ),
+        key(
+            "stale",
+            Shape::Duration {
+                min: Duration::from_secs(1),
+                max: Duration::from_secs(30 * 24 * 60 * 60),
+            },
+            "Copies of the last good answers to GET, up to this age, with Age and Cache-Status. What \
+             Cache-Control forbids is not kept, nor what is a client's own.",
+        ),
+        key(
+            "respond",
+            Shape::Section(&RESPOND),
+            "The same reply each time.",
+        ),
+    ]],
+    exactly_one: &[],
+};
+
 pub static HEADER_RULES: Section = Section {
     name: "header_rules",
     about: "What is done to headers: first removed, then set.",

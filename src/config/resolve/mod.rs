@@ -282,6 +282,7 @@ fn limits(file: &Section<'_, '_>) -> Limits {
         compressors_max: number("compressors", standard.compressors_max),
         health_watches_max: number("health_watches", standard.health_watches_max),
         kept_replies_bytes_max: bytes("kept_replies", standard.kept_replies_bytes_max),
+        stale_copies_bytes_max: bytes("stale_copies", standard.stale_copies_bytes_max),
     }
 }
 

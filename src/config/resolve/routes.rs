@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::super::keys::{RULE_MATCHERS, TRANSCODING_POLICY};
-use super::super::model::{Destination, Excluded, Glob, Matcher, Policy, Route, RulePlaces};
+use super::super::model::{
+    Destination, Excluded, Fallback, Glob, Matcher, Policy, Route, RulePlaces,
+};
 use super::super::raw::{Field, Section};
 use super::super::scalar::{self, Trouble};
 use super::{Upstreams, policy, site};
@@ -55,6 +57,7 @@ fn route(
         Some(Matcher::Path(_)) | None => None,
     };
     let destination = destination(section, upstreams, what, folder);
+    let fallback = fallback(section, upstreams, what);
     let rewrite = rewrite(section, matcher.as_ref());
     if let Some(what) = what.filter(|_| !described) {
         section.reader.push(
@@ -69,6 +72,7 @@ fn route(
     Some(Route {
         matcher: matcher?,
         destination: destination?,
+        fallback,
         rewrite,
         hosts,
         policy: Arc::new(policy),
@@ -103,6 +107,45 @@ fn destination(
         .or(files.map(|f| Destination::Files(Arc::new(f))))
         .or(redirect.map(|r| Destination::Redirect(Arc::new(r))))
         .or(respond.map(|r| Destination::Respond(Arc::new(r))))
+}
+
+/// What stands in for the route's upstream.
+fn fallback(
+    section: &Section<'_, '_>,
+    upstreams: &Upstreams<'_>,
+    what: Option<&str>,
+) -> Option<Arc<Fallback>> {
+    let own = section.section("fallback")?;
+    if !section.has("upstream") {
+        let why = "it stands in for an `upstream`, and this route has none";
+        refuse_keys(section, &["fallback"], why);
+        return None;
+    }
+    let upstream = own.field("upstream").and_then(|field| {
+        if field.text() == section.field("upstream").and_then(|f| f.text()) {
+            field.error("this is the upstream that it stands in for");
+        }
+        match what {
+            Some(what) => upstreams.grpc_named_by(&field, what),
+            None => upstreams.named_by(&field),
+        }
+    });
+    let respond = own.section("respond").and_then(|s| site::respond(&s));
+    if !["upstream", "stale", "respond"].iter().any(|k| own.has(k)) {
+        let reader = own.reader;
+        reader.push(
+            reader
+                .source
+                .error(own.span, "a fallback that stands for nothing")
+                .key(&own.path)
+                .help("say what: `upstream: NAME`, `stale: 1h` or `respond: { status: 503 }`"),
+        );
+    }
+    Some(Arc::new(Fallback {
+        upstream,
+        stale: own.field("stale").and_then(|f| f.duration()),
+        respond: respond.map(Arc::new),
+    }))
 }
 
 fn rewrite(section: &Section<'_, '_>, matcher: Option<&Matcher>) -> Option<Arc<str>> {
