@@ -416,6 +416,9 @@ pub const DNS_LOOK_MAX: Duration = Duration::from_secs(10);
 pub const DNS_RECORD_TTL_SECONDS: u32 = 60;
 /// What is kept of a hook's words when it fails.
 pub const HOOK_WORDS_BYTES_MAX: u64 = 2048;
+/// Longest time that an ACME authority may want to be left alone: Let's Encrypt's longest limit is a
+/// week's. One that names a year has made a mistake that would outlive every certificate.
+pub const ACME_RETRY_AFTER_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// One file of an ACME storage.
 pub const ACME_STORED_BYTES_MAX: u64 = 1024 * 1024;
 /// Orders under way at one authority.
@@ -436,6 +439,8 @@ pub const ACME_NAME_LOCK_POLL: Duration = Duration::from_secs(5);
 pub const ACME_SLEEP_MAX: Duration = Duration::from_secs(60 * 60);
 /// When a certificate or its course can't be kept or read: until the next try.
 pub const ACME_DISK_RETRY: Duration = Duration::from_secs(15);
+/// Who looked after a certificate and panicked begins anew then.
+pub const ACME_PANIC_REST: Duration = Duration::from_secs(10 * 60);
 /// Batches of log lines that wait to be written; more are dropped and counted.
 pub const LOG_BATCHES_MAX: usize = 256;
 /// Lines of one worker go to the writer together, when they are so many bytes.

@@ -4,13 +4,16 @@
 //! Killed at any point it can start again: an order is written down as soon as it is placed, with its
 //! key, and goes on from there.
 
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use futures_util::FutureExt;
 use instant_acme::{CertificateIdentifier, Identifier};
 use tokio::time::{sleep, timeout};
 
-use crate::limits::{ACME_DISK_RETRY, ACME_NAME_LOCK_POLL, ACME_SLEEP_MAX};
+use crate::limits::{ACME_DISK_RETRY, ACME_NAME_LOCK_POLL, ACME_PANIC_REST, ACME_SLEEP_MAX};
 use crate::tls::Identity;
 
 use super::authority::Session;
@@ -74,9 +77,20 @@ impl Served {
 }
 
 impl Clerk {
-    /// Looks after the name for ever. Dropping it stops that; an order under way can be taken up
-    /// again.
-    pub async fn run(self) {
+    /// Looks after the name for ever, also when a mistake of ours ends that in a panic. Dropping it
+    /// stops that; an order under way can be taken up again.
+    pub async fn run(self) -> Infallible {
+        loop {
+            // All that it knows is read anew.
+            let panicked = AssertUnwindSafe(self.look_after()).catch_unwind().await;
+            if panicked.is_err() {
+                self.trouble("a panic: it is taken up again");
+                sleep(ACME_PANIC_REST).await;
+            }
+        }
+    }
+
+    async fn look_after(&self) -> Infallible {
         loop {
             // Other processes may have worked on it: what is on disk decides.
             let (served, mut kept) = match self.look().await {
@@ -493,3 +507,6 @@ impl std::fmt::Debug for Clerk {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,7 +21,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use crate::limits::{ACME_ANSWER_BYTES_MAX, ACME_CLOCK_SKEW_MAX, ACME_EXCERPT_BYTES_MAX};
+use crate::limits::{
+    ACME_ANSWER_BYTES_MAX, ACME_CLOCK_SKEW_MAX, ACME_EXCERPT_BYTES_MAX, ACME_RETRY_AFTER_MAX,
+};
 
 const AGENT: &str = concat!("transom/", env!("CARGO_PKG_VERSION"));
 
@@ -305,14 +307,15 @@ fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-/// What `Retry-After` asks for: seconds or a date (RFC 9110 §10.2.3).
+/// What `Retry-After` asks for, within reason: seconds or a date (RFC 9110 §10.2.3).
 pub fn retry_after(headers: &http::HeaderMap, now: SystemTime) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = value.parse() {
-        return Some(Duration::from_secs(seconds));
+        return Some(Duration::from_secs(seconds).min(ACME_RETRY_AFTER_MAX));
     }
     let at = httpdate::parse_http_date(value).ok()?;
-    Some(at.duration_since(now).unwrap_or_default())
+    let wait = at.duration_since(now).unwrap_or_default();
+    Some(wait.min(ACME_RETRY_AFTER_MAX))
 }
 
 /// As much of a refusal as a log line can bear, on one line.

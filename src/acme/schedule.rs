@@ -15,6 +15,8 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits::ACME_RETRY_AFTER_MAX;
+
 /// Waits after failures, from the first on.
 const WAITS: [Duration; 4] = [
     Duration::from_secs(60),
@@ -26,9 +28,12 @@ const WAITS: [Duration; 4] = [
 const SPREAD: f64 = 0.02;
 /// Certificates that live shorter are renewed at half of it.
 const SHORT_LIFE: Duration = Duration::from_secs(10 * 24 * 60 * 60);
-/// A certificate that has just come isn't replaced sooner, whatever its window says: an authority whose
-/// windows are all in the past would be asked for ever. Nor before a tenth of a very short life.
+/// A certificate that has just come isn't replaced sooner: an authority whose windows are all in the
+/// past, or whose certificates begin long before they come, would be asked for ever, and so would all by
+/// a clock that is ahead. Nor before a tenth of a very short life, or half of what there was left of it.
 const REST: Duration = Duration::from_secs(60 * 60);
+/// No wait that is kept is longer, with a day for clocks that are set back a little.
+const AHEAD_MAX: Duration = ACME_RETRY_AFTER_MAX.saturating_add(Duration::from_secs(24 * 60 * 60));
 /// With less than this part of its life left, a certificate is renewed whatever its window says.
 const EMERGENCY: u32 = 20;
 
@@ -92,11 +97,15 @@ pub fn next(life: Option<&Life>, course: &Course, authorities: usize, now: Syste
         authority: turn(course.failures, authorities),
         trial: course.trial,
     };
-    let held = course.not_before.map(time).filter(|at| *at > now);
+    let held = course
+        .not_before
+        .map(time)
+        .filter(|at| lies_ahead(*at, now));
     let Some(life) = life else {
         return held.map_or(order, Action::Wait);
     };
-    let due = renew_at(life, course);
+    let since = course.since.map(time).filter(|since| *since <= now);
+    let due = due(life, course, since);
     if due <= now {
         return held.map_or(order, Action::Wait);
     }
@@ -104,7 +113,7 @@ pub fn next(life: Option<&Life>, course: &Course, authorities: usize, now: Syste
         return Action::Wait(due);
     }
     match course.ask_at.map(time) {
-        Some(ask) if ask > now => Action::Wait(due.min(ask)),
+        Some(ask) if lies_ahead(ask, now) => Action::Wait(due.min(ask)),
         _ => Action::AskWindow,
     }
 }
@@ -112,6 +121,11 @@ pub fn next(life: Option<&Life>, course: &Course, authorities: usize, now: Syste
 /// When a certificate is to be renewed, failures apart.
 #[must_use]
 pub fn renew_at(life: &Life, course: &Course) -> SystemTime {
+    due(life, course, course.since.map(time))
+}
+
+/// For a certificate that came at `since`.
+fn due(life: &Life, course: &Course, since: Option<SystemTime>) -> SystemTime {
     let whole = life
         .not_after
         .duration_since(life.not_before)
@@ -124,9 +138,21 @@ pub fn renew_at(life: &Life, course: &Course) -> SystemTime {
         // One that ends after the certificate is a mistake.
         life.has_window && time(w.end) <= life.not_after
     });
-    let rested = course.since.map(|since| time(since) + REST.min(whole / 10));
-    let drawn = drawn.map(|w| rested.map_or(time(w.at), |rested| rested.max(time(w.at))));
-    drawn.unwrap_or(usual).min(emergency)
+    let due = drawn.map_or(usual, |w| time(w.at)).min(emergency);
+    let rested = since.and_then(|since| {
+        let left = life.not_after.duration_since(since).ok()?;
+        since.checked_add(REST.min(whole / 10).min(left / 2))
+    });
+    rested.map_or(due, |rested| due.max(rested))
+}
+
+/// Whether a moment that was kept is still to come. One that is further off than any that is ever kept
+/// was reckoned by a clock that has been set back since: by that, certificates would run out.
+fn lies_ahead(at: SystemTime, now: SystemTime) -> bool {
+    match at.duration_since(now) {
+        Ok(left) => !left.is_zero() && left <= AHEAD_MAX,
+        Err(_) => false,
+    }
 }
 
 /// Whose turn it is: each failure goes to the next.
@@ -178,7 +204,8 @@ impl Course {
             true => WAITS.first().copied().unwrap_or_default(),
             false => Duration::ZERO,
         };
-        self.not_before = Some(seconds(now + own.max(wanted).max(least)));
+        let wait = own.max(wanted).max(least).min(ACME_RETRY_AFTER_MAX);
+        self.not_before = Some(seconds(now.checked_add(wait).unwrap_or(now)));
     }
 
     /// A trial has passed: the real order may follow at once.

@@ -1,11 +1,14 @@
 //! Looks after every certificate that the published generation wants, one clerk each.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::sleep;
 
+use crate::limits::ACME_DISK_RETRY;
 use crate::live::{Issuer, Live, Wanted};
 use crate::snapshot::Snapshot;
 use crate::tls::{self, Identity};
@@ -111,29 +114,29 @@ impl Task {
         loop {
             changes.mark_unchanged();
             let now = self.live.load().wanted.clone();
-            if now != wanted {
+            if now != wanted || at_work.len() < now.names.len() {
                 self.follow(&wanted, &now, &mut at_work, &mut clerks);
                 wanted = now;
             }
+            let lacks = at_work.len() < wanted.names.len();
             tokio::select! {
                 done = changes.changed() => if done.is_err() { return },
-                Some(done) = clerks.join_next() => {
-                    if let Err(error) = done && error.is_panic() {
-                        tracing::error!(%error, "who looked after a certificate panicked: others go on");
-                    }
-                }
+                // They end when they are stopped alone.
+                Some(_) = clerks.join_next() => {}
+                // A folder that couldn't be had may be there by then.
+                () = sleep(ACME_DISK_RETRY), if lacks => {}
             }
         }
     }
 
     /// Starts and stops clerks. When an authority has changed all begin anew: what they know is on
-    /// disk.
+    /// disk. One for whom something is missing isn't started.
     fn follow(
         &self,
         before: &Wanted,
         now: &Wanted,
         at_work: &mut BTreeMap<Box<str>, AbortHandle>,
-        clerks: &mut JoinSet<()>,
+        clerks: &mut JoinSet<Infallible>,
     ) {
         let same = before.authorities == now.authorities;
         at_work.retain(|name, clerk| {
@@ -160,9 +163,7 @@ impl Task {
             let choices = match choices.get(*at) {
                 Some(Ok(choices)) => choices.clone(),
                 Some(Err(error)) => {
-                    tracing::error!(%name, %error, "no certificate can be ordered");
-                    self.board
-                        .change(name, |e| e.error = Some(error.as_str().into()));
+                    self.complain(name, error);
                     continue;
                 }
                 None => continue,
@@ -172,7 +173,10 @@ impl Task {
             };
             let folder = match offices.folder(&folder.acme.storage) {
                 Ok(folder) => folder,
-                Err(_) => continue,
+                Err(error) => {
+                    self.complain(name, &error);
+                    continue;
+                }
             };
             let clerk = Clerk {
                 name: name.clone(),
@@ -182,6 +186,18 @@ impl Task {
                 show: Arc::clone(&show),
             };
             at_work.insert(name.clone(), clerks.spawn(clerk.run()));
+        }
+    }
+
+    /// Says why nobody looks after a name, once.
+    fn complain(&self, name: &str, error: &str) {
+        let mut is_new = false;
+        self.board.change(name, |entry| {
+            is_new = entry.error.as_deref() != Some(error);
+            entry.error = Some(error.into());
+        });
+        if is_new {
+            tracing::error!(%name, %error, "no certificate can be ordered");
         }
     }
 

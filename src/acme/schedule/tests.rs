@@ -175,3 +175,50 @@ fn a_refused_name_is_tried_elsewhere_until_it_passes() {
     };
     assert_eq!(course, fresh);
 }
+
+#[test]
+fn waits_that_no_certificate_would_outlive_are_cut() {
+    for wanted in [DAY * 4000, Duration::MAX] {
+        let mut course = middle();
+        let forever = Failure {
+            retry_after: Some(wanted),
+            ..failure(1)
+        };
+        course.failed(&forever, Some(&life(90.0, true)), at(0.0));
+        assert_eq!(course.not_before, Some(seconds(at(7.0))));
+    }
+}
+
+#[test]
+fn what_was_kept_by_a_clock_far_ahead_holds_nothing_up() {
+    let life = life(90.0, true);
+    let mut course = middle();
+    course.renewed(at(4000.0), 0.5);
+    course.told(at(3999.0), at(3999.5), at(4000.2), 0.5);
+    course.failed(&failure(1), None, at(4000.0));
+    // The clock is right again.
+    assert_eq!(next(None, &course, 1, at(0.0)), ORDER);
+    assert_eq!(next(Some(&life), &course, 1, at(1.0)), Action::AskWindow);
+    assert_eq!(next(Some(&life), &course, 1, at(60.0)), ORDER);
+    // Set back by a little, it keeps the wait.
+    let until = at(4000.0) + Duration::from_secs(60);
+    assert_eq!(next(None, &course, 1, at(3999.9)), Action::Wait(until));
+}
+
+#[test]
+fn certificates_that_begin_long_before_they_come_are_not_ordered_without_end() {
+    let mut course = middle();
+    let life = life(90.0, false);
+    course.renewed(at(80.0), 0.5);
+    let hour = Duration::from_secs(3600);
+    let wait = next(Some(&life), &course, 1, at(80.0));
+    assert_eq!(wait, Action::Wait(at(80.0) + hour));
+    assert_eq!(next(Some(&life), &course, 1, at(80.0) + hour), ORDER);
+    // Little is left: there is time for another try.
+    course.renewed(at(90.0) - hour, 0.5);
+    let wait = next(Some(&life), &course, 1, at(90.0) - hour);
+    assert_eq!(wait, Action::Wait(at(90.0) - hour / 2));
+    // Nothing is left.
+    course.renewed(at(91.0), 0.5);
+    assert_eq!(next(Some(&life), &course, 1, at(91.0)), ORDER);
+}
