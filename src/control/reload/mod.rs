@@ -10,6 +10,7 @@ mod first;
 mod inputs;
 mod listeners;
 mod retired;
+mod seen;
 mod status;
 mod watch;
 mod when;
@@ -45,9 +46,10 @@ pub use answers::{Answers, Whence};
 use answers::{Ask, Heard};
 use attempt::Attempt;
 pub use first::{First, first};
-use inputs::{Inputs, Stamp};
+use inputs::Inputs;
 pub use listeners::needs_restart;
 pub use retired::Retired;
+pub use seen::Seen;
 pub use status::{SourceState, SourceStatus, Status};
 use watch::Watch;
 use when::{Doubts, Retry, at};
@@ -134,12 +136,12 @@ impl Asked {
 impl Reloader {
     /// Reloads whenever there is reason to. Dropping it stops that, between two steps.
     pub async fn run(mut self) {
-        let mut watch = Watch::new(self.config.reload.poll);
+        let mut watch = Watch::new();
         let mut inputs = self.inputs();
         let mut seen = self.seen;
         let mut retry = Retry::new();
         let mut doubts = Doubts::default();
-        watch.follow(&inputs);
+        watch.follow(&inputs, self.config.reload.poll);
         self.keep().await;
         loop {
             // Before the watch began nobody told of changes.
@@ -172,17 +174,14 @@ impl Reloader {
                 }
             }
             let answered = self.asked.wishes.load(Ordering::Acquire);
-            self.reload().await;
+            let others = self.reload(&inputs).await;
             self.status.send_modify(|status| status.answered = answered);
-            // `seen` is of before: what was written meanwhile is a change, unless other files are named.
-            let named = self.inputs();
-            if named != inputs {
-                inputs = named;
-                seen = Seen::default();
-                self.has_changed(&inputs, &mut seen).await;
+            // `seen` is of before: what was written meanwhile is a change.
+            if let Some(others) = others {
+                (inputs, seen) = others;
             }
             // Also the folders of the same names: they may be other ones now.
-            watch.follow(&inputs);
+            watch.follow(&inputs, self.config.reload.poll);
         }
     }
 
@@ -201,18 +200,9 @@ impl Reloader {
             return false;
         }
         let (inputs, before) = (inputs.clone(), *seen);
-        let look = move || {
-            let looks = Some(inputs.look());
-            match before.looks == looks {
-                true => before,
-                false => Seen {
-                    looks,
-                    holds: Some(inputs.read()),
-                },
-            }
-        };
+        let look = move || before.again(&inputs);
         let now = self.builder.run(look).await.unwrap_or(before);
-        let changed = now.holds != before.holds;
+        let changed = now.differs(before);
         *seen = now;
         changed
     }
@@ -239,20 +229,30 @@ impl Reloader {
         Some(Instant::now() + interval.mul_f64(0.9 + fastrand::f64() / 5.0))
     }
 
-    /// Reads the config and builds from it.
-    async fn reload(&mut self) {
+    /// Reads the config and builds from it. When that names other files than these, which ones, and
+    /// what they were before they were read.
+    async fn reload(&mut self, inputs: &Inputs) -> Option<(Inputs, Seen)> {
+        let mut others = None;
         let config = match &self.origin {
             Origin::Fixed => Arc::clone(&self.config),
             Origin::File { load, .. } => {
-                let load = Arc::clone(load);
-                match self.builder.run(move || load()).await {
-                    Ok(Ok(loaded)) => {
+                let (load, origin) = (Arc::clone(load), self.origin.clone());
+                let inputs = inputs.clone();
+                let load = move || seen::load(&*load, &origin, &inputs);
+                let fault = match self.builder.run(load).await {
+                    Ok(Ok((loaded, named))) => {
                         tell(&loaded.warnings);
-                        Arc::new(loaded.config)
+                        others = named;
+                        Ok(Arc::new(loaded.config))
                     }
-                    Ok(Err(report)) => return self.failed(&report),
-                    Err(error) => {
-                        return self.failed(&Report::of(Diagnostic::error(error.to_string())));
+                    Ok(Err(report)) => Err(report),
+                    Err(error) => Err(Report::of(Diagnostic::error(error.to_string()))),
+                };
+                match fault {
+                    Ok(config) => config,
+                    Err(report) => {
+                        self.failed(&report);
+                        return None;
                     }
                 }
             }
@@ -268,7 +268,8 @@ impl Reloader {
         if !heard.any {
             tell(&as_warnings(report));
         }
-        self.take_up(config, answers).await;
+        let taken_up = self.take_up(config, answers).await;
+        others.filter(|_| taken_up)
     }
 
     /// Builds and publishes; a fault leaves all as it was. Whether there is another generation.
@@ -548,25 +549,6 @@ fn keeping(
         }
         saved
     })
-}
-
-/// What the inputs were.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
-    looks: Option<Stamp>,
-    holds: Option<Stamp>,
-}
-
-impl Seen {
-    /// What they are now: to be taken before they are read, so that nothing written later is missed.
-    #[must_use]
-    pub fn of(origin: &Origin, config: &Config) -> Self {
-        let inputs = origin.inputs(config);
-        Self {
-            looks: Some(inputs.look()),
-            holds: Some(inputs.read()),
-        }
-    }
 }
 
 /// What one round of questions may take while something waits for it.
