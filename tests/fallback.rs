@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use support::client::{Http1, Reply};
 use support::gateway::{Builder, Gateway};
 use support::grpc;
+use support::process::Process;
 use support::site::Site;
 use support::soon;
 use support::upstream::{Call, Upstream, raw};
@@ -142,6 +143,74 @@ async fn another_upstream_is_asked() {
     });
     assert_eq!((reply.status, reply.text()), (200, "[{}]"));
     assert_eq!(counted(&down, "upstream").await, 3);
+}
+
+#[tokio::test]
+async fn an_upstream_that_hangs_leaves_time_for_another() {
+    let (mut first, mut other) = (Upstream::start().await, Upstream::start().await);
+    let gateway = Gateway::builder(first.address)
+        .set(
+            "routes",
+            json!([{
+                "services": ["gamehub.v1.*"], "upstream": "games", "timeout": "1h",
+                "retry": { "attempts": 2, "per_try": "50ms" }, "fallback": { "upstream": "other" },
+            }]),
+        )
+        .upstream("other", json!({ "endpoints": [other.address.to_string()] }))
+        .start();
+    let (reply, ()) = tokio::join!(get(&gateway, "/v1/games/1", ""), async {
+        let (one, two) = (first.next().await, first.next().await);
+        other.next().await.answer(NOTHING);
+        assert_eq!(one.cancelled().await, Reason::CANCEL);
+        assert_eq!(two.cancelled().await, Reason::CANCEL);
+    });
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert!(first.is_quiet());
+}
+
+#[tokio::test]
+async fn copies_are_shared_by_workers_and_outlive_a_reload() {
+    let service = transom::demo::start(([127, 0, 0, 1], 0).into()).expect("the service");
+    let folder = tempfile::tempdir().expect("a folder");
+    let protos = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("proto");
+    // A connection for each request, so that the workers take turns.
+    let config = |upstream: SocketAddr| {
+        format!(
+            "listeners: [{{ address: \"127.0.0.1:0\", accept: deal }}]\nadmin: {{ address: \"127.0.0.1:0\" }}\n\
+             descriptors: [{{ protos: {} }}]\nupstreams: {{ games: {{ endpoints: [\"{upstream}\"] }} }}\n\
+             routes: [{{ services: [\"gamehub.v1.*\"], upstream: games, fallback: {{ stale: 1h }} }}]\nworkers: 2\n",
+            protos.display()
+        )
+    };
+    let file = folder.path().join("transom.yaml");
+    std::fs::write(&file, config(service.address())).expect("written");
+    let gateway = Process::start(folder);
+    let good = Http1::connect(gateway.address)
+        .await
+        .get("/v1/games/1")
+        .await;
+    assert_eq!((good.status, good.header("age")), (200, None));
+    drop(service);
+    let away = nobody();
+    let beside = gateway.path("transom.new");
+    std::fs::write(&beside, config(away)).expect("written");
+    std::fs::rename(beside, gateway.path("transom.yaml")).expect("renamed");
+    gateway.says("reloaded");
+    // Held open, so that the next goes to the other worker.
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        let mut client = Http1::connect(gateway.address).await;
+        let stale = client.get("/v1/games/1").await;
+        assert_eq!((stale.status, &stale.body), (200, &good.body));
+        assert!(stale.header("age").is_some());
+        clients.push(client);
+    }
+    let (_, metrics) = gateway.admin("/metrics").await;
+    assert!(
+        metrics.contains("transom_fallbacks_total{by=\"stale\"} 4"),
+        "{metrics}"
+    );
+    assert!(metrics.contains("transom_stale_copies 2"), "{metrics}");
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use support::client::Http1;
+use support::kubernetes::ApiServer;
 use support::names::Names;
 use support::process::Process;
 use support::soon;
@@ -108,14 +109,10 @@ async fn told(wrong: &Wrong, folder: tempfile::TempDir) {
             .get("/v1/games/1")
             .await
     };
-    let line = async || -> Option<String> {
-        let status = gateway.told().await;
-        let troubles = status["troubles"].as_array().expect("a list").clone();
-        let of = |t: &&serde_json::Value| t["why"].as_str().is_some_and(|w| w.contains(why));
-        troubles.iter().find(of).map(|t| t.to_string())
-    };
-    // A name that has not been looked up yet is no instance.
-    let line = soon(why, async {
+    let admin = gateway.admin.expect("an address").to_string();
+    let path = gateway.folder.path().to_owned();
+    // A name that has not been looked up yet is no instance, and what is known of it goes with it.
+    let all = soon(why, async {
         loop {
             let reply = games().await;
             let (status, body) = (reply.status, reply.text());
@@ -133,31 +130,25 @@ async fn told(wrong: &Wrong, folder: tempfile::TempDir) {
             ] {
                 assert!(!body.contains(secret), "{why}: {body}");
             }
-            if let Some(line) = line().await {
-                break line;
+            let told = gateway.told().await["troubles"].to_string();
+            let (_, upstreams) = gateway.admin("/upstreams").await;
+            let (admin, path) = (admin.clone(), path.clone());
+            let asked = move || transom(&["status", "--admin", &admin], &path);
+            let (code, shown) = tokio::task::spawn_blocking(asked).await.expect("it ran");
+            assert_eq!(code, 0, "{shown}");
+            let all = [told, upstreams, shown];
+            if all.iter().all(|text| text.contains(why)) {
+                break all;
             }
         }
     })
     .await;
-    assert!(
-        line.contains("\"games\"") && line.contains(&wrong.endpoint),
-        "{line}"
-    );
-    let (_, upstreams) = gateway.admin("/upstreams").await;
-    assert!(upstreams.contains(why), "{why} in {upstreams}");
-    let admin = gateway.admin.expect("an address").to_string();
-    let path = gateway.folder.path().to_owned();
-    let asked = move || transom(&["status", "--admin", &admin], &path);
-    let (code, text) = tokio::task::spawn_blocking(asked).await.expect("it ran");
-    assert_eq!(code, 0, "{text}");
-    let line = text
-        .lines()
-        .find(|l| l.contains(why))
-        .unwrap_or_else(|| panic!("{why} in {text}"));
-    assert!(
-        line.contains("upstream games") && line.contains(&wrong.endpoint),
-        "{line}"
-    );
+    for text in &all {
+        assert!(
+            text.contains("games") && text.contains(&wrong.endpoint),
+            "{text}"
+        );
+    }
 }
 
 /// A server that answers whatever comes first like this.
@@ -319,6 +310,21 @@ async fn nobody_there() {
         fs::write(&file, config + &servers).expect("written");
         told(&unknown, folder).await;
     }
+
+    // Of a cluster that has no such service.
+    let api = ApiServer::start().await;
+    let kubernetes = format!("kubernetes: {{ server: \"http://{}\" }}\n", api.address);
+    let unknown = Wrong {
+        keys: "endpoints: [\"k8s:games.internal:grpc\"]".to_owned(),
+        endpoint: "k8s:games.internal:grpc".to_owned(),
+        why: "there are no EndpointSlices of such a service",
+        way_out: "are name and namespace right",
+    };
+    let folder = folder(&unknown.keys, "", &service, &authority);
+    let file = folder.path().join("transom.yaml");
+    let config = fs::read_to_string(&file).expect("read");
+    fs::write(&file, config + &kubernetes).expect("written");
+    told(&unknown, folder).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

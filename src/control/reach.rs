@@ -26,29 +26,34 @@ pub struct Reached {
 /// where local tasks can be spawned. Dropping the future ends all that it opened.
 pub async fn reach(config: &Config) -> Reached {
     let mut reached = Reached::default();
-    for (id, upstream) in (0..).map(UpstreamId).zip(&config.upstreams) {
-        // Building tells of files that can't be used.
-        let Ok(upstream) = sources::equipped(upstream).await else {
-            continue;
-        };
-        let mut any = upstream.endpoints.is_empty();
-        for (at, endpoint) in upstream.endpoints.iter().enumerate() {
-            let place = upstream.endpoint_places.get(at).unwrap_or(&upstream.place);
-            any |= one(
-                &upstream,
-                endpoint,
-                place,
-                &config.timeouts,
-                &mut reached.report,
-            )
-            .await;
-        }
-        if !any {
-            reached.unreached.push(id);
-        }
+    let all = (0..).map(UpstreamId).zip(&config.upstreams);
+    let asking = stream::iter(all).map(|(id, upstream)| async move {
+        let (any, report) = each(upstream, &config.timeouts).await;
+        ((!any).then_some(id), report)
+    });
+    let mut asking = std::pin::pin!(asking.buffered(KNOCKS_AT_ONCE));
+    while let Some((unreached, report)) = asking.next().await {
+        reached.unreached.extend(unreached);
+        reached.report.extend(report);
     }
     sources::quote(&mut reached.report);
     reached
+}
+
+/// Tries the endpoints of one upstream. Whether there is an instance that can be reached.
+async fn each(upstream: &Upstream, timeouts: &Timeouts) -> (bool, Report) {
+    let mut report = Report::default();
+    // Building tells of files that can't be used.
+    let Ok(upstream) = sources::equipped(upstream).await else {
+        return (true, report);
+    };
+    let mut any = upstream.endpoints.is_empty();
+    for (at, endpoint) in upstream.endpoints.iter().enumerate() {
+        let place = upstream.endpoint_places.get(at);
+        let place = place.unwrap_or(&upstream.place);
+        any |= one(&upstream, endpoint, place, timeouts, &mut report).await;
+    }
+    (any, report)
 }
 
 /// Tries the instances of one endpoint. Whether there is one that can be reached.
@@ -123,6 +128,9 @@ fn way_out(endpoint: &Endpoint) -> &'static str {
         Endpoint::Host { .. } | Endpoint::Srv(_) => {
             "; is it written as it should be, and known to the name servers here? (`dns: { servers: […] }` asks others)"
         }
-        Endpoint::Kubernetes(_) | Endpoint::Unix(_) => "",
+        Endpoint::Kubernetes(_) => {
+            "; are name and namespace right, and may this account list its EndpointSlices? (`kubernetes: { … }`)"
+        }
+        Endpoint::Unix(_) => "",
     }
 }

@@ -6,7 +6,7 @@ use http::Method;
 use http::header::COOKIE;
 use http::request::Parts;
 
-use crate::config::model::{Balance, HashOn};
+use crate::config::model::{Balance, HashOn, UpstreamId};
 use crate::live::{Live, Route};
 use crate::schema::StreamKind;
 use crate::transcode::MethodPlan;
@@ -37,11 +37,17 @@ impl<'a> Aim<'a> {
             idempotent: idempotent.unwrap_or_else(|| self.is_idempotent()),
             until: deadline.map(Deadline::of_answer),
             hash: self.hash(),
+            elsewhere: self.another_upstream().is_some(),
             streams: self
                 .plan
                 .is_none_or(|p| matches!(p.stream, StreamKind::Server | StreamKind::Bidi)),
             account: Some(&self.connection.account),
         }
+    }
+
+    /// The upstream that stands in for the route's own.
+    fn another_upstream(self) -> Option<UpstreamId> {
+        self.route.fallback.as_ref()?.upstream
     }
 
     /// By the HTTP method (RFC 9110 §9.2.2), unless POST is only the protocol's way to call; or the

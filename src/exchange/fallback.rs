@@ -92,6 +92,10 @@ impl Spare {
         }
         goes_elsewhere(current, first, asked.connection);
         let request = asked.rest(UpstreamBody::whole(self.message))?;
+        let how = How {
+            elsewhere: false,
+            ..how
+        };
         current.upstreams.call(self.upstream, request, how).await
     }
 }

@@ -23,7 +23,7 @@ use crate::config::model::{UpstreamId, UpstreamProtocol};
 use crate::failure::{Failure, GrpcCode};
 use crate::live::Route;
 use crate::transcode::metadata::join_cookies;
-use crate::upstream::{AnswerBody, UpstreamBody};
+use crate::upstream::{AnswerBody, How, UpstreamBody};
 
 use super::aim::Aim;
 use super::body::{BreakOff, ReplyBody};
@@ -100,6 +100,10 @@ pub(super) async fn forward(
         fallback::goes_elsewhere(current, answer, connection);
         let sent = onward(protocol_of(current, Some(other)));
         let request = Request::from_parts(sent, UpstreamBody::whole(Bytes::new()));
+        let how = How {
+            elsewhere: false,
+            ..how
+        };
         let call = current.upstreams.call(other, request, how);
         answer = in_time(call, None, policy.timeout).await;
     }

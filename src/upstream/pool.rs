@@ -42,6 +42,8 @@ pub struct How<'a> {
     pub until: Option<Instant>,
     /// The same for calls that belong together (`balance: hash`).
     pub hash: Option<u64>,
+    /// Another upstream is asked when this one fails: an attempt is never worth all the time.
+    pub elsewhere: bool,
     /// The answer is a stream: it may go on for as long as it likes.
     pub streams: bool,
     /// Where it is noted how the call goes.
@@ -115,10 +117,17 @@ enum Unsent {
 }
 
 impl How<'_> {
-    /// How long attempt number `attempt` may take: the last one as long as the call.
+    /// How long attempt number `attempt` may take: the last one as long as the call, unless another
+    /// upstream comes after it.
     fn per_try(&self, attempt: u32) -> Option<Duration> {
         let rule = self.retry.filter(|_| self.idempotent)?;
-        rule.per_try.filter(|_| attempt < rule.attempts.get())
+        rule.per_try
+            .filter(|_| self.elsewhere || attempt < rule.attempts.get())
+    }
+
+    /// Whether there may be another attempt after this one.
+    fn has_more(&self, attempt: u32) -> bool {
+        self.retry.is_some_and(|r| attempt < r.attempts.get())
     }
 
     /// Whether another attempt may follow one that ended so.
@@ -297,7 +306,7 @@ impl Pool {
                     result: Err(failure),
                 },
                 Err(Unsent::Late(copy)) => Ended {
-                    copy,
+                    copy: copy.filter(|_| how.has_more(attempt)),
                     pushback: Pushback::None,
                     result: Err(answer::too_late(self.name())),
                 },

@@ -275,6 +275,7 @@ impl Session {
                 idempotent,
                 until: None,
                 hash,
+                elsewhere: false,
                 streams,
                 account: Some(&account),
             };
