@@ -340,6 +340,7 @@ async fn operators_are_told_of_every_certificate() {
     let (_, metrics) = process.admin("/metrics").await;
     for line in [
         "transom_tls_certificate_not_after_seconds{name=\"api.example.com\",source=\"acme\"} ",
+        "transom_tls_certificate_not_after_seconds{name=\"bad.example.com\",source=\"acme\"} 0",
         "transom_acme_failures{name=\"bad.example.com\"} 1",
         "transom_acme_orders_total{authority=\"own\",result=\"issued\"} 1",
         "transom_acme_orders_total{authority=\"own\",result=\"failed\"} 1",
@@ -364,22 +365,94 @@ async fn operators_are_told_of_every_certificate() {
     assert!(text.contains("1 failed attempt, the next "), "{text}");
 }
 
+/// A command about a name of the config.
+fn about(verb: &str, name: &str, folder: &std::path::Path) -> (Option<i32>, String) {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_transom"))
+        .args([verb, name, "-c"])
+        .arg(folder.join("transom.yaml"))
+        .output()
+        .expect("it runs");
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8(text).expect("text");
+    (output.status.code(), text)
+}
+
+#[tokio::test]
+async fn a_certificate_is_renewed_when_an_operator_says_so() {
+    let ca = Ca::start();
+    let process = start(&ca, "");
+    let serial = until_shown(&process, &ca, NAME).await;
+    let (code, text) = about("renew", "other.example.com", process.folder.path());
+    assert_eq!(code, Some(1));
+    assert!(text.contains("there are api.example.com"), "{text}");
+    let (code, text) = about("renew", NAME, process.folder.path());
+    assert_eq!(code, Some(0), "{text}");
+    let renewed = async { while until_shown(&process, &ca, NAME).await == serial {} };
+    soon("another certificate", renewed).await;
+    assert_eq!(ca.orders().len(), 2);
+}
+
+#[tokio::test]
+async fn what_was_mended_is_tried_at_once() {
+    let ca = Ca::start();
+    ca.state().manners.unproved.insert(NAME.to_owned());
+    let process = start(&ca, "");
+    process.says("no certificate yet");
+    // Whoever mends it where the gateway can't see has to say so.
+    ca.state().manners.unproved.clear();
+    let (code, text) = about("renew", NAME, process.folder.path());
+    assert_eq!(code, Some(0), "{text}");
+    until_shown(&process, &ca, NAME).await;
+
+    // Other settings are a new start: here and after a restart.
+    let ca = Ca::start();
+    ca.state().manners.unproved.insert(NAME.to_owned());
+    let process = start(&ca, "");
+    process.says("no certificate yet");
+    let file = process.path("transom.yaml");
+    let text = std::fs::read_to_string(&file).expect("a config");
+    let other = text.replace(
+        "agree_to_terms: true",
+        "agree_to_terms: true, contact: [a@b.test]",
+    );
+    assert_ne!(text, other);
+    ca.state().manners.unproved.clear();
+    std::fs::write(&file, other).expect("written");
+    until_shown(&process, &ca, NAME).await;
+}
+
+#[tokio::test]
+async fn accounts_that_the_authority_has_lost_are_had_anew_by_one_of_many() {
+    let ca = Ca::start();
+    let names = "a.example.com, b.example.com, c.example.com, d.example.com";
+    let process = Process::start(folder(&ca, &config(&ca, names, "")));
+    until_shown(&process, &ca, "a.example.com").await;
+    for name in ["b.example.com", "c.example.com", "d.example.com"] {
+        until_shown(&process, &ca, name).await;
+    }
+    ca.state().forget_accounts();
+    let folder = process.folder.path();
+    for name in names.split(", ") {
+        assert_eq!(about("renew", name, folder).0, Some(0));
+    }
+    let renewed = async { while ca.orders().len() < 8 {} };
+    soon("four more orders", renewed).await;
+    let failures = process.unheard();
+    let failures: Vec<_> = failures
+        .iter()
+        .filter(|l| l.contains("not renewed yet"))
+        .collect();
+    assert!(failures.is_empty(), "{failures:?}");
+    assert_eq!(ca.state().accounts, 2);
+}
+
 #[tokio::test]
 async fn a_certificate_is_revoked_and_replaced() {
     let ca = Ca::start();
     let process = start(&ca, "");
     let serial = until_shown(&process, &ca, NAME).await;
     let folder = process.stop();
-    let revoke = |name: &str| {
-        let output = std::process::Command::new(env!("CARGO_BIN_EXE_transom"))
-            .args(["revoke", name, "-c"])
-            .arg(folder.path().join("transom.yaml"))
-            .output()
-            .expect("it runs");
-        let text = [output.stdout, output.stderr].concat();
-        let text = String::from_utf8(text).expect("text");
-        (output.status.code(), text)
-    };
+    let revoke = |name: &str| about("revoke", name, folder.path());
     let (code, text) = revoke("other.example.com");
     assert_eq!(code, Some(1));
     assert!(text.contains("there are api.example.com"), "{text}");

@@ -270,11 +270,13 @@ fn ordered(
     random: &mut fastrand::Rng,
     outcome: &mut Outcome,
 ) {
+    let heard = !authority.is_down(now);
     let mut fail = |name: &mut Name, may_try: bool| {
         outcome.refused += 1;
         let failure = Failure {
             said: "no",
             retry_after: None,
+            heard,
             may_try,
             authorities: 1,
             chance: random.f64(),
@@ -282,7 +284,7 @@ fn ordered(
         let life = name.life;
         name.course.failed(&failure, life.as_ref(), time(now));
     };
-    if authority.is_down(now) {
+    if !heard {
         return fail(name, false);
     }
     let broken = name
@@ -383,6 +385,7 @@ fn an_expiry_would_be_seen() {
                 let failure = Failure {
                     said: "down",
                     retry_after: None,
+                    heard: false,
                     may_try: false,
                     authorities: 1,
                     chance: 0.5,
@@ -393,7 +396,7 @@ fn an_expiry_would_be_seen() {
     }
     // It goes on trying, and never in a hurry.
     assert!(
-        (5..200).contains(&name.course.failures),
+        (5..300).contains(&name.course.failures),
         "{:?}",
         name.course
     );

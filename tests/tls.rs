@@ -9,6 +9,7 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, mpsc};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
@@ -622,6 +623,46 @@ async fn a_new_pair_is_shown_and_a_bad_one_is_refused() {
     .await;
 }
 
+#[tokio::test]
+async fn a_renewed_certificate_is_shown_whatever_else_is_wrong() {
+    let (folder, authority) = (Folder::new(), Authority::new("Test"));
+    let renew = || {
+        let pair = authority.server(&["api.example.com"]);
+        pair.write(folder.0.path(), "api");
+    };
+    renew();
+    let other = authority.server(&["other.example.com"]);
+    other.write(folder.0.path(), "other");
+    let running = folder.run(&listener(
+        "certificates: [{ cert: api.crt, key: api.key }, { cert: other.crt, key: other.key }]",
+    ));
+    let leaf = || async {
+        let stream = connect(running.address(), "api.example.com", authority.trusted()).await;
+        let stream = stream.expect("a handshake");
+        let certificates = stream.get_ref().1.peer_certificates().expect("some");
+        certificates[0].clone().into_owned()
+    };
+    let first = leaf().await;
+    // Another pair is torn, and then the config itself.
+    folder.write("other.key", &authority.server(&["other.example.com"]).key);
+    running.says("not reloaded");
+    renew();
+    let second = async {
+        loop {
+            let now = leaf().await;
+            if now != first {
+                return now;
+            }
+        }
+    };
+    let second = soon("the renewed certificate", second).await;
+    running.says("a certificate from files is taken up");
+    folder.write("transom.yaml", "listeners: [");
+    running.says("not reloaded");
+    renew();
+    soon("the next one", async { while leaf().await == second {} }).await;
+}
+
 #[test]
 fn what_is_wrong_with_files_is_told_with_the_way_out() {
     let (folder, authority) = (Folder::new(), Authority::new("Test"));
@@ -722,6 +763,34 @@ fn what_is_wrong_with_files_is_told_with_the_way_out() {
     let (content, told) = folder.check(&pair("old.crt", "old.key"));
     assert!(content, "{told}");
     assert!(told.contains("old.crt has expired on "), "{told}");
+
+    let week = Duration::from_secs(7 * 86_400);
+    folder.write("clients.crt", &authority.pem);
+    folder.write(
+        "stale.crl",
+        &authority.revoke_at(13, SystemTime::now() - week),
+    );
+    folder.write("fresh.crl", &authority.revoke(13));
+    let with_list = |list: &str| {
+        listener(&format!(
+            "certificates: [{{ cert: whole.crt, key: good.key }}], \
+             client_certificates: {{ ca: clients.crt, crl: {list} }}"
+        ))
+    };
+    let (content, told) = folder.check(&with_list("stale.crl"));
+    assert!(
+        content && told.contains("stale.crl: list 1 was to be replaced by "),
+        "{told}"
+    );
+    let (content, told) = folder.check(&with_list("fresh.crl"));
+    assert!(content && !told.contains("warning"), "{told}");
+    let untrusted = "listeners: [{ address: \"127.0.0.1:0\", proxy_protocol: true }]\n";
+    let (content, told) = folder.check(&format!("{untrusted}{ROUTES}"));
+    assert!(
+        content && told.contains("nobody is trusted to send a PROXY header"),
+        "{told}"
+    );
+    assert!(told.contains("`trusted_proxies: ["), "{told}");
 
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(folder.0.path(), fs::Permissions::from_mode(0o755)).expect("set");

@@ -96,6 +96,18 @@ pub struct Session {
     pub(super) patience: Duration,
 }
 
+impl Session {
+    /// Whether it was opened with these credentials.
+    pub(super) fn is_of(&self, credentials: &[u8]) -> bool {
+        #[derive(Deserialize)]
+        struct Named {
+            id: String,
+        }
+        let named = serde_json::from_slice::<Named>(credentials);
+        named.is_ok_and(|named| named.id == self.account.id())
+    }
+}
+
 /// The account's key and address, to be kept: whoever has them can order and revoke.
 pub type Credentials = Zeroizing<Vec<u8>>;
 

@@ -48,6 +48,8 @@ pub struct Clerk {
     pub name: Box<str>,
     /// The first is the one that the configuration names; the others are turned to when it fails.
     pub choices: Vec<Arc<Choice>>,
+    /// A mark of how they are asked: with another one the failures of before don't count.
+    pub settings: Box<str>,
     pub shelf: Shelf,
     pub board: Arc<Board>,
     pub show: Show,
@@ -109,7 +111,7 @@ impl Clerk {
                     let long = at.duration_since(now).unwrap_or_default();
                     let long = long.min(ACME_SLEEP_MAX).max(Duration::from_millis(10));
                     let seen = served.as_ref().map(|s| &s.version);
-                    let changed = timeout(long, self.shelf.changed(seen)).await;
+                    let changed = timeout(long, self.shelf.changed(seen, &kept)).await;
                     if let Ok(Err(error)) = changed {
                         self.trouble(&error.to_string());
                         sleep(ACME_DISK_RETRY.min(long)).await;
@@ -145,6 +147,12 @@ impl Clerk {
                 ..Kept::default()
             };
             kept.course.renewed(SystemTime::now(), fastrand::f64());
+        }
+        if kept.settings.as_deref() != Some(&*self.settings) {
+            if kept.settings.is_some() {
+                kept.course.forgive();
+            }
+            kept.settings = Some(self.settings.to_string());
         }
         if let Some(served) = &served {
             (self.show)(&self.name, Arc::clone(&served.identity));
@@ -268,6 +276,7 @@ impl Clerk {
                 let failure = Failure {
                     said: &said,
                     retry_after: error.retry_after,
+                    heard: error.is_heard(),
                     may_try: choice.trial.is_some() && may_try(&error),
                     authorities: self.choices.len(),
                     chance: fastrand::f64(),
@@ -285,41 +294,50 @@ impl Clerk {
 
     /// `None` for a trial, whose certificate is of no use.
     async fn order(&self, job: &Job<'_>) -> Result<Option<Issued>, AcmeError> {
-        let Job { choice, office, .. } = *job;
+        let office = job.office;
         // Renewals don't count against Let's Encrypt's limit on orders, and come late when they wait
         // behind new names.
         let renews = job.replaced().is_some();
         let _turn = office.turn(!renews || job.is_trial).await;
-        let session = match office.session().await {
+        let session = office.session().await?;
+        match self.order_with(job, &session).await {
+            // With it went the order that was placed in its name.
             Err(error) if error.is_account_gone() => {
-                office.forget_account().await;
-                office.session().await?
-            }
-            done => done?,
-        };
-        let turn = usize::try_from(job.failures).unwrap_or_default();
-        let turn = turn / self.choices.len().max(1);
-        let placed = match self.place(job, &session).await {
-            Err(error) if error.is_account_gone() => {
-                office.forget_account().await;
+                office.forget_account(&session).await;
+                self.forget_order(job).await;
                 let session = office.session().await?;
-                self.place(job, &session).await
+                self.order_with(job, &session).await
             }
             done => done,
-        };
-        let open = placed?;
-        let solvers = &choice.solvers;
+        }
+    }
+
+    async fn order_with(
+        &self,
+        job: &Job<'_>,
+        session: &Session,
+    ) -> Result<Option<Issued>, AcmeError> {
+        let turn = usize::try_from(job.failures).unwrap_or_default();
+        let turn = turn / self.choices.len().max(1);
+        let open = self.place(job, session).await?;
+        let solvers = &job.choice.solvers;
         let done = session.fulfil(&open.url, &open.key, solvers, turn).await;
         let done = done.and_then(|chain| Issued::check(&chain, &open.key, &self.name));
         if let Err(error) = &done
             && !error.passes()
             && !matches!(error.cause, Cause::Slow(_))
-            && !job.is_trial
+        {
+            self.forget_order(job).await;
+        }
+        done.map(|issued| (!job.is_trial).then_some(issued))
+    }
+
+    async fn forget_order(&self, job: &Job<'_>) {
+        if !job.is_trial
             && let Err(error) = self.shelf.forget_order(job.fence).await
         {
             tracing::warn!(name = %self.name, %error, "an order that has failed can't be forgotten");
         }
-        done.map(|issued| (!job.is_trial).then_some(issued))
     }
 
     /// The order that was placed before and isn't done, or a new one.

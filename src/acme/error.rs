@@ -111,6 +111,19 @@ impl AcmeError {
         }
     }
 
+    /// Whether the authority has heard of the attempt.
+    #[must_use]
+    pub fn is_heard(&self) -> bool {
+        let Cause::Http(error) = &self.cause else {
+            return true;
+        };
+        let unheard = matches!(
+            error,
+            HttpError::Url(_) | HttpError::Unreachable { .. } | HttpError::Certificate { .. }
+        );
+        !unheard || !matches!(self.step, Step::Directory | Step::Account | Step::Order)
+    }
+
     /// Whether the authority has had enough of us for now.
     #[must_use]
     pub fn is_limit(&self) -> bool {

@@ -33,6 +33,8 @@ pub struct Kept {
     pub issuer: Option<String>,
     /// The certificate that all this is about: with another one it is out of date.
     pub serial: Option<String>,
+    /// A mark of how authorities were asked when it failed.
+    pub settings: Option<String>,
     /// That this was made of.
     #[serde(skip)]
     pub version: Option<Version>,
@@ -96,12 +98,17 @@ impl Shelf {
         self.folder.put_if(&file, seen, bytes, Some(fence)).await
     }
 
-    /// Waits until there is another certificate than the one that was `seen`.
+    /// Waits until there is another certificate than the one that was `seen`, or another course than
+    /// that of `kept`.
     ///
     /// # Errors
     /// The disk.
-    pub async fn changed(&self, seen: Option<&Version>) -> Result<(), StorageError> {
-        self.folder.changed(&self.file(PEM), seen).await
+    pub async fn changed(&self, seen: Option<&Version>, kept: &Kept) -> Result<(), StorageError> {
+        let (pem, json) = (self.file(PEM), self.file(JSON));
+        tokio::select! {
+            changed = self.folder.changed(&pem, seen) => changed,
+            changed = self.folder.changed(&json, kept.version.as_ref()) => changed,
+        }
     }
 
     /// What is kept of the course; one that can't be understood is a new one.

@@ -83,14 +83,17 @@ impl Office {
         Ok(session)
     }
 
-    /// The authority knows nothing of the account any more.
-    pub async fn forget_account(&self) {
+    /// The authority knows nothing of the account any more. Another one that somebody has got meanwhile
+    /// stays.
+    pub async fn forget_account(&self, session: &Session) {
         let file = account_file(&self.authority.directory);
         let forgotten = match self.folder.get(&file).await {
-            Ok(Some(held)) => self.folder.delete_if(&file, &held.version, None).await,
-            none => none.map(drop),
+            Ok(Some(held)) if session.is_of(&held.bytes) => {
+                self.folder.delete_if(&file, &held.version, None).await
+            }
+            other => other.map(drop),
         };
-        // Whoever was first has forgotten it, or has a new one already.
+        // Whoever was first has forgotten it.
         if let Err(error) = forgotten
             && !error.is_overtaken()
         {

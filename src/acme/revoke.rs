@@ -31,18 +31,7 @@ pub async fn revoke(
     name: &str,
     reason: Option<RevocationReason>,
 ) -> Result<Revoked, String> {
-    let at = wanted.names.get(name);
-    let issuer = at.and_then(|at| wanted.authorities.get(*at));
-    let issuer = issuer.ok_or_else(|| {
-        let names: Vec<_> = wanted.names.keys().map(|n| &**n).collect();
-        match names.is_empty() {
-            true => "no listener has certificates of an authority".to_owned(),
-            false => format!(
-                "no listener has a certificate of an authority for {name}; there are {}",
-                names.join(", ")
-            ),
-        }
-    })?;
+    let issuer = wanted.issuer(name)?;
     let storage = &issuer.acme.storage;
     let shelf = Shelf::new(&Folder::open(storage).map_err(|e| e.to_string())?, name);
     let lease = shelf.lease().await.map_err(|e| e.to_string())?;

@@ -3,8 +3,9 @@
 //! A certificate is renewed where the authority's window says (RFC 9773), at a moment in it that was
 //! drawn once and is kept; without a window when a third of its life is left, or half of one below ten
 //! days. Failures wait 1, 10 and 100 minutes and then a day, never more than an eighth of what is left
-//! of the certificate, and always as long as the authority wants. They are part of what is kept: a
-//! restart is no new start.
+//! of the certificate, and always as long as the authority wants; one that isn't reached is tried again
+//! after ten minutes at most, and a certificate that has run out after an hour. They are part of what is
+//! kept: a restart is no new start, other settings are.
 //!
 //! ```text
 //! absent ──order──► valid ──window passed, or life running out──► order ──► valid
@@ -24,6 +25,11 @@ const WAITS: [Duration; 4] = [
     Duration::from_secs(100 * 60),
     Duration::from_secs(24 * 60 * 60),
 ];
+/// The most after attempts that the authority never heard of: they cost it nothing.
+const UNHEARD: Duration = Duration::from_secs(10 * 60);
+/// The most while a certificate that has run out is served, as long as authorities want between attempts
+/// for a name that fail (Let's Encrypt: five in an hour).
+const EXPIRED: Duration = Duration::from_secs(60 * 60);
 /// What spreads those who would do a thing at once: two per cent either way.
 const SPREAD: f64 = 0.02;
 /// Certificates that live shorter are renewed at half of it.
@@ -65,6 +71,8 @@ pub struct Course {
     pub draw: f64,
     /// In the words of whoever refused.
     pub error: Option<String>,
+    /// An operator wants it renewed now.
+    pub asked: bool,
 }
 
 /// A window, and the moment in it that was drawn.
@@ -106,7 +114,7 @@ pub fn next(life: Option<&Life>, course: &Course, authorities: usize, now: Syste
     };
     let since = course.since.map(time).filter(|since| *since <= now);
     let due = due(life, course, since);
-    if due <= now {
+    if due <= now || course.asked {
         return held.map_or(order, Action::Wait);
     }
     if !life.has_window {
@@ -167,20 +175,32 @@ pub fn turn(failures: u32, authorities: usize) -> usize {
 impl Life {
     /// The longest wait after a failure: an eighth of what is left, so that there are always more
     /// chances, and no less than a hundredth of the whole, or a minute, so that the last moments are
-    /// no hail of orders. When nothing is left there is no hurry any more.
+    /// no hail of orders.
     fn patience(&self, now: SystemTime) -> Duration {
         let whole = self.not_after.duration_since(self.not_before);
         let least = (whole.unwrap_or_default() / 100).clamp(Duration::from_secs(1), WAITS[0]);
         match self.not_after.duration_since(now) {
             Ok(left) => (left / 8).max(least),
-            Err(_) => Duration::MAX,
+            Err(_) => EXPIRED,
         }
     }
 }
 
 impl Course {
+    /// An operator wants a certificate now: nothing that was before keeps from it.
+    pub fn ask(&mut self) {
+        self.forgive();
+        self.asked = true;
+    }
+
+    /// What has failed did so for a reason that is gone: the next attempt is the first.
+    pub fn forgive(&mut self) {
+        (self.failures, self.not_before) = (0, None);
+    }
+
     /// An order has failed: waits, with `chance` from 0 to 1.
     pub fn failed(&mut self, failure: &Failure<'_>, life: Option<&Life>, now: SystemTime) {
+        self.asked = false;
         self.failures = self.failures.saturating_add(1);
         self.error = Some(failure.said.to_owned());
         self.trial = failure.may_try;
@@ -194,6 +214,7 @@ impl Course {
         };
         let own = own.mul_f64(1.0 - SPREAD + SPREAD * 2.0 * failure.chance);
         let own = life.map_or(own, |life| own.min(life.patience(now)));
+        let own = if failure.heard { own } else { own.min(UNHEARD) };
         // What another authority wants is its own affair.
         let wanted = match turn(self.failures, authorities) {
             0 => failure.retry_after.unwrap_or_default(),
@@ -261,6 +282,8 @@ pub struct Failure<'a> {
     pub said: &'a str,
     /// How long the authority wants to be left alone.
     pub retry_after: Option<Duration>,
+    /// Whether the authority was reached at all.
+    pub heard: bool,
     /// Whether a trial would tell if it is mended.
     pub may_try: bool,
     /// How many there are to turn to.

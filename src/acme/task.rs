@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -22,7 +23,7 @@ use super::key::KeyType;
 use super::office::Office;
 use super::setup;
 use super::storage::Folder;
-use crate::config::acme::KeyType as Configured;
+use crate::config::acme::{DnsWay, KeyType as Configured};
 
 /// What the task works with.
 #[derive(Debug)]
@@ -161,7 +162,7 @@ impl Task {
                 continue;
             }
             let choices = match choices.get(*at) {
-                Some(Ok(choices)) => choices.clone(),
+                Some(Ok(choices)) => choices,
                 Some(Err(error)) => {
                     self.complain(name, error);
                     continue;
@@ -180,7 +181,8 @@ impl Task {
             };
             let clerk = Clerk {
                 name: name.clone(),
-                choices,
+                choices: choices.clone(),
+                settings: settings(now, *at),
                 shelf: Shelf::new(&folder, name),
                 board: Arc::clone(&self.board),
                 show: Arc::clone(&show),
@@ -235,6 +237,31 @@ impl Task {
             profile: acme.profile.clone(),
         })
     }
+}
+
+/// A mark of all that decides whether an order succeeds: the authority, those behind it, and how each is
+/// asked. Nothing can be told from it.
+fn settings(wanted: &Wanted, from: usize) -> Box<str> {
+    let mut hasher = DefaultHasher::new();
+    let mut at = Some(from);
+    for _ in 0..wanted.authorities.len() {
+        let Some(issuer) = at.and_then(|at| wanted.authorities.get(at)) else {
+            break;
+        };
+        let acme = &issuer.acme;
+        (&acme.directory, &acme.contact, acme.agree_to_terms).hash(&mut hasher);
+        (&issuer.roots, &issuer.hook_roots, &acme.profile).hash(&mut hasher);
+        let ways = (&acme.challenges, &acme.dns, acme.key_type, &acme.trial);
+        format!("{ways:?}").hash(&mut hasher);
+        if let Some(eab) = &acme.eab {
+            (&eab.key_id, &**eab.hmac_key.0).hash(&mut hasher);
+        }
+        if let Some(DnsWay::Update { key: Some(key), .. }) = acme.dns.as_ref().map(|d| &d.way) {
+            key.key.0.hash(&mut hasher);
+        }
+        at = acme.next;
+    }
+    format!("{:016x}", hasher.finish()).into()
 }
 
 /// One of each, however many names go there.

@@ -1,5 +1,6 @@
 //! What is told of certificates: those of files, and those that authorities issue.
 
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
@@ -50,7 +51,8 @@ pub(super) fn facts(live: &Live, told: &Told) -> Vec<Facts> {
         row(name, source, identity.not_after())
     });
     let all = || told.certificates.iter();
-    let issued = all().filter_map(|(name, e)| Some(row(name, "acme", e.not_after?)));
+    // One that isn't there has ended long ago: whoever is alarmed by the one is by the other.
+    let issued = all().map(|(name, e)| row(name, "acme", e.not_after.unwrap_or(UNIX_EPOCH)));
     let by_name = |read: fn(&Entry) -> Option<f64>| -> Vec<Row> {
         let rows = all().filter_map(|(name, e)| {
             let labels = vec![("name", name.to_string())];
@@ -74,7 +76,7 @@ pub(super) fn facts(live: &Live, told: &Told) -> Vec<Facts> {
     vec![
         gauge(
             "transom_tls_certificate_not_after_seconds",
-            "When a certificate ends, by its first name.",
+            "When a certificate ends, by its first name; 0 for one that is wanted and not there.",
             own.chain(issued).collect(),
         ),
         gauge(
@@ -107,7 +109,7 @@ pub(super) fn facts(live: &Live, told: &Told) -> Vec<Facts> {
 }
 
 /// Of all listeners, each once.
-fn configured(live: &Live) -> impl Iterator<Item = (&'static str, &Identity)> {
+fn configured(live: &Live) -> impl Iterator<Item = (&'static str, Arc<Identity>)> {
     let mut seen = Vec::new();
     let terms = live.doors.iter().filter_map(|door| door.tls.as_deref());
     let all = terms.flat_map(|terms| {
@@ -115,16 +117,18 @@ fn configured(live: &Live) -> impl Iterator<Item = (&'static str, &Identity)> {
             true => "self_signed",
             false => "file",
         };
-        terms.configured().map(move |identity| (source, identity))
+        let own = terms.configured();
+        let all: Vec<_> = own.iter().map(|one| (source, Arc::clone(one))).collect();
+        all
     });
     all.filter_map(move |(source, identity)| {
-        let leaf = identity.certified().cert.first()?;
+        let leaf = identity.certified().cert.first()?.clone();
         // Two listeners may show the same one.
         if seen.contains(&leaf) {
             return None;
         }
         seen.push(leaf);
-        Some((source, &**identity))
+        Some((source, identity))
     })
 }
 

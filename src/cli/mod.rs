@@ -13,6 +13,7 @@ mod look;
 mod openapi;
 mod ready;
 mod remote;
+mod renew;
 mod revoke;
 pub mod routes;
 mod run;
@@ -88,6 +89,8 @@ enum Verb {
     Reload(remote::Args),
     /// List the certificates of a running gateway: how long they last, and what becomes of them
     Certs(remote::Args),
+    /// Renew certificates of an ACME authority now, whatever has failed before
+    Renew(renew::Args),
     /// Take a certificate of an ACME authority back: nobody should trust it any more
     Revoke(revoke::Args),
     /// Have another process of the program follow a running one on its sockets, without a refused connection
@@ -115,6 +118,7 @@ pub fn main() -> ExitCode {
         Verb::Ready(args) => ready::run(args),
         Verb::Reload(args) => remote::reload(args),
         Verb::Certs(args) => certs::certs(args),
+        Verb::Renew(args) => renew::run(args),
         Verb::Revoke(args) => revoke::run(args),
         Verb::Upgrade(args) => remote::upgrade(args),
         Verb::Schema(args) => schema::run(args),

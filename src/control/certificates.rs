@@ -16,7 +16,7 @@ use crate::config::model::{
     Certificate, ClientCertificates, Config, ListenerId, Place, Tls, UnknownName, UpstreamTls,
 };
 use crate::limits::PEM_BYTES_MAX;
-use crate::live::{Door, Issuer, Wanted};
+use crate::live::{Door, Issuer, Live, Wanted};
 use crate::tls::{ClientAuth, Identity, Material, Outgoing, OutgoingError, Shared, Spec, Terms};
 
 use super::protos::read_at_most;
@@ -52,6 +52,13 @@ pub fn doors(
                 None => continue,
             },
         };
+        if listener.proxy_protocol && config.trusted_proxies.is_empty() {
+            let message =
+                "nobody is trusted to send a PROXY header, so every connection with one is refused";
+            let help = "name the load balancers: `trusted_proxies: [10.0.0.0/8]`";
+            let warning = Diagnostic::warning(message).at(&listener.place);
+            files.report.push(warning.help(help));
+        }
         doors.push(Door {
             id,
             tls,
@@ -244,6 +251,54 @@ fn terms(tls: &Tls, shared: &Arc<Shared>, files: &mut Files<'_>) -> Option<Arc<T
     }
 }
 
+/// Takes up what the files of a config's certificates hold now, each by itself: what is wrong elsewhere
+/// must not keep a renewed certificate from clients until the old one has run out. One that lacks a name
+/// of the one it follows is a change like any other. The new ones.
+pub fn renew(config: &Config, doors: &[Door]) -> Vec<Arc<Identity>> {
+    let mut new = Vec::new();
+    for door in doors {
+        let mut listeners = ListenerId::of(&config.listeners).zip(&config.listeners);
+        let listener = listeners.find(|(id, _)| *id == door.id);
+        let files = listener.and_then(|(_, l)| Some(&l.tls.as_ref()?.certificates));
+        let (Some(terms), Some(files)) = (&door.tls, files) else {
+            continue;
+        };
+        let renewed = terms.renew(|at, old| {
+            let files = files.get(at)?;
+            let chain = read_at_most(&files.cert, PEM_BYTES_MAX).ok()?;
+            let key = read_at_most(&files.key, PEM_BYTES_MAX).ok()?;
+            let identity = Identity::from_pem(&chain, &key).ok()?;
+            let is_new = identity.certified().cert != old.certified().cert;
+            let mut names = old.names().iter();
+            let follows = names.all(|n| identity.names().contains(n));
+            (is_new && follows && identity.not_after() > SystemTime::now())
+                .then(|| Arc::new(identity))
+        });
+        match renewed {
+            Ok(renewed) => new.extend(renewed),
+            Err(error) => tracing::error!(%error, "a renewed certificate can't be served"),
+        }
+    }
+    new
+}
+
+/// Certificates from files that listeners show.
+pub fn shown(live: &Live) -> Vec<Arc<Identity>> {
+    let terms = live.doors.iter().filter_map(|door| door.tls.as_ref());
+    let files = terms.filter(|terms| !terms.is_for_development());
+    files
+        .flat_map(|terms| terms.configured().to_vec())
+        .collect()
+}
+
+/// So that it can be seen later when a certificate was replaced, and by which.
+pub fn tell_of_new(identity: &Identity) {
+    let names = identity.names().join(", ");
+    let until = httpdate::fmt_http_date(identity.not_after());
+    let issuer = identity.issuer();
+    tracing::info!(names, until, issuer, "a certificate from files is taken up");
+}
+
 /// A certificate all of whose names are those of earlier ones is never shown to anybody.
 fn warn_of_hidden(
     identities: &[(Arc<Identity>, Option<Arc<ClientAuth>>)],
@@ -314,7 +369,19 @@ fn client_auth(files: &ClientCertificates, all: &mut Files<'_>) -> Option<Arc<Cl
         None => None,
     };
     match ClientAuth::from_pem(&authorities?, revoked.as_deref(), files.required) {
-        Ok(client) => Some(Arc::new(client)),
+        Ok(client) => {
+            if let Some((file, place)) = &files.revoked {
+                for (nth, until) in client.outdated(SystemTime::now()) {
+                    let (file, until) = (file.display(), httpdate::fmt_http_date(until));
+                    let message = format!("{file}: list {nth} was to be replaced by {until}");
+                    let warning = Diagnostic::warning(message).at(place);
+                    let help =
+                        "what it revokes is refused all the same; what was revoked since is let in";
+                    all.report.push(warning.help(help));
+                }
+            }
+            Some(Arc::new(client))
+        }
         Err(error) => {
             let (file, place) = match &files.revoked {
                 Some((file, place)) if error.is_of_list() => (file, place),

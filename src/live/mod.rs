@@ -115,6 +115,27 @@ pub struct Wanted {
     pub names: Arc<BTreeMap<Box<str>, usize>>,
 }
 
+impl Wanted {
+    /// Whoever is to issue the certificate of `name`.
+    ///
+    /// # Errors
+    /// No listener wants one: which names there are.
+    pub fn issuer(&self, name: &str) -> Result<&Issuer, String> {
+        let at = self.names.get(name);
+        let issuer = at.and_then(|at| self.authorities.get(*at));
+        issuer.ok_or_else(|| {
+            let names: Vec<_> = self.names.keys().map(|n| &**n).collect();
+            match names.is_empty() {
+                true => "no listener has certificates of an authority".to_owned(),
+                false => format!(
+                    "no listener has a certificate of an authority for {name}; there are {}",
+                    names.join(", ")
+                ),
+            }
+        })
+    }
+}
+
 /// An authority as configured, with the files that it is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Issuer {

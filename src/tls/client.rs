@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use http::HeaderValue;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
@@ -13,6 +14,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::revocation_list::CertificateRevocationList;
 
 use crate::limits::CLIENT_CERTIFICATE_BYTES_MAX;
 
@@ -22,6 +24,8 @@ pub struct ClientAuth {
     verifier: Arc<dyn ClientCertVerifier>,
     /// Equal for equal rules: what one set of rules has let in, another must look at again.
     pub(super) digest: u64,
+    /// When each list of revoked certificates is to be replaced, where it says so.
+    lists_until: Vec<(usize, SystemTime)>,
 }
 
 /// Why the files of `client_certificates` can't be used.
@@ -70,11 +74,13 @@ impl ClientAuth {
         if roots.is_empty() {
             return Err(ClientAuthError::NoAuthority);
         }
-        let mut lists = Vec::new();
+        let (mut lists, mut lists_until) = (Vec::new(), Vec::new());
         for (at, found) in
             CertificateRevocationListDer::pem_slice_iter(revoked.unwrap_or_default()).enumerate()
         {
-            lists.push(found.map_err(|e| ClientAuthError::List(at + 1, e.to_string()))?);
+            let list = found.map_err(|e| ClientAuthError::List(at + 1, e.to_string()))?;
+            lists_until.extend(next_update(&list).map(|until| (at + 1, until)));
+            lists.push(list);
         }
         if revoked.is_some() && lists.is_empty() {
             return Err(ClientAuthError::NoList);
@@ -93,12 +99,26 @@ impl ClientAuth {
         Ok(Self {
             verifier,
             digest: digest.finish(),
+            lists_until,
         })
+    }
+
+    /// Lists of revoked certificates that were to be replaced before `now`, counted from 1, with when.
+    pub fn outdated(&self, now: SystemTime) -> impl Iterator<Item = (usize, SystemTime)> {
+        let all = self.lists_until.iter().copied();
+        all.filter(move |(_, until)| *until < now)
     }
 
     pub(super) fn verifier(&self) -> Arc<dyn ClientCertVerifier> {
         Arc::clone(&self.verifier)
     }
+}
+
+/// When a list's authority will have written another (RFC 5280 §5.1.2.5).
+fn next_update(list: &CertificateRevocationListDer<'_>) -> Option<SystemTime> {
+    let (_, list) = CertificateRevocationList::from_der(list).ok()?;
+    let seconds = u64::try_from(list.next_update()?.timestamp()).ok()?;
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }
 
 /// What would end an element of the header, or a header.

@@ -57,6 +57,8 @@ pub struct Served {
 pub struct Terms {
     shared: Arc<Shared>,
     spec: Spec,
+    /// Those of `spec`, as they have been renewed since.
+    own: ArcSwap<Vec<Arc<Identity>>>,
     choice: ArcSwap<Choice>,
 }
 
@@ -64,8 +66,10 @@ impl Terms {
     /// # Errors
     /// No randomness for keys, or rules that rustls doesn't take.
     pub fn new(spec: Spec, shared: &Arc<Shared>) -> Result<Arc<Self>, TermsError> {
+        let own = spec.certificates.iter().map(|(own, _)| Arc::clone(own));
         let terms = Arc::new(Self {
             shared: Arc::clone(shared),
+            own: ArcSwap::from_pointee(own.collect()),
             choice: ArcSwap::default(),
             spec,
         });
@@ -83,9 +87,39 @@ impl Terms {
         }
     }
 
+    /// Puts renewed certificates in the place of those that the config names: `renew` gets the place of
+    /// each and the one that is served. Which ones are new.
+    ///
+    /// # Errors
+    /// A certificate that rustls doesn't take: all stays as it was.
+    pub fn renew(
+        &self,
+        renew: impl Fn(usize, &Identity) -> Option<Arc<Identity>>,
+    ) -> Result<Vec<Arc<Identity>>, TermsError> {
+        let before = self.own.load_full();
+        let mut all = Vec::new();
+        let mut new = Vec::new();
+        for (at, old) in before.iter().enumerate() {
+            let renewed = renew(at, old);
+            new.extend(renewed.clone());
+            all.push(renewed.unwrap_or_else(|| Arc::clone(old)));
+        }
+        if !new.is_empty() {
+            self.own.store(Arc::new(all));
+            if let Err(error) = self.choose_from(&self.shared.provided()) {
+                self.own.store(before);
+                return Err(error);
+            }
+        }
+        Ok(new)
+    }
+
     fn choose_from(&self, provided: &BTreeMap<Box<str>, Arc<Identity>>) -> Result<(), TermsError> {
-        let own = self.spec.certificates.iter();
+        let own = self.own.load();
+        let rules = self.spec.certificates.iter().map(|(_, client)| client);
         let mut all = own
+            .iter()
+            .zip(rules)
             .map(|(identity, client)| self.serve(identity, client.as_ref()))
             .collect::<Result<Vec<_>, _>>()?;
         for name in &self.spec.provided {
@@ -162,8 +196,9 @@ impl Terms {
     }
 
     /// The certificates that the config names: those that come at run time apart.
-    pub fn configured(&self) -> impl Iterator<Item = &Arc<Identity>> {
-        self.spec.certificates.iter().map(|(identity, _)| identity)
+    #[must_use]
+    pub fn configured(&self) -> Arc<Vec<Arc<Identity>>> {
+        self.own.load_full()
     }
 
     /// Whether nobody vouches for them.

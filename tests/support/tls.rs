@@ -121,8 +121,12 @@ impl Authority {
 
     /// A list that revokes this serial number.
     pub fn revoke(&self, serial: u64) -> String {
+        self.revoke_at(serial, SystemTime::now())
+    }
+
+    /// The same by a list of that time, which holds for a day.
+    pub fn revoke_at(&self, serial: u64, now: SystemTime) -> String {
         let day = Duration::from_secs(86_400);
-        let now = SystemTime::now();
         let params = CertificateRevocationListParams {
             this_update: date(now),
             next_update: date(now + day),

@@ -16,6 +16,7 @@ fn clerk(folder: &Folder, show: Show) -> Clerk {
     Clerk {
         name: "a.test".into(),
         choices: Vec::new(),
+        settings: "".into(),
         shelf: Shelf::new(folder, "a.test"),
         board: Arc::default(),
         show,

@@ -30,6 +30,7 @@ fn failure(authorities: usize) -> Failure<'static> {
     Failure {
         said: "no",
         retry_after: None,
+        heard: true,
         may_try: false,
         authorities,
         chance: 0.5,
@@ -221,4 +222,53 @@ fn certificates_that_begin_long_before_they_come_are_not_ordered_without_end() {
     // Nothing is left.
     course.renewed(at(91.0), 0.5);
     assert_eq!(next(Some(&life), &course, 1, at(91.0)), ORDER);
+}
+
+#[test]
+fn an_authority_that_is_not_reached_is_tried_again_soon() {
+    let unheard = Failure {
+        heard: false,
+        ..failure(1)
+    };
+    let mut course = middle();
+    for minutes in [1, 10, 10, 10, 10] {
+        course.failed(&unheard, None, at(0.0));
+        let until = at(0.0) + Duration::from_secs(minutes * 60);
+        assert_eq!(next(None, &course, 1, at(0.0)), Action::Wait(until));
+    }
+}
+
+#[test]
+fn a_certificate_that_has_run_out_is_not_left_alone_for_a_day() {
+    let mut course = middle();
+    for _ in 0..6 {
+        course.failed(&failure(1), Some(&life(90.0, false)), at(91.0));
+    }
+    let until = at(91.0) + Duration::from_secs(3600);
+    let wait = next(Some(&life(90.0, false)), &course, 1, at(91.0));
+    assert_eq!(wait, Action::Wait(until));
+}
+
+#[test]
+fn an_operator_need_not_wait() {
+    let life = life(90.0, false);
+    let mut course = middle();
+    assert!(matches!(
+        next(Some(&life), &course, 1, at(1.0)),
+        Action::Wait(_)
+    ));
+    course.ask();
+    assert_eq!(next(Some(&life), &course, 1, at(1.0)), ORDER);
+    // Once: what fails then waits as ever.
+    course.failed(&failure(1), Some(&life), at(1.0));
+    assert!(matches!(
+        next(Some(&life), &course, 1, at(1.0)),
+        Action::Wait(_)
+    ));
+    course.ask();
+    course.renewed(at(1.0), 0.5);
+    assert!(matches!(
+        next(Some(&life), &course, 1, at(1.0)),
+        Action::Wait(_)
+    ));
 }

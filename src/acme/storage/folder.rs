@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -224,6 +225,7 @@ impl Folder {
             let mut options = OpenOptions::new();
             let options = options.write(true).create_new(true).mode(0o600);
             let mut file = options.open(&fresh)?;
+            self.hand_over(&file)?;
             reached("made");
             file.write_all(bytes)?;
             prepare(&file)?;
@@ -246,10 +248,23 @@ impl Folder {
         let mut options = OpenOptions::new();
         let options = options.create(true).truncate(false).write(true).mode(0o600);
         let locked = options.open(&path).and_then(|file| {
+            self.hand_over(&file)?;
             flock(&file, FlockOperation::LockExclusive)?;
             Ok(file)
         });
         locked.map_err(|error| failed(&path, error))
+    }
+
+    /// What root makes belongs to the folder's owner, who has to work with it.
+    fn hand_over(&self, file: &File) -> io::Result<()> {
+        if !geteuid().is_root() {
+            return Ok(());
+        }
+        let (folder, own) = (fs::metadata(&self.0)?, file.metadata()?);
+        match (folder.uid(), folder.gid()) == (own.uid(), own.gid()) {
+            true => Ok(()),
+            false => std::os::unix::fs::fchown(file, Some(folder.uid()), Some(folder.gid())),
+        }
     }
 
     fn record(&self, key: &str) -> Result<PathBuf, StorageError> {

@@ -234,6 +234,11 @@ fn dns(section: &Section<'_, '_>, folder: &Path) -> Option<Dns> {
         let words = section.items("exec");
         let mut words = words.iter().map(|w| w.text().map(str::to_owned));
         let program = words.next()??;
+        // One without a slash is looked for on the path.
+        let program = match program.contains('/') {
+            true => folder.join(program).display().to_string(),
+            false => program,
+        };
         Some(DnsWay::Exec {
             program,
             arguments: words.collect::<Option<_>>()?,

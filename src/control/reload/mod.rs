@@ -33,10 +33,11 @@ use crate::listener::{Changed, Inherited, Ports};
 use crate::live::{Changes, Live};
 use crate::snapshot::Snapshot;
 use crate::telemetry::Logs;
-use crate::tls;
+use crate::tls::{self, Identity};
 use crate::upstream::Fleet;
 
 use super::builder::Builder;
+use super::certificates;
 use super::kept::{ContentHash, Kept};
 use super::reflection::Budget;
 use super::sources::{self, Built, Source};
@@ -252,6 +253,7 @@ impl Reloader {
                     Ok(config) => config,
                     Err(report) => {
                         self.failed(&report);
+                        self.renew_certificates().await;
                         return None;
                     }
                 }
@@ -269,7 +271,19 @@ impl Reloader {
             tell(&as_warnings(report));
         }
         let taken_up = self.take_up(config, answers).await;
+        if !taken_up {
+            self.renew_certificates().await;
+        }
         others.filter(|_| taken_up)
+    }
+
+    /// What certificates' files hold, while the rest can't be taken up.
+    async fn renew_certificates(&self) {
+        let (config, live) = (Arc::clone(&self.config), self.live.load());
+        let renew = move || certificates::renew(&config, &live.doors);
+        for new in self.builder.run(renew).await.unwrap_or_default() {
+            certificates::tell_of_new(&new);
+        }
     }
 
     /// Builds and publishes; a fault leaves all as it was. Whether there is another generation.
@@ -277,6 +291,7 @@ impl Reloader {
         let (of, choices) = (Arc::clone(&config), answers.choices(&config));
         let tls = Arc::clone(&self.tls);
         let before = self.live.load();
+        let shown = certificates::shown(&before);
         // What is different is as much work as building it.
         let work = move || {
             let attempt = attempt::attempt(&of, &choices, &tls)?;
@@ -334,6 +349,12 @@ impl Reloader {
         let generation = self.live.publish(Arc::new(live));
         self.logs.take_up(&config.log);
         tracing::info!(generation = generation.0, routes, "reloaded: {changes}");
+        for new in certificates::shown(&self.live.load()) {
+            let is_known = |old: &Arc<Identity>| old.certified().cert == new.certified().cert;
+            if !shown.iter().any(is_known) {
+                certificates::tell_of_new(&new);
+            }
+        }
         // After the generation that says how connections are taken there.
         let changed = self.ports.carry_out(change).unwrap_or_else(|error| {
             tracing::error!(%error, "not all listeners have changed");

@@ -53,6 +53,8 @@ pub struct State {
     nonces: HashSet<String>,
     made: u64,
     pub accounts: u32,
+    /// Accounts up to this one aren't known any more.
+    lost: u32,
     orders: Vec<Order>,
     issued: HashMap<String, Issued>,
     replaced: HashSet<String>,
@@ -266,6 +268,7 @@ impl State {
             nonces: HashSet::new(),
             made: 0,
             accounts: 0,
+            lost: 0,
             orders: Vec::new(),
             issued: HashMap::new(),
             replaced: HashSet::new(),
@@ -308,6 +311,10 @@ impl State {
             self.manners.refused_nonces = self.manners.refused_nonces.saturating_sub(1);
             return problem(400, "badNonce", "that nonce is stale", None);
         }
+        let account = head["kid"].as_str().and_then(|kid| kid.rsplit_once('/'));
+        if account.is_some_and(|(_, n)| n.parse().is_ok_and(|n: u32| n <= self.lost)) {
+            return problem(400, "accountDoesNotExist", "whose key is that?", None);
+        }
         match at {
             At::Account => self.account(base),
             At::NewOrder => self.new_order(base, &payload),
@@ -336,6 +343,11 @@ impl State {
             directory["renewalInfo"] = format!("{base}/renewal-info").into();
         }
         directory
+    }
+
+    /// As an authority that was set up anew.
+    pub fn forget_accounts(&mut self) {
+        self.lost = self.accounts;
     }
 
     fn account(&mut self, base: &str) -> Reply {

@@ -165,3 +165,33 @@ fn a_lease_ends_with_its_process() {
     let held = folder.take("a", LONG).unwrap().unwrap();
     assert_eq!(held.fence.token, 2);
 }
+
+#[tokio::test]
+async fn what_root_makes_belongs_to_the_folders_owner() {
+    use std::os::unix::fs::{MetadataExt, chown};
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("kept");
+    let folder = Folder::open(&path).unwrap();
+    // Who isn't root can give nothing away: the folder is theirs.
+    let owner = match rustix::process::geteuid().is_root() {
+        true => 65534,
+        false => rustix::process::geteuid().as_raw(),
+    };
+    chown(&path, Some(owner), None).unwrap();
+    let bytes = Zeroizing::new(b"key".to_vec());
+    let lease = folder
+        .lease("a.test", Duration::from_secs(9))
+        .await
+        .unwrap();
+    folder
+        .put_if("a.test.pem", None, bytes, lease.as_ref().map(|l| l.fence()))
+        .await
+        .unwrap();
+    let mut files = 0;
+    for entry in std::fs::read_dir(&path).unwrap() {
+        let metadata = entry.unwrap().metadata().unwrap();
+        assert_eq!((metadata.uid(), metadata.mode() & 0o777), (owner, 0o600));
+        files += 1;
+    }
+    assert_eq!(files, 3, "the record, the lease and the guard");
+}
