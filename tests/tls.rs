@@ -313,6 +313,105 @@ async fn requests_for_other_hosts_are_sent_away() {
 }
 
 #[tokio::test]
+async fn no_name_is_a_way_around_the_rules_of_another() {
+    let (folder, authority) = (Folder::new(), Authority::new("Test"));
+    let issue = |file: &str, names: &[&str]| authority.server(names).write(folder.0.path(), file);
+    issue("www", &["www.example.com", "open.example.com", "10.9.8.7"]);
+    issue("vip", &["*.vip.example.com", "192.0.2.9"]);
+    folder.write("ca.crt", &authority.pem);
+    let running = folder.run(&listener(
+        "certificates: [{ cert: www.crt, key: www.key }, \
+         { cert: vip.crt, key: vip.key, client_certificates: { ca: ca.crt } }]",
+    ));
+    let blind = |name: &'static str| {
+        let mut config = authority.trusted();
+        config
+            .dangerous()
+            .set_certificate_verifier(Arc::new(Anyone));
+        config.enable_sni = !name.is_empty();
+        let name = if name.is_empty() {
+            "www.example.com"
+        } else {
+            name
+        };
+        connect(running.address(), name, config)
+    };
+    // Nobody's names get the first certificate.
+    let stream = blind("other.test").await.expect("a handshake");
+    assert!(ask(stream, "other.test").await.starts_with("HTTP/1.1 200"));
+    // Routes of `*.vip.example.com` take this one, so it isn't nobody's.
+    assert!(blind("a.b.vip.example.com").await.is_err());
+    // Without a name, an address may be asked for, unless it has rules of its own.
+    for (host, wanted) in [
+        ("10.1.1.1", "200"),
+        ("192.0.2.9", "421"),
+        ("a.vip.example.com", "421"),
+    ] {
+        let stream = blind("").await.expect("a handshake");
+        let reply = ask(stream, host).await;
+        assert!(
+            reply.starts_with(&format!("HTTP/1.1 {wanted}")),
+            "{host}: {reply}"
+        );
+    }
+    // A name may be written with the root's dot.
+    let stream = blind("www.example.com").await.expect("a handshake");
+    assert!(
+        ask(stream, "open.example.com.:443")
+            .await
+            .starts_with("HTTP/1.1 200")
+    );
+}
+
+#[tokio::test]
+async fn no_session_outlives_the_certificate_that_it_began_with() {
+    let (folder, authority) = (Folder::new(), Authority::new("Test"));
+    authority
+        .server(&["api.example.com"])
+        .write(folder.0.path(), "a");
+    folder.write("clients.crt", &authority.pem);
+    for versions in ["1.2", "1.3"] {
+        let running = folder.run(&listener(
+            "certificates: [{ cert: a.crt, key: a.key }], client_certificates: { ca: clients.crt }",
+        ));
+        let of = |pair: &support::tls::Pair| {
+            let version = match versions {
+                "1.2" => &rustls::version::TLS12,
+                _ => &rustls::version::TLS13,
+            };
+            Arc::new(authority.client_of(Some(pair), &[version]))
+        };
+        let kind = |config: Arc<ClientConfig>| async {
+            let stream = connect(running.address(), "api.example.com", config).await?;
+            let kind = stream.get_ref().1.handshake_kind();
+            // The tickets come with the reply, or the refusal.
+            let (mut read, mut write) = tokio::io::split(stream);
+            let request = b"GET /x HTTP/1.1\r\nhost: api.example.com\r\nconnection: close\r\n\r\n";
+            write.write_all(request).await?;
+            let mut reply = String::new();
+            read.read_to_string(&mut reply).await?;
+            assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
+            std::io::Result::Ok(kind)
+        };
+        let lasting = of(&authority.client("shop", 7));
+        for wanted in [
+            HandshakeKind::Full,
+            HandshakeKind::Resumed,
+            HandshakeKind::Resumed,
+        ] {
+            let kind = kind(Arc::clone(&lasting)).await.expect("let in");
+            assert_eq!(kind, Some(wanted), "TLS {versions}");
+        }
+        let ends = SystemTime::now() + Duration::from_secs(4);
+        let brief = of(&authority.client_until("shop", 8, ends));
+        // However often it goes on, and gets new tickets.
+        let goes_on = async { while kind(Arc::clone(&brief)).await.is_ok() {} };
+        soon("the refusal", goes_on).await;
+        assert!(SystemTime::now() > ends - Duration::from_secs(1));
+    }
+}
+
+#[tokio::test]
 async fn clients_show_certificates_and_services_are_told() {
     let (folder, authority) = (Folder::new(), Authority::new("Test"));
     let clients = Authority::new("Clients");

@@ -385,7 +385,9 @@ impl<S> Requests<S> {
         let Some(secure) = &self.ends.secure else {
             return Ok(());
         };
+        // Certificates write no name with the root's dot; routes take it with and without.
         let host = host_of(authority);
+        let host = host.strip_suffix('.').unwrap_or(host);
         let lower;
         let host = match host.bytes().any(|b| b.is_ascii_uppercase()) {
             true => {

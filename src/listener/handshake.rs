@@ -119,7 +119,8 @@ async fn shake_hands(
             None => "no certificate".to_owned(),
         }));
     };
-    let stream = start.into_stream(served.config()).await?;
+    let config = served.config().map_err(io::Error::other)?;
+    let stream = start.into_stream(config).await?;
     let (_, session) = stream.get_ref();
     let client = session.peer_certificates().and_then(|all| all.first());
     ends.secure = Some(Rc::new(Secure {

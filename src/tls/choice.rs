@@ -43,7 +43,24 @@ impl Choice {
         })
     }
 
+    /// For this name alone.
+    pub(super) fn exact(&self, name: &str) -> Option<&Arc<Served>> {
+        self.exact.get(name)
+    }
+
+    /// Of the longest wildcard that ends like the name, however many labels it would stand for: none
+    /// in certificates, but routes are written so.
+    pub(super) fn above(&self, name: &str) -> Option<&Arc<Served>> {
+        parents(name).find_map(|parent| self.wildcards.get(parent))
+    }
+
     pub(super) fn first(&self) -> Option<&Arc<Served>> {
         self.first.as_ref()
     }
+}
+
+/// What follows each dot, the longest first.
+pub(super) fn parents(name: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(name.split_once('.'), |(_, rest)| rest.split_once('.'))
+        .map(|(_, parent)| parent)
 }

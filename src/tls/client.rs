@@ -62,8 +62,10 @@ impl ClientAuth {
         required: bool,
     ) -> Result<Self, ClientAuthError> {
         let mut digest = foldhash::quality::FixedState::default().build_hasher();
-        digest.write(authorities);
-        digest.write(revoked.unwrap_or_default());
+        for text in [authorities, revoked.unwrap_or_default()] {
+            digest.write_usize(text.len());
+            digest.write(text);
+        }
         digest.write_u8(u8::from(required));
         let mut roots = RootCertStore::empty();
         for (at, found) in CertificateDer::pem_slice_iter(authorities).enumerate() {

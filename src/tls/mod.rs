@@ -1,8 +1,8 @@
 //! TLS of the listeners (certificates and what they are for, chosen by the name that a client asks
 //! for), and to upstreams.
 //!
-//! Nothing here reads files or the clock: bytes come in, and whole values go out that are swapped as
-//! such.
+//! Nothing here reads files: bytes come in, and whole values go out that are swapped as such. The clock
+//! counts in handshakes alone.
 
 mod choice;
 mod client;
@@ -10,6 +10,7 @@ mod identity;
 mod outgoing;
 mod shared;
 mod terms;
+mod vouched;
 
 pub use client::{ClientAuth, ClientAuthError, forwarded};
 pub use identity::{Identity, IdentityError, Warning};

@@ -1,17 +1,20 @@
 //! TLS of one listener, ready for handshakes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
-use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{
+    ClientHello, NoClientAuth, NoServerSessionStorage, ProducesTickets, ResolvesServerCert,
+};
 use rustls::sign::CertifiedKey;
 
-use super::choice::Choice;
-use super::{ClientAuth, Identity, Shared};
+use super::choice::{Choice, parents};
+use super::{ClientAuth, Identity, Shared, vouched};
 
 /// The protocol of tls-alpn-01 (RFC 8737).
 pub const ACME_PROTOCOL: &[u8] = b"acme-tls/1";
@@ -49,8 +52,9 @@ pub enum TermsError {
 pub struct Served {
     identity: Arc<Identity>,
     config: Arc<ServerConfig>,
-    /// The digest of the rules for clients.
-    rules: u64,
+    /// The rules for clients.
+    client: Option<Arc<ClientAuth>>,
+    only_tls13: bool,
 }
 
 /// TLS of one listener.
@@ -59,6 +63,8 @@ pub struct Terms {
     spec: Spec,
     /// Those of `spec`, as they have been renewed since.
     own: ArcSwap<Vec<Arc<Identity>>>,
+    /// Names of certificates that come at run time, and may not be there yet.
+    promised: HashSet<Box<str>>,
     choice: ArcSwap<Choice>,
 }
 
@@ -71,6 +77,7 @@ impl Terms {
             shared: Arc::clone(shared),
             own: ArcSwap::from_pointee(own.collect()),
             choice: ArcSwap::default(),
+            promised: spec.provided.iter().cloned().collect(),
             spec,
         });
         terms.choose_from(&BTreeMap::new())?;
@@ -137,31 +144,36 @@ impl Terms {
         client: Option<&Arc<ClientAuth>>,
     ) -> Result<Arc<Served>, TermsError> {
         let client = client.or(self.spec.client.as_ref());
-        let rules = client.map_or(ANYBODY, |c| c.digest);
-        let versions: &[&rustls::SupportedProtocolVersion] = match self.spec.only_tls13 {
-            true => &[&rustls::version::TLS13],
-            false => &[&rustls::version::TLS13, &rustls::version::TLS12],
-        };
-        let config = ServerConfig::builder_with_provider(super::provider())
-            .with_protocol_versions(versions)?;
-        let config = match client {
-            Some(client) => config.with_client_cert_verifier(client.verifier()),
-            None => config.with_no_client_auth(),
-        };
-        let one = Arc::new(One(Arc::clone(identity.certified())));
-        let mut config = config.with_cert_resolver(one);
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        // All suites are good ones; scanners (and rules of some companies) want the server to choose.
-        config.ignore_client_order = true;
-        config.ticketer = self.shared.tickets(rules)?;
-        // Tickets hold all there is to a session: nothing is kept here for clients that may never
-        // come back.
-        config.session_storage = Arc::new(NoServerSessionStorage {});
+        let verifier = client.map_or_else(|| Arc::new(NoClientAuth) as _, |c| c.verifier());
+        let tickets = self.shared.tickets(rules_of(client))?;
+        let only_tls13 = self.spec.only_tls13;
+        let config = config(identity, only_tls13, verifier, tickets)?;
         Ok(Arc::new(Served {
             identity: Arc::clone(identity),
             config: Arc::new(config),
-            rules,
+            client: client.cloned(),
+            only_tls13,
         }))
+    }
+
+    /// The rules for clients that ask for a host, if it is anybody's: also where its certificate isn't
+    /// there yet, and below a wildcard by more labels than a certificate's stands for. Routes may take
+    /// such a host for one of the wildcard's, and what comes to it must not come unproved.
+    fn rules_for(&self, choice: &Choice, host: &str) -> Option<u64> {
+        let found = |served: &Arc<Served>| served.rules();
+        let promised = || rules_of(self.spec.client.as_ref());
+        let wild = |parent: &str| self.promised.contains(&*format!("*.{parent}"));
+        let exact = choice.exact(host).map(found);
+        exact
+            .or_else(|| self.promised.contains(host).then(promised))
+            .or_else(|| choice.get(host).map(found))
+            .or_else(|| {
+                // The common case costs no text.
+                let none = self.promised.is_empty();
+                let mut parents = parents(host).filter(|_| !none);
+                parents.any(wild).then(promised)
+            })
+            .or_else(|| choice.above(host).map(found))
     }
 
     /// What a client gets that asks for this name, in lower case, or for none at this address.
@@ -172,11 +184,16 @@ impl Terms {
             Some(name) => choice.get(name),
             None => choice.get(&local.to_canonical().to_string()),
         };
-        match found {
-            Some(found) => Some(Arc::clone(found)),
-            None if name.is_some() && self.spec.refuse_unknown => None,
-            None => choice.first().cloned(),
-        }
+        let served = match found {
+            Some(found) => found,
+            None if name.is_some() && self.spec.refuse_unknown => return None,
+            None => choice.first()?,
+        };
+        // Another certificate than the name's own is no way around its rules.
+        let rules = name.and_then(|name| self.rules_for(&choice, name));
+        rules
+            .is_none_or(|rules| rules == served.rules())
+            .then(|| Arc::clone(served))
     }
 
     /// For an authority that looks at the certificate of its challenge.
@@ -217,14 +234,14 @@ impl Terms {
         }
         let host = host.strip_prefix('[').unwrap_or(host);
         let host = host.strip_suffix(']').unwrap_or(host);
-        if host.parse::<IpAddr>().is_ok() && name.is_none() {
-            return true;
-        }
-        if !served.identity.covers(host) {
+        // Clients can't ask for an address.
+        let is_address = name.is_none() && host.parse::<IpAddr>().is_ok();
+        if !is_address && !served.identity.covers(host) {
             return false;
         }
         let choice = self.choice.load();
-        choice.get(host).is_none_or(|own| own.rules == served.rules)
+        let rules = self.rules_for(&choice, host);
+        rules.is_none_or(|rules| rules == served.rules())
     }
 }
 
@@ -234,10 +251,52 @@ impl Served {
         &self.identity
     }
 
-    #[must_use]
-    pub fn config(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.config)
+    /// For one handshake.
+    ///
+    /// # Errors
+    /// Rules that rustls doesn't take, which it has taken before.
+    pub fn config(&self) -> Result<Arc<ServerConfig>, TermsError> {
+        let Some(client) = &self.client else {
+            return Ok(Arc::clone(&self.config));
+        };
+        let tickets = Arc::clone(&self.config.ticketer);
+        let (verifier, tickets) = vouched::of_connection(client.verifier(), tickets);
+        let config = config(&self.identity, self.only_tls13, verifier, tickets)?;
+        Ok(Arc::new(config))
     }
+
+    fn rules(&self) -> u64 {
+        rules_of(self.client.as_ref())
+    }
+}
+
+/// The digest of the rules for clients.
+fn rules_of(client: Option<&Arc<ClientAuth>>) -> u64 {
+    client.map_or(ANYBODY, |c| c.digest)
+}
+
+fn config(
+    identity: &Identity,
+    only_tls13: bool,
+    verifier: Arc<dyn ClientCertVerifier>,
+    tickets: Arc<dyn ProducesTickets>,
+) -> Result<ServerConfig, TermsError> {
+    let versions: &[&rustls::SupportedProtocolVersion] = match only_tls13 {
+        true => &[&rustls::version::TLS13],
+        false => &[&rustls::version::TLS13, &rustls::version::TLS12],
+    };
+    let mut config = ServerConfig::builder_with_provider(super::provider())
+        .with_protocol_versions(versions)?
+        .with_client_cert_verifier(verifier)
+        .with_cert_resolver(Arc::new(One(Arc::clone(identity.certified()))));
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    // All suites are good ones; scanners (and rules of some companies) want the server to choose.
+    config.ignore_client_order = true;
+    config.ticketer = tickets;
+    // Tickets hold all there is to a session: nothing is kept here for clients that may never
+    // come back.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    Ok(config)
 }
 
 /// The choice is made before the handshake.

@@ -89,7 +89,17 @@ impl Authority {
 
     /// For a client.
     pub fn client(&self, name: &str, serial: u64) -> Pair {
+        self.client_until(
+            name,
+            serial,
+            SystemTime::now() + Duration::from_secs(86_400),
+        )
+    }
+
+    /// For a client, for a while.
+    pub fn client_until(&self, name: &str, serial: u64, end: SystemTime) -> Pair {
         self.issue(&[], |params| {
+            params.not_after = date(end);
             params.distinguished_name.push(DnType::CommonName, name);
             let uri = format!("spiffe://example.com/{name}");
             let uri = SanType::URI(uri.try_into().expect("ASCII"));
@@ -153,11 +163,19 @@ impl Authority {
     }
 
     pub fn client_config(&self, own: Option<&Pair>) -> ClientConfig {
+        self.client_of(own, rustls::DEFAULT_VERSIONS)
+    }
+
+    pub fn client_of(
+        &self,
+        own: Option<&Pair>,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         let root = CertificateDer::from_pem_slice(self.pem.as_bytes()).expect("PEM");
         roots.add(root).expect("a root");
         let config = ClientConfig::builder_with_provider(transom::tls::provider())
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .expect("versions")
             .with_root_certificates(roots);
         match own {
