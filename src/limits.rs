@@ -239,7 +239,7 @@ pub const UPSTREAM_BACKOFF_MIN: Duration = Duration::from_millis(100);
 /// Longest wait before an endpoint that can't be reached is tried again.
 pub const UPSTREAM_BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// How often one request may be sent, when the upstream has provably not begun on it.
-pub const SENDS_MAX: usize = 3;
+pub const SENDS_MAX: u32 = 3;
 /// What is kept of a stream of requests until its answer begins, to send it again when the upstream has
 /// not begun on it.
 pub const RESENT_BYTES_MAX: usize = 64 * 1024;

@@ -13,6 +13,9 @@ use tokio::sync::Semaphore;
 
 use crate::config::model::Load;
 
+#[cfg(test)]
+mod tests;
+
 /// The places of one upstream.
 #[derive(Debug)]
 pub(super) struct Places {
@@ -165,110 +168,5 @@ pub(super) struct Place(Rc<Breaker>);
 impl Drop for Place {
     fn drop(&mut self) {
         self.0.leave();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn rule(in_flight: usize, queue: usize) -> Load {
-        Load {
-            in_flight_max: in_flight,
-            queue_max: queue,
-            queue_wait: Duration::from_secs(1),
-        }
-    }
-
-    fn paused(test: impl Future<Output = ()>) {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .unwrap()
-            .block_on(test);
-    }
-
-    #[test]
-    fn no_more_than_the_limit_are_under_way() {
-        paused(async {
-            let places = Arc::new(Places::new(&rule(2, 1), 1));
-            let breaker = Breaker::new(Arc::clone(&places));
-            let first = breaker.enter().await.unwrap();
-            let _second = breaker.enter().await.unwrap();
-            let (third, fourth) = tokio::join!(breaker.enter(), breaker.enter());
-            assert_eq!(third.unwrap_err(), Full::Waited);
-            assert_eq!(fourth.unwrap_err(), Full::Queue);
-            assert_eq!(breaker.refused(), 2);
-            assert!(!places.is_wanted());
-            drop(first);
-            breaker.enter().await.unwrap();
-        });
-    }
-
-    #[test]
-    fn a_place_that_comes_free_goes_to_who_waits_whichever_worker_it_is() {
-        paused(async {
-            let places = Arc::new(Places::new(&rule(1, 10), 2));
-            let (one, other) = (Breaker::new(Arc::clone(&places)), Breaker::new(places));
-            let held = one.enter().await.unwrap();
-            let (entered, ()) = tokio::join!(other.enter(), async {
-                tokio::task::yield_now().await;
-                drop(held);
-            });
-            entered.unwrap();
-        });
-    }
-
-    #[test]
-    fn who_leaves_the_queue_takes_nothing_along() {
-        paused(async {
-            let places = Arc::new(Places::new(&rule(1, 1), 1));
-            let breaker = Breaker::new(Arc::clone(&places));
-            let held = breaker.enter().await.unwrap();
-            let waited = tokio::time::timeout(Duration::from_millis(1), breaker.enter()).await;
-            assert!(waited.is_err());
-            assert!(!places.is_wanted());
-            drop(held);
-            breaker.enter().await.unwrap();
-        });
-    }
-
-    proptest! {
-        /// Whatever the order in which workers take and leave, the limit holds and no place is lost.
-        #[test]
-        fn places_are_neither_lost_nor_made(limit in 1usize..200, workers in 1usize..5, steps in prop::collection::vec((any::<bool>(), 0usize..5), 0..400)) {
-            let places = Arc::new(Places::new(&rule(limit, 0), workers));
-            let hands: Vec<_> = (0..workers).map(|_| Breaker::new(Arc::clone(&places))).collect();
-            let mut held: Vec<Vec<Place>> = hands.iter().map(|_| Vec::new()).collect();
-            for (take, who) in steps {
-                let who = who % workers;
-                if take {
-                    held[who].extend(hands[who].try_enter());
-                } else {
-                    held[who].pop();
-                }
-                prop_assert!(held.iter().map(Vec::len).sum::<usize>() <= limit);
-            }
-            drop(held);
-            drop(hands);
-            prop_assert_eq!(places.free.available_permits(), limit);
-        }
-
-        /// One worker alone can use nearly all places: what the others keep is an eighth each way.
-        #[test]
-        fn little_lies_about(limit in 1usize..500, workers in 1usize..5) {
-            let places = Arc::new(Places::new(&rule(limit, 0), workers));
-            let hands: Vec<_> = (0..workers).map(|_| Breaker::new(Arc::clone(&places))).collect();
-            for hand in &hands {
-                drop((0..limit).map_while(|_| hand.try_enter()).collect::<Vec<_>>());
-            }
-            let taken: Vec<_> = (0..limit).map_while(|_| hands[0].try_enter()).collect();
-            prop_assert!(taken.len() * 4 >= limit * 3, "{} of {limit}", taken.len());
-        }
     }
 }

@@ -17,10 +17,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::config::model::{Connections, Ejection, UpstreamProtocol};
-use crate::limits::{
-    Timeouts, UPSTREAM_BACKOFF_MAX, UPSTREAM_BACKOFF_MIN, UPSTREAM_CONNECTIONS_MAX,
-    UPSTREAM_WAITING_MAX,
-};
+use crate::limits::{Timeouts, UPSTREAM_CONNECTIONS_MAX, UPSTREAM_WAITING_MAX};
 use crate::rt::LocalExec;
 use crate::tls::Speaks;
 
@@ -31,6 +28,7 @@ use super::http1;
 use super::line::{Line, Socket};
 use super::outlier::{Counts, Outcome, Record, Sign};
 use super::pool::Counted;
+use super::retry::connect_backoff;
 use super::unreachable::{Unreachable, plainly};
 
 /// What the last attempts came to.
@@ -375,11 +373,7 @@ impl Endpoint {
         self.failed.set(self.failed.get().wrapping_add(1));
         let mut trouble = self.trouble.borrow_mut();
         let failures = trouble.as_ref().map_or(0, |t| t.failures).saturating_add(1);
-        let wait = UPSTREAM_BACKOFF_MIN
-            .saturating_mul(1 << failures.saturating_sub(1).min(16))
-            .min(UPSTREAM_BACKOFF_MAX)
-            // Workers and gateways that failed together come back apart.
-            .mul_f64(0.8 + fastrand::f64() * 0.4);
+        let wait = connect_backoff(failures, fastrand::f64());
         *trouble = Some(Trouble {
             failures,
             retry_at: Instant::now() + wait,

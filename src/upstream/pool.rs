@@ -26,7 +26,7 @@ use super::copy::Copy;
 use super::endpoint::Endpoint;
 use super::fleet::{Member, Shared};
 use super::pick::{Picked, pick};
-use super::retry::{self, Budget, Pushback};
+use super::retry::{self, Budget, Course, Ending, Pushback};
 use super::trial::{Trial, code_of};
 use super::unreachable::Unreachable;
 
@@ -114,27 +114,6 @@ enum Unsent {
     Failed(Failure, Option<Copy>),
     /// The time of one attempt was over.
     Late(Option<Copy>),
-}
-
-impl How<'_> {
-    /// How long attempt number `attempt` may take: the last one as long as the call, unless another
-    /// upstream comes after it.
-    fn per_try(&self, attempt: u32) -> Option<Duration> {
-        let rule = self.retry.filter(|_| self.idempotent)?;
-        rule.per_try
-            .filter(|_| self.elsewhere || attempt < rule.attempts.get())
-    }
-
-    /// Whether there may be another attempt after this one.
-    fn has_more(&self, attempt: u32) -> bool {
-        self.retry.is_some_and(|r| attempt < r.attempts.get())
-    }
-
-    /// Whether another attempt may follow one that ended so.
-    fn allows(&self, code: GrpcCode, attempt: u32) -> bool {
-        let rule = self.retry.filter(|_| self.idempotent);
-        rule.is_some_and(|r| attempt < r.attempts.get() && r.codes.contains(&code))
-    }
 }
 
 impl Pool {
@@ -276,21 +255,21 @@ impl Pool {
         let host = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
         let mut requests = request.body().handle();
         let mut tried = SmallVec::<[usize; 4]>::new();
-        let (mut sends, mut attempt) = (0, 1);
+        let mut course = Course::new(how.retry.filter(|_| how.idempotent));
         let mut request = Some(request);
         loop {
             let (endpoint, lease, trial) = self.lease(&mut tried, &how).await?;
-            sends += 1;
+            course.sends();
             if let Some(account) = how.account {
                 account.note_try(endpoint.name());
             }
             if let Some(request) = &mut request {
                 self.address(request, host.as_ref().unwrap_or(endpoint.authority()));
             }
-            let sent = self.send(lease, &mut request, trial, &how, attempt);
+            let sent = self.send(lease, &mut request, trial, &how, course);
             let ended = match sent.await {
-                Ok((answer, copy)) => self.answered(answer, copy, &how, attempt),
-                Err(Unsent::Again(again, _)) if sends < SENDS_MAX => {
+                Ok((answer, copy)) => self.answered(answer, copy, course),
+                Err(Unsent::Again(again, _)) if course.goes_on(Ending::Unbegun) => {
                     self.count(|c| &mut c.resent);
                     request = Some(*again);
                     continue;
@@ -300,21 +279,22 @@ impl Pool {
                 }
                 Err(Unsent::Failed(failure, copy)) => Ended {
                     copy: copy.filter(|_| {
-                        failure.retry == Retry::IfIdempotent && how.allows(failure.code, attempt)
+                        failure.retry == Retry::IfIdempotent
+                            && course.goes_on(Ending::Code(failure.code))
                     }),
                     pushback: Pushback::None,
                     result: Err(failure),
                 },
                 Err(Unsent::Late(copy)) => Ended {
-                    copy: copy.filter(|_| how.has_more(attempt)),
+                    copy: copy.filter(|_| course.goes_on(Ending::Late)),
                     pushback: Pushback::None,
                     result: Err(answer::too_late(self.name())),
                 },
             };
             if let Some(copy) = ended.copy
-                && let Some(again) = Box::pin(self.again(copy, ended.pushback, &how, attempt)).await
+                && let Some(again) = Box::pin(self.again(copy, ended.pushback, &how, course)).await
             {
-                attempt += 1;
+                course.retries();
                 request = Some(again);
                 continue;
             }
@@ -340,15 +320,14 @@ impl Pool {
         &self,
         answer: Response<AnswerBody>,
         copy: Option<Copy>,
-        how: &How<'_>,
-        attempt: u32,
+        course: Course<'_>,
     ) -> Ended {
         let code = code_of(answer.headers());
         if code == Some(GrpcCode::Unimplemented) {
             // Only methods that it has told of are called.
             self.shared.doubt();
         }
-        let failed = code.filter(|code| how.allows(*code, attempt));
+        let failed = code.filter(|code| course.goes_on(Ending::Code(*code)));
         Ended {
             copy: copy.filter(|_| failed.is_some()),
             pushback: match failed {
@@ -386,11 +365,11 @@ impl Pool {
         copy: Copy,
         pushback: Pushback,
         how: &How<'_>,
-        attempt: u32,
+        course: Course<'_>,
     ) -> Option<Request<UpstreamBody>> {
         let now = Instant::now();
         let until = how.until.unwrap_or(now + CALL_TIMEOUT);
-        let wait = retry::wait(pushback, attempt, self.random_share(), now, until)?;
+        let wait = retry::wait(pushback, course.attempt(), self.random_share(), now, until)?;
         let request = copy.into_request()?;
         if !self.budget.borrow_mut().take(now) {
             self.count(|c| &mut c.over_budget);
@@ -493,7 +472,7 @@ impl Pool {
         request: &mut Option<Request<UpstreamBody>>,
         trial: Option<Trial>,
         how: &How<'_>,
-        attempt: u32,
+        course: Course<'_>,
     ) -> Result<(Response<AnswerBody>, Option<Copy>), Unsent> {
         let mut trial = Judged(trial);
         let copy = request.as_ref().and_then(Copy::of);
@@ -501,7 +480,7 @@ impl Pool {
         let Some(sending) = request.take().and_then(|request| lease.send(request)) else {
             return Err(Unsent::Failed(no_sender(), None));
         };
-        let sent = match how.per_try(attempt) {
+        let sent = match course.per_try(how.elsewhere) {
             None => sending.await,
             Some(limit) => match Box::pin(tokio::time::timeout(limit, sending)).await {
                 Ok(sent) => sent,

@@ -7,7 +7,12 @@ use std::time::Duration;
 use http::HeaderMap;
 use tokio::time::Instant;
 
-use crate::config::model::RetryBudget;
+use crate::config::model::{RetryBudget, RetryRule};
+use crate::failure::GrpcCode;
+use crate::limits::{SENDS_MAX, UPSTREAM_BACKOFF_MAX, UPSTREAM_BACKOFF_MIN};
+
+#[cfg(test)]
+mod tests;
 
 /// Half of the time over which requests and retries are weighed against each other.
 const HALF_WINDOW: Duration = Duration::from_secs(5);
@@ -17,6 +22,76 @@ const BACKOFF_MIN: Duration = Duration::from_millis(25);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// A service that asks for more is not asked again within the call.
 const PUSHBACK_MAX: Duration = Duration::from_secs(10);
+
+/// How one sending of a request ended, as far as another one may follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// The service has provably not begun on it.
+    Unbegun,
+    /// With this code, and the service may have carried it out.
+    Code(GrpcCode),
+    /// The time of one attempt was over.
+    Late,
+}
+
+/// The sendings of one call so far.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Course<'r> {
+    /// `None`: it may be carried out once.
+    rule: Option<&'r RetryRule>,
+    sends: u32,
+    attempt: u32,
+}
+
+impl<'r> Course<'r> {
+    /// A call that may be carried out as often as the rule says, or once.
+    pub(super) fn new(rule: Option<&'r RetryRule>) -> Self {
+        Self {
+            rule,
+            sends: 0,
+            attempt: 1,
+        }
+    }
+
+    /// It is sent.
+    pub(super) fn sends(&mut self) {
+        self.sends = self.sends.saturating_add(1);
+    }
+
+    /// It is about to be carried out once more.
+    pub(super) fn retries(&mut self) {
+        self.attempt = self.attempt.saturating_add(1);
+    }
+
+    /// From 1.
+    pub(super) fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// The rule, when it has another attempt.
+    fn has_another(&self) -> Option<&'r RetryRule> {
+        self.rule.filter(|r| self.attempt < r.attempts.get())
+    }
+
+    /// How long this attempt may take: the last one as long as the call, unless another upstream comes
+    /// after it.
+    pub(super) fn per_try(&self, elsewhere: bool) -> Option<Duration> {
+        let rule = match elsewhere {
+            true => self.rule,
+            false => self.has_another(),
+        };
+        rule?.per_try
+    }
+
+    /// Whether another sending may follow one that ended so.
+    pub(super) fn goes_on(&self, ending: Ending) -> bool {
+        match ending {
+            Ending::Unbegun => self.sends < SENDS_MAX,
+            Ending::Code(code) => self.has_another().is_some_and(|r| r.codes.contains(&code)),
+            Ending::Late => self.has_another().is_some(),
+        }
+    }
+}
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Counts {
@@ -118,6 +193,15 @@ pub(super) fn backoff(retry: u32, random: f64) -> Duration {
     most.mul_f64(random.clamp(0.0, 1.0))
 }
 
+/// The wait after so many failed attempts to connect in a row (from 1), by `random` in 0 to 1: workers
+/// and gateways that failed together come back apart.
+pub(super) fn connect_backoff(failures: u32, random: f64) -> Duration {
+    let wait = UPSTREAM_BACKOFF_MIN
+        .saturating_mul(1 << failures.saturating_sub(1).min(16))
+        .min(UPSTREAM_BACKOFF_MAX);
+    wait.mul_f64(0.8 + random.clamp(0.0, 1.0) * 0.4)
+}
+
 /// The wait before the next sending, if there is time for it.
 pub(super) fn wait(
     pushback: Pushback,
@@ -132,97 +216,4 @@ pub(super) fn wait(
         Pushback::None => backoff(retry, random),
     };
     (now.checked_add(wait)? < until).then_some(wait)
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const RULE: RetryBudget = RetryBudget {
-        percent: 20,
-        per_second_min: 3,
-    };
-
-    #[test]
-    fn a_quiet_service_has_a_few_and_a_busy_one_its_share() {
-        let now = Instant::now();
-        let mut budget = Budget::new(RULE, 1, now);
-        let taken = (0..100).filter(|_| budget.take(now)).count();
-        assert_eq!(taken, 30);
-        let later = now + Duration::from_secs(20);
-        for _ in 0..1000 {
-            budget.request(later);
-        }
-        let taken = (0..1000).filter(|_| budget.take(later)).count();
-        assert_eq!(taken, 230);
-    }
-
-    #[test]
-    fn workers_share_the_few() {
-        let now = Instant::now();
-        let taken: usize = (0..4)
-            .map(|_| {
-                let mut budget = Budget::new(RULE, 4, now);
-                (0..100).filter(|_| budget.take(now)).count()
-            })
-            .sum();
-        assert!((30..=32).contains(&taken), "{taken}");
-    }
-
-    #[test]
-    fn services_may_push_back() {
-        let of = |text: &str| {
-            let mut metadata = HeaderMap::new();
-            metadata.insert("grpc-retry-pushback-ms", text.parse().unwrap());
-            Pushback::of(&metadata)
-        };
-        assert_eq!(Pushback::of(&HeaderMap::new()), Pushback::None);
-        assert_eq!(of("250"), Pushback::Wait(Duration::from_millis(250)));
-        for never in ["-1", "soon", "", "99999999999999999999", "10001"] {
-            assert_eq!(of(never), Pushback::Never, "{never:?}");
-        }
-    }
-
-    #[test]
-    fn nothing_is_sent_again_past_its_deadline() {
-        let now = Instant::now();
-        let until = now + Duration::from_millis(20);
-        assert!(wait(Pushback::None, 1, 0.5, now, until).is_some());
-        assert!(wait(Pushback::None, 1, 1.0, now, until).is_none());
-        let asked = Pushback::Wait(Duration::from_millis(20));
-        assert!(wait(asked, 1, 0.0, now, until).is_none());
-        assert!(wait(Pushback::Never, 1, 0.0, now, until).is_none());
-    }
-
-    proptest! {
-        #[test]
-        fn retries_never_pass_the_share(steps in prop::collection::vec((0u64..2_000, 0u32..50, 0u32..50), 1..60)) {
-            let start = Instant::now();
-            let mut now = start;
-            let mut budget = Budget::new(RULE, 1, now);
-            let mut log: Vec<(Instant, u32, u32)> = Vec::new();
-            for (pause, requests, wanted) in steps {
-                now += Duration::from_millis(pause);
-                for _ in 0..requests {
-                    budget.request(now);
-                }
-                let taken = (0..wanted).filter(|_| budget.take(now)).count() as u32;
-                log.push((now, requests, taken));
-            }
-            // In any half window: no more than what two windows of requests give reason for.
-            for (at, ..) in &log {
-                let within = |t: &Instant, back: u64| *t <= *at && at.duration_since(*t) < Duration::from_secs(back);
-                let retries: u32 = log.iter().filter(|(t, ..)| within(t, 5)).map(|l| l.2).sum();
-                let requests: u32 = log.iter().filter(|(t, ..)| within(t, 15)).map(|l| l.1).sum();
-                prop_assert!(retries <= 2 * (requests / 5 + 30) + 2, "{retries} of {requests}");
-            }
-        }
-
-        #[test]
-        fn waits_are_bounded(retry: u32, random in 0.0f64..=1.0) {
-            prop_assert!(backoff(retry, random) <= BACKOFF_MAX);
-        }
-    }
 }
