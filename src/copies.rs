@@ -27,7 +27,7 @@ const COPIES_OF_A_SHARD_MIN: usize = 4;
 /// What a copy takes beside its bytes: nodes of the maps, and its own fields.
 const OVERHEAD_BYTES: usize = 512;
 /// What a header takes beside its bytes.
-const HEADER_OVERHEAD_BYTES: usize = 64;
+const HEADER_OVERHEAD_BYTES: usize = 192;
 
 /// What an answer was given to. Two requests with the same get the same answer, as far as `Vary` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -248,7 +248,7 @@ impl Draft {
         self.copies.too_large.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Keeps the answer. The body is copied: it may be a part of something larger.
+    /// Keeps the answer. All of it is copied: it may be a part of something larger.
     pub fn keep(self, body: &[u8]) {
         if body.len() > self.body_bytes_max() {
             return self.is_too_large();
@@ -261,7 +261,7 @@ impl Draft {
             .map(|n| n.as_str().len() + OVERHEAD_BYTES / 8);
         let names_cost = OVERHEAD_BYTES + self.asked.key.len() + names.sum::<usize>();
         let copy = Copy {
-            headers: self.headers,
+            headers: owned(&self.headers),
             body: Bytes::copy_from_slice(body),
             at: Instant::now(),
             said: self.said,
@@ -274,6 +274,20 @@ impl Draft {
         );
         copies.put(&self.key, What::Copy(Box::new(copy)), cost, bytes_max);
     }
+}
+
+/// The same headers, with memory of their own: those of a connection are parts of what was read at once.
+fn owned(headers: &HeaderMap) -> HeaderMap {
+    let mut own = HeaderMap::with_capacity(headers.len());
+    for (name, value) in headers {
+        let name = HeaderName::from_bytes(name.as_str().as_bytes());
+        let bytes = HeaderValue::from_bytes(value.as_bytes());
+        if let (Ok(name), Ok(mut copy)) = (name, bytes) {
+            copy.set_sensitive(value.is_sensitive());
+            own.append(name, copy);
+        }
+    }
+    own
 }
 
 impl Shard {
