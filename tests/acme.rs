@@ -393,6 +393,33 @@ async fn a_certificate_is_renewed_when_an_operator_says_so() {
 }
 
 #[tokio::test]
+async fn what_is_damaged_in_the_storage_is_named_with_the_way_out() {
+    let ca = Ca::start();
+    let process = start(&ca, "");
+    until_shown(&process, &ca, NAME).await;
+    let folder = process.stop();
+    let kept = folder.path().join("kept");
+    let pem = kept.join("api.example.com.pem");
+    std::fs::write(&pem, "half of it").expect("written");
+    let process = Process::start(folder);
+    let line = process.says("move it away, and another is ordered");
+    assert!(line.contains(&pem.display().to_string()), "{line}");
+    std::fs::remove_file(&pem).expect("removed");
+    until_shown(&process, &ca, NAME).await;
+
+    let files = std::fs::read_dir(&kept).expect("a folder");
+    let mut files = files.map(|f| f.expect("a file").path());
+    let is_account = |f: &std::path::PathBuf| {
+        f.to_string_lossy().contains("/account-") && f.extension().is_some_and(|e| e == "json")
+    };
+    let account = files.find(is_account).expect("an account");
+    std::fs::write(&account, "{").expect("written");
+    assert_eq!(about("renew", NAME, process.folder.path()).0, Some(0));
+    let line = process.says("holds no account: move it away");
+    assert!(line.contains(&account.display().to_string()), "{line}");
+}
+
+#[tokio::test]
 async fn what_was_mended_is_tried_at_once() {
     let ca = Ca::start();
     ca.state().manners.unproved.insert(NAME.to_owned());

@@ -97,6 +97,11 @@ pub struct Session {
 }
 
 impl Session {
+    /// Whether that is what [`Authority::register`] gives.
+    pub(super) fn can_be_of(credentials: &[u8]) -> bool {
+        serde_json::from_slice::<AccountCredentials>(credentials).is_ok()
+    }
+
     /// Whether it was opened with these credentials.
     pub(super) fn is_of(&self, credentials: &[u8]) -> bool {
         #[derive(Deserialize)]

@@ -67,7 +67,8 @@ impl Shelf {
     pub async fn certificate(&self) -> Result<Option<(Issued, Version)>, String> {
         let file = self.file(PEM);
         let record = self.folder.get(&file).await.map_err(|e| e.to_string())?;
-        record.map(|record| certificate(&file, record)).transpose()
+        let place = || self.folder.place(&file);
+        record.map(|record| certificate(place, record)).transpose()
     }
 
     /// The same before there is anybody to serve who would wait for the disk.
@@ -78,7 +79,7 @@ impl Shelf {
         let file = self.file(PEM);
         let record = self.folder.read(&file).map_err(|e| e.to_string())?;
         let read = record
-            .map(|record| certificate(&file, record))
+            .map(|record| certificate(|| self.folder.place(&file), record))
             .transpose()?;
         Ok(read.map(|(issued, _)| issued))
     }
@@ -248,11 +249,13 @@ impl Shelf {
     }
 }
 
-fn certificate(file: &str, record: Record) -> Result<(Issued, Version), String> {
+fn certificate(place: impl Fn() -> String, record: Record) -> Result<(Issued, Version), String> {
+    let damaged =
+        |what: String| format!("{}: {what}: move it away, and another is ordered", place());
     let text = std::str::from_utf8(&record.bytes);
-    let text = text.map_err(|_| format!("{file} is no text"))?;
+    let text = text.map_err(|_| damaged("this is no text".to_owned()))?;
     let text = Zeroizing::new(text.to_owned());
-    let read = Issued::read(text).map_err(|e| format!("{file}: {e}"))?;
+    let read = Issued::read(text).map_err(|e| damaged(e.to_string()))?;
     Ok((read, record.version))
 }
 

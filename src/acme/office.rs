@@ -62,7 +62,7 @@ impl Office {
         let one = self.registering.lock().await;
         if let Some(held) = self.folder.get(&file).await.map_err(unkept)? {
             drop(one);
-            return self.authority.open(&held.bytes).await;
+            return self.open(&file, &held.bytes).await;
         }
         let lease = loop {
             let lease = self.folder.lease(&file, ACME_LEASE).await;
@@ -73,7 +73,7 @@ impl Office {
         };
         // Another process may have got one meanwhile.
         if let Some(held) = self.folder.get(&file).await.map_err(unkept)? {
-            return self.authority.open(&held.bytes).await;
+            return self.open(&file, &held.bytes).await;
         }
         let (session, credentials) = self.authority.register().await?;
         let fence = Some(lease.fence());
@@ -81,6 +81,15 @@ impl Office {
         kept.map_err(unkept)?;
         tracing::info!(authority = %self.authority.name, "a new ACME account");
         Ok(session)
+    }
+
+    async fn open(&self, file: &str, credentials: &[u8]) -> Result<Session, AcmeError> {
+        if !Session::can_be_of(credentials) {
+            let place = self.folder.place(file);
+            let said = format!("{place} holds no account: move it away, and another one is made");
+            return Err(AcmeError::new(Step::Account, Cause::Other(said)));
+        }
+        self.authority.open(credentials).await
     }
 
     /// The authority knows nothing of the account any more. Another one that somebody has got meanwhile

@@ -67,7 +67,7 @@ impl Certificate {
     /// `api.example.com  acme letsencrypt, issued by R10, until …, renewed …`
     fn shown(&self, now: SystemTime) -> String {
         let mut text = format!("{}: {}", self.names.join(", "), self.source);
-        if let Some(authority) = &self.authority {
+        if let Some(authority) = self.authority.as_ref().filter(|a| !a.is_empty()) {
             _ = write!(text, " {authority}");
         }
         if let Some(issuer) = &self.issuer {
@@ -111,6 +111,7 @@ fn left(end: SystemTime, now: SystemTime) -> String {
     match (seconds / (24 * HOUR), seconds / HOUR, seconds / 60) {
         (days @ 2.., _, _) => format!("{days} days left"),
         (_, hours @ 2.., _) => format!("{hours} hours left"),
+        (_, _, 1) => "1 minute left".to_owned(),
         (_, _, minutes) => format!("{minutes} minutes left"),
     }
 }

@@ -270,7 +270,11 @@ pub(super) fn ask(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(exchange(address, token, method, path, answer_max))
+    let (status, body) = runtime.block_on(exchange(address, token, method, path, answer_max))?;
+    if status == StatusCode::UNAUTHORIZED {
+        bail!("it wants another token: set {TOKEN}, or `admin: {{ token: … }}` in the config");
+    }
+    Ok((status, body))
 }
 
 async fn exchange(

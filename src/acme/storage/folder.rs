@@ -63,9 +63,14 @@ impl Folder {
                 "others may look into it (mode {mode:03o}), and it holds private keys: `chmod 700 {}`",
                 path.display()
             );
-            return Err(wrong(io::Error::new(ErrorKind::PermissionDenied, said)));
+            return Err(wrong(io::Error::other(said)));
         }
         Ok(Self(path.to_owned()))
+    }
+
+    /// Where a record is, for people.
+    pub fn place(&self, key: &str) -> String {
+        self.0.join(key).display().to_string()
     }
 
     /// What a file holds, read at once by who may wait for a disk; `None` when there is none.

@@ -127,7 +127,9 @@ fn way_out(error: &io::Error) -> &'static str {
         io::ErrorKind::StorageFull => ": make room there",
         io::ErrorKind::QuotaExceeded => ": raise the quota, or make room there",
         io::ErrorKind::ReadOnlyFilesystem => ": mount it so that it can be written to",
-        io::ErrorKind::PermissionDenied => ": it must belong to the user that the gateway runs as",
+        io::ErrorKind::PermissionDenied => {
+            ": it must belong to the user that the gateway runs as, who must be allowed to write to it"
+        }
         _ => "",
     }
 }
