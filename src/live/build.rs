@@ -21,6 +21,7 @@ pub(super) fn build(
 ) -> Result<Live, Vec<BuildError>> {
     let Mounts {
         mounts,
+        guesses,
         methods,
         mut errors,
         mut notes,
@@ -41,6 +42,8 @@ pub(super) fn build(
             Err(faults) => errors.extend(faults),
         }
     }
+    let guessed = guesses.iter().map(|mount| plan(mount, &mut codecs));
+    errors.extend(guessed.filter_map(Result::err).flatten());
     let paths = config.routes.iter().filter_map(Entry::path);
     entries.extend(paths);
 

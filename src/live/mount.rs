@@ -38,6 +38,9 @@ pub(super) enum Origin {
 #[derive(Debug, Default)]
 pub(super) struct Mounts<'a> {
     pub mounts: Vec<Mount<'a>>,
+    /// Rules for methods that are not there, of those that were likely meant: to be looked through for
+    /// further faults, so that nobody learns of one mistake only once the other is mended.
+    pub guesses: Vec<Mount<'a>>,
     /// Every method of the services that are mounted whole, with the route that mounts them.
     pub methods: Vec<(&'a Route, MethodRef<'a>)>,
     pub errors: Vec<BuildError>,
@@ -75,8 +78,17 @@ impl<'a> Mounts<'a> {
                         overrides: *overrides,
                     };
                     match find(schema, service, method) {
-                        Ok(method) => found.rule(route, method, (rule, places), origin),
-                        Err((message, help)) => found.error(rpc_place, message, help),
+                        Ok(method) => {
+                            let mounts = rules_of(route, method, (rule, places), origin);
+                            found.mounts.extend(mounts);
+                        }
+                        Err((message, help)) => {
+                            found.error(rpc_place, message, help);
+                            let meant = meant(schema, service, method).into_iter();
+                            let guesses =
+                                meant.flat_map(|m| rules_of(route, m, (rule, places), origin));
+                            found.guesses.extend(guesses);
+                        }
                     }
                 }
                 Matcher::Path(_) => {}
@@ -163,7 +175,11 @@ impl<'a> Mounts<'a> {
             }
             if let (None, Some(rule)) = (left_out, rule) {
                 match selected {
-                    Some(own) => self.rule(route, reference, (rule, &own.places), Origin::Service),
+                    Some(own) => {
+                        let rule = (rule, &*own.places);
+                        let mounts = rules_of(route, reference, rule, Origin::Service);
+                        self.mounts.extend(mounts);
+                    }
                     None => self.annotation(route, reference, rule),
                 }
                 continue;
@@ -201,27 +217,6 @@ impl<'a> Mounts<'a> {
         }
     }
 
-    /// A rule of one of our files, and its additional bindings.
-    fn rule(
-        &mut self,
-        route: &'a Route,
-        method: MethodRef<'a>,
-        (rule, places): (&'a HttpRule, &'a [RulePlaces]),
-        origin: Origin,
-    ) {
-        let rules = std::iter::once(rule).chain(&rule.additional_bindings);
-        for (rule, places) in rules.zip(places) {
-            self.mounts.push(Mount {
-                route,
-                method,
-                rule: Cow::Borrowed(rule),
-                origin,
-                place: Arc::clone(&places.template),
-                places: Some(places),
-            });
-        }
-    }
-
     /// The rule of an annotation, and its additional bindings.
     fn annotation(&mut self, route: &'a Route, method: MethodRef<'a>, rule: &'a HttpRule) {
         let place = annotation_place(method.service, method.method);
@@ -248,6 +243,24 @@ impl<'a> Mounts<'a> {
             places: None,
         });
     }
+}
+
+/// A rule of one of our files, and its additional bindings.
+fn rules_of<'a>(
+    route: &'a Route,
+    method: MethodRef<'a>,
+    (rule, places): (&'a HttpRule, &'a [RulePlaces]),
+    origin: Origin,
+) -> impl Iterator<Item = Mount<'a>> {
+    let rules = std::iter::once(rule).chain(&rule.additional_bindings);
+    rules.zip(places).map(move |(rule, places)| Mount {
+        route,
+        method,
+        rule: Cow::Borrowed(rule),
+        origin,
+        place: Arc::clone(&places.template),
+        places: Some(places),
+    })
 }
 
 impl Excluded {
@@ -285,16 +298,30 @@ fn find<'s>(
     let meant = |near: Option<&str>| near.map(|n| format!("did you mean {n:?}?"));
     match schema.find_service(service) {
         Some(known) => {
-            let names = known.methods.iter().map(|m| &*m.name);
-            let help = meant(nearest(method, names));
+            let help = meant(near_method(known, method));
             Err((format!("service {service} has no method {method:?}"), help))
         }
         None => {
-            let names = schema.services().iter().map(|s| &*s.full_name);
-            let help = meant(nearest(service, names));
+            let help = meant(near_service(schema, service));
             Err((format!("no descriptor has a service {service:?}"), help))
         }
     }
+}
+
+fn near_method<'s>(service: &'s Service, method: &str) -> Option<&'s str> {
+    nearest(method, service.methods.iter().map(|m| &*m.name))
+}
+
+fn near_service<'s>(schema: &'s Schema, service: &str) -> Option<&'s str> {
+    nearest(service, schema.services().iter().map(|s| &*s.full_name))
+}
+
+/// The method that someone likely meant by the name of one that isn't there.
+fn meant<'s>(schema: &'s Schema, service: &str, method: &str) -> Option<MethodRef<'s>> {
+    let known = schema.find_service(service);
+    let service = known.or_else(|| schema.find_service(near_service(schema, service)?))?;
+    let exact = schema.find_method(&service.full_name, method);
+    exact.or_else(|| schema.find_method(&service.full_name, near_method(service, method)?))
 }
 
 /// Whether a glob matches some service.

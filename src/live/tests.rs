@@ -229,19 +229,29 @@ fn config_rules_mount_methods_by_name() {
 
 #[test]
 fn unknown_rpcs_and_faulty_rules_are_all_told() {
-    let routes = "  - { get: /a, rpc: shop.v1.Games/GetGames, upstream: games }\n  \
-                  - { get: /b, rpc: shop.v1.Gmes/GetGame, upstream: games }\n  \
+    let routes = "  - { get: \"/a/{gme_id}\", rpc: shop.v1.Games/GetGames, upstream: games }\n  \
+                  - { get: \"/b/{gme_id}\", rpc: shop.v1.Gmes/GetGame, upstream: games }\n  \
                   - { get: \"/c/{gme_id}\", rpc: shop.v1.Games/GetGame, upstream: games }\n  \
-                  - { post: /d, rpc: shop.v1.Games/CreateGame, body: gam, upstream: games }\n";
-    assert_eq!(
-        errors(routes, &[]),
-        "transom.yaml:7:21: service shop.v1.Games has no method \"GetGames\" [did you mean \"GetGame\"?]\n\
-         transom.yaml:8:21: no descriptor has a service \"shop.v1.Gmes\" [did you mean \"shop.v1.Games\"?]\n\
-         transom.yaml:9:12: GET /c/{gme_id} of shop.v1.Games/GetGame: path variable {gme_id}: \
-         shop.v1.GetGameRequest has no field \"gme_id\" [did you mean \"game_id\"?]\n\
-         transom.yaml:10:54: POST /d of shop.v1.Games/CreateGame: body: \
-         shop.v1.CreateGameRequest has no field \"gam\" [did you mean \"game\"?]\n"
-    );
+                  - { post: /d, rpc: shop.v1.Games/CreateGame, body: gam, upstream: games }\n  \
+                  - { get: \"/e/{gme_id}\", rpc: far.off.Games/GetGame, upstream: games }\n";
+    let variable = |place: &str, path: &str| {
+        format!(
+            "transom.yaml:{place}: GET {path}/{{gme_id}} of shop.v1.Games/GetGame: path variable {{gme_id}}: \
+             shop.v1.GetGameRequest has no field \"gme_id\" [did you mean \"game_id\"?]\n"
+        )
+    };
+    // What follows a wrong name is judged by the method that was likely meant.
+    let told = [
+        "transom.yaml:7:32: service shop.v1.Games has no method \"GetGames\" [did you mean \"GetGame\"?]\n",
+        "transom.yaml:8:32: no descriptor has a service \"shop.v1.Gmes\" [did you mean \"shop.v1.Games\"?]\n",
+        "transom.yaml:11:32: no descriptor has a service \"far.off.Games\"\n",
+        &variable("9:12", "/c"),
+        "transom.yaml:10:54: POST /d of shop.v1.Games/CreateGame: body: \
+         shop.v1.CreateGameRequest has no field \"gam\" [did you mean \"game\"?]\n",
+        &variable("7:12", "/a"),
+        &variable("8:12", "/b"),
+    ];
+    assert_eq!(errors(routes, &[]), told.concat());
 }
 
 #[test]

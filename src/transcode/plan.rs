@@ -320,17 +320,21 @@ impl<'a> Resolver<'a> {
                 // Only grpc-gateway reads it as several.
                 (Cardinality::Repeated { .. }, kind, None)
                     if self.compat.is_grpc_gateway() && !matches!(kind, Kind::Message(_)) => {}
-                (Cardinality::Repeated { .. }, ..) => {
-                    return Err((
-                        format!("field {name:?} is repeated, and a path holds one value"),
-                        None,
-                    ));
+                (Cardinality::Repeated { .. }, kind, next) => {
+                    let of_texts = next.is_none() && !matches!(kind, Kind::Message(_));
+                    let help = match of_texts {
+                        true => format!(
+                            "leave it out of the path: it is read from the query then, as \
+                             ?{path}=…&{path}=…; or set `compat: grpc-gateway`, which reads a list with commas"
+                        ),
+                        false => BODY_HOLDS_IT.to_owned(),
+                    };
+                    let message = format!("field {name:?} is repeated, and a path holds one value");
+                    return Err((message, Some(help)));
                 }
                 (Cardinality::Map { .. }, ..) => {
-                    return Err((
-                        format!("field {name:?} is a map, and a path holds one value"),
-                        None,
-                    ));
+                    let message = format!("field {name:?} is a map, and a path holds one value");
+                    return Err((message, Some(BODY_HOLDS_IT.to_owned())));
                 }
                 (_, Kind::Message(inner), Some(_)) => message = inner,
                 (_, Kind::Message(inner), None) => {
@@ -377,7 +381,15 @@ impl<'a> Resolver<'a> {
     }
 
     fn first_field(&self, path: &str, message: MessageId) -> Option<String> {
-        let field = self.schema.message(message)?.fields.first()?;
+        let is_one_text = |field: &&Field| {
+            let is_many = matches!(
+                field.cardinality,
+                Cardinality::Repeated { .. } | Cardinality::Map { .. }
+            );
+            !is_many && !matches!(field.kind, Kind::Message(_))
+        };
+        let fields = &self.schema.message(message)?.fields;
+        let field = fields.iter().find(is_one_text)?;
         Some(format!(
             "name one of its fields, such as {{{path}.{}}}",
             field.name
@@ -528,6 +540,9 @@ pub(super) fn well_known(schema: &Schema, message: MessageId) -> Option<WellKnow
 
 /// Messages that a path segment may stand for: those whose JSON form is one string or number.
 /// A field mask is left out: merged over a body, its paths would add up.
+/// What becomes of what no path can hold.
+const BODY_HOLDS_IT: &str = "leave it out of the path, and have the body hold it";
+
 fn takes_path_text(schema: &Schema, message: MessageId) -> bool {
     use WellKnown as W;
     match well_known(schema, message) {

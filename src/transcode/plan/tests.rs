@@ -209,19 +209,19 @@ fn faults_name_the_part_and_what_was_meant() {
             "GET /{tags}",
             "",
             "",
-            "path variable {tags}: field \"tags\" is repeated, and a path holds one value",
+            "path variable {tags}: field \"tags\" is repeated, and a path holds one value [leave it out of the path: it is read from the query then, as ?tags=…&tags=…; or set `compat: grpc-gateway`, which reads a list with commas]",
         ),
         (
             "GET /{labels}",
             "",
             "",
-            "path variable {labels}: field \"labels\" is a map, and a path holds one value",
+            "path variable {labels}: field \"labels\" is a map, and a path holds one value [leave it out of the path, and have the body hold it]",
         ),
         (
             "GET /{list.id}",
             "",
             "",
-            "path variable {list.id}: field \"list\" is repeated, and a path holds one value",
+            "path variable {list.id}: field \"list\" is repeated, and a path holds one value [leave it out of the path, and have the body hold it]",
         ),
         (
             "GET /{inner}",
@@ -233,7 +233,7 @@ fn faults_name_the_part_and_what_was_meant() {
             "GET /{mask}",
             "",
             "",
-            "path variable {mask}: field \"mask\" is a message, which no path text stands for [name one of its fields, such as {mask.paths}]",
+            "path variable {mask}: field \"mask\" is a message, which no path text stands for",
         ),
         (
             "GET /{game_id.x}",
