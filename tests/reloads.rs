@@ -219,6 +219,7 @@ fn print_times(what: &str, times: [Vec<Duration>; 2]) {
 #[ignore = "minutes long"]
 async fn a_thousand_reloads() {
     const ROUNDS: usize = 10;
+    const STILL: Duration = Duration::from_secs(12);
     let each = std::env::var("THIRDS").map_or(33, |n| n.parse().expect("a number"));
     let mut chance = fastrand::Rng::with_seed(1_000);
     let mut whole = Whole::start().await;
@@ -236,7 +237,7 @@ async fn a_thousand_reloads() {
         let took = begun.elapsed();
         most = most.max(resident(&whole.running));
         traffic.phase(Phase::Still);
-        tokio::time::sleep(took).await;
+        tokio::time::sleep(took.min(STILL)).await;
         println!(
             "round {round} in {took:.0?}, {} KiB",
             resident(&whole.running)

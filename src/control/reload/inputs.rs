@@ -4,13 +4,17 @@
 //! by a link (Kubernetes) shows other files under the same names.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
 use std::hash::{BuildHasher, Hash, Hasher};
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::config::model::{Acme, Config, DescriptorSource, Tls, UpstreamTls};
-use crate::limits::{PROTO_ENTRIES_MAX, PROTO_FOLDERS_DEEP_MAX};
+use crate::limits::{DESCRIPTOR_SET_BYTES_MAX, PROTO_ENTRIES_MAX, PROTO_FOLDERS_DEEP_MAX};
+
+/// Files are read in pieces of so many bytes.
+const PIECE: usize = 64 * 1024;
 
 type Hash64 = foldhash::quality::FoldHasher<'static>;
 
@@ -77,8 +81,8 @@ impl Inputs {
     /// By names and contents.
     #[must_use]
     pub fn read(&self) -> Stamp {
-        self.stamp(|path, hash| match fs::read(path) {
-            Ok(bytes) => bytes.hash(hash),
+        self.stamp(|path, hash| match contents(path, hash) {
+            Ok(length) => length.hash(hash),
             Err(error) => error.kind().hash(hash),
         })
     }
@@ -91,7 +95,7 @@ impl Inputs {
         }
         let mut left = PROTO_ENTRIES_MAX;
         for folder in &self.folders {
-            walk(folder, 0, &mut left, &mut |path| {
+            walk(folder, &mut Vec::new(), &mut left, &mut |path| {
                 path.hash(&mut hash);
                 add(path, &mut hash);
             });
@@ -100,15 +104,41 @@ impl Inputs {
     }
 }
 
+/// Adds what a file holds, as far as whoever reads it goes, and gives its length. What is no file
+/// (a pipe) has nothing that could be looked at again.
+fn contents(path: &Path, hash: &mut Hash64) -> io::Result<u64> {
+    let found = fs::metadata(path)?;
+    // Before it is opened: a pipe would wait for somebody who writes.
+    if !found.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut rest = File::open(path)?.take(DESCRIPTOR_SET_BYTES_MAX);
+    let mut piece = Vec::with_capacity(PIECE);
+    loop {
+        piece.clear();
+        // Pieces are whole but for the last, or the same bytes would make different sums.
+        let read = (&mut rest).take(PIECE as u64).read_to_end(&mut piece)?;
+        hash.write(&piece);
+        if read < PIECE {
+            return Ok(found.len());
+        }
+    }
+}
+
 /// Visits the `.proto` files of a folder in the order of their names. Bounded; a folder that can't be
 /// read is visited itself, so that it counts when that changes.
-fn walk(folder: &Path, depth: usize, left: &mut usize, visit: &mut dyn FnMut(&Path)) {
-    if depth >= PROTO_FOLDERS_DEEP_MAX {
+fn walk(folder: &Path, inside: &mut Vec<PathBuf>, left: &mut usize, visit: &mut dyn FnMut(&Path)) {
+    let Ok(real) = folder.canonicalize() else {
+        return visit(folder);
+    };
+    // Links may lead back up.
+    if inside.len() >= PROTO_FOLDERS_DEEP_MAX || inside.contains(&real) {
         return;
     }
     let Ok(entries) = fs::read_dir(folder) else {
         return visit(folder);
     };
+    inside.push(real);
     let mut paths = Vec::new();
     for entry in entries.flatten() {
         let Some(fewer) = left.checked_sub(1) else {
@@ -126,11 +156,12 @@ fn walk(folder: &Path, depth: usize, left: &mut usize, visit: &mut dyn FnMut(&Pa
             continue;
         }
         if path.is_dir() {
-            walk(&path, depth + 1, left, visit);
+            walk(&path, inside, left, visit);
         } else if path.extension().is_some_and(|e| e == "proto") {
             visit(&path);
         }
     }
+    inside.pop();
 }
 
 fn parent(file: &Path) -> PathBuf {
@@ -188,13 +219,32 @@ mod tests {
     }
 
     #[test]
+    fn neither_huge_files_nor_pipes_hold_it_up() {
+        let root = tempfile::tempdir().unwrap();
+        let inputs = inputs(root.path());
+        let file = root.path().join("transom.yaml");
+        File::create(&file).unwrap().set_len(1 << 40).unwrap();
+        let huge = inputs.read();
+        File::create(&file).unwrap().set_len((1 << 40) + 1).unwrap();
+        assert_ne!(inputs.read(), huge);
+        fs::remove_file(&file).unwrap();
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &file, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert_ne!(inputs.read(), huge);
+        assert_eq!(inputs.read(), inputs.read());
+    }
+
+    #[test]
     fn a_loop_of_links_comes_to_an_end() {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("protos");
         fs::create_dir(&folder).unwrap();
-        std::os::unix::fs::symlink(&folder, folder.join("again")).unwrap();
         fs::write(folder.join("a.proto"), "").unwrap();
-        let inputs = inputs(root.path());
-        assert_eq!(inputs.look(), inputs.look());
+        for name in ["again", "and_again", "once_more"] {
+            std::os::unix::fs::symlink(&folder, folder.join(name)).unwrap();
+        }
+        let mut visits = 0;
+        walk(&folder, &mut Vec::new(), &mut 100, &mut |_| visits += 1);
+        assert_eq!(visits, 1);
     }
 }
