@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::config::model::Config;
 use crate::control::discovery::{self, NameServers};
+use crate::control::health;
 use crate::copies::Copies;
 use crate::drain::{Drain, Drained, Stage};
 use crate::listener::{self, BindError, Gate, Inherited, Ports};
@@ -92,6 +93,7 @@ impl App {
         };
         if let Some(control) = running.control() {
             let (fleet, live) = (Arc::clone(&running.fleet), Arc::clone(&running.live));
+            control.spawn(health::run(Arc::clone(&fleet), Arc::clone(&live)));
             control.spawn(discovery::run(fleet, live, NameServers));
         }
         let mut reports = Reports::default();

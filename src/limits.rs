@@ -230,6 +230,10 @@ pub const UPSTREAM_IDLE: Duration = Duration::from_secs(5 * 60);
 /// gRPC servers take more than one ping in five minutes for abuse unless told otherwise, and close
 /// the connection (gRFC A8); dead peers are found sooner by TCP keep-alive.
 pub const UPSTREAM_PING_INTERVAL: Duration = Duration::from_secs(5 * 60 + 10);
+/// The header of an instance's answer when it is asked how it is.
+pub const HEALTH_HEADER_BYTES_MAX: u32 = 16 * 1024;
+/// The message of such an answer: a number.
+pub const HEALTH_MESSAGE_BYTES_MAX: ByteLimit = ByteLimit::kib(1);
 /// Age at which an upstream connection is replaced, give or take a tenth (`connections.max_age`), so that
 /// instances behind one address that came later get their share.
 pub const UPSTREAM_AGE_MAX: Duration = Duration::from_secs(60 * 60);

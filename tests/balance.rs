@@ -14,8 +14,8 @@ use http_body_util::BodyExt;
 use support::upstream::{Call, Upstream as Server};
 use support::{on_a_worker, soon};
 use transom::config::model::{
-    Balance, Connections, Endpoint, Load, RetryRule, Upstream, UpstreamId, UpstreamProtocol,
-    UpstreamRules,
+    Balance, Connections, Endpoint, HedgeRule, Load, RetryRule, Upstream, UpstreamId,
+    UpstreamProtocol, UpstreamRules,
 };
 use transom::failure::{Failure, GrpcCode};
 use transom::limits::Timeouts;
@@ -570,5 +570,133 @@ fn calls_from_before_bring_nobody_back() {
             whole(&pool, How::default()).await.unwrap();
         }
         assert_eq!(flaky.calls.get(), 6, "and stays out");
+    });
+}
+
+/// Beside the first one at once: no clock is needed to see who gets what.
+const AT_ONCE: HedgeRule = HedgeRule {
+    after: Duration::ZERO,
+    attempts: NonZeroU32::MIN.saturating_add(1),
+};
+
+fn hedged(idempotent: bool) -> How<'static> {
+    How {
+        idempotent,
+        hedge: Some(AT_ONCE),
+        ..How::default()
+    }
+}
+
+fn in_turn() -> UpstreamRules {
+    UpstreamRules {
+        balance: Balance::RoundRobin,
+        ..UpstreamRules::default()
+    }
+}
+
+#[test]
+fn a_slow_call_is_made_elsewhere_too_and_the_loser_cancelled() {
+    on_a_worker(async {
+        let mut slow = Server::start().await;
+        let silent = Instance {
+            address: slow.address,
+            calls: Rc::default(),
+        };
+        let good = Instance::good().await;
+        let pool = pool(&[&silent, &good], in_turn());
+        assert_eq!(whole(&pool, hedged(true)).await.unwrap(), GrpcCode::Ok);
+        assert_eq!(good.calls.get(), 1);
+        let loser = slow.next().await;
+        let reason = soon("a reset", loser.cancelled()).await;
+        assert_eq!(reason, h2::Reason::CANCEL);
+        let counted = pool.counted(GAMES);
+        assert_eq!(
+            (counted.calls, counted.hedges, counted.hedges_won),
+            (1, 1, 1)
+        );
+        assert_eq!(pool.in_flight(GAMES), 0);
+    });
+}
+
+#[test]
+fn what_may_not_be_sent_twice_is_never_hedged() {
+    on_a_worker(async {
+        let turn = Cell::new(0);
+        // Answers after some of the worker's turns, in which a hedge would long have gone out.
+        let one = Instance::start(move |call| {
+            turn.set(turn.get() + 1);
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                call.answer("good");
+            });
+        })
+        .await;
+        let other = Instance::good().await;
+        let pool = pool(&[&one, &other], in_turn());
+        for _ in 0..4 {
+            whole(&pool, hedged(false)).await.unwrap();
+        }
+        assert_eq!(one.calls.get() + other.calls.get(), 4);
+        assert_eq!(pool.counted(GAMES).hedges, 0);
+    });
+}
+
+#[test]
+fn a_hedge_that_fails_leaves_the_call_to_the_other() {
+    on_a_worker(async {
+        let failing = Instance::failing(GrpcCode::Unavailable, None).await;
+        let good = Instance::good().await;
+        let pool = pool(&[&failing, &good], in_turn());
+        for _ in 0..4 {
+            assert_eq!(whole(&pool, hedged(true)).await.unwrap(), GrpcCode::Ok);
+        }
+        // All fail: the last failure is the answer, and nobody is asked twice.
+        let worse = Instance::failing(GrpcCode::Unavailable, None).await;
+        let only_bad = self::pool(&[&failing, &worse], in_turn());
+        let before = failing.calls.get() + worse.calls.get();
+        let code = whole(&only_bad, hedged(true)).await.unwrap();
+        assert_eq!(code, GrpcCode::Unavailable);
+        assert_eq!(failing.calls.get() + worse.calls.get() - before, 2);
+    });
+}
+
+#[test]
+fn a_service_that_says_never_is_not_hedged_on() {
+    on_a_worker(async {
+        let failing = Instance::failing(GrpcCode::Unavailable, Some("-1")).await;
+        let other = Instance::failing(GrpcCode::Unavailable, Some("-1")).await;
+        let pool = pool(&[&failing, &other], in_turn());
+        let long = HedgeRule {
+            after: Duration::from_secs(3600),
+            ..AT_ONCE
+        };
+        let how = How {
+            hedge: Some(long),
+            ..hedged(true)
+        };
+        assert_eq!(whole(&pool, how).await.unwrap(), GrpcCode::Unavailable);
+        assert_eq!(failing.calls.get() + other.calls.get(), 1);
+    });
+}
+
+#[test]
+fn hedges_keep_to_the_budget() {
+    on_a_worker(async {
+        let one = Instance::good().await;
+        let other = Instance::good().await;
+        let rules = UpstreamRules {
+            retry_budget: transom::config::model::RetryBudget {
+                percent: 10,
+                per_second_min: 0,
+            },
+            ..in_turn()
+        };
+        let pool = pool(&[&one, &other], rules);
+        for _ in 0..100 {
+            whole(&pool, hedged(true)).await.unwrap();
+        }
+        let counted = pool.counted(GAMES);
+        assert!(counted.hedges <= 10, "{counted:?}");
+        assert!(counted.over_budget > 0, "{counted:?}");
     });
 }

@@ -139,15 +139,38 @@ impl Views {
         }
         let mark = |good| if good { "+" } else { "-" };
         let text = format!(
-            "[{}]serving\n[{}]descriptors{}\n{verdict}\n",
+            "[{}]serving\n[{}]descriptors{}\n{}{verdict}\n",
             mark(serving),
             mark(awaited == 0),
             match awaited {
                 0 => String::new(),
                 n => format!(": {n} upstreams have not told theirs (not counted)"),
             },
+            self.wellness(),
         );
         Answer::text(status, &text)
+    }
+
+    /// A line for each upstream whose instances are asked how they are, or are left out.
+    fn wellness(&self) -> String {
+        let live = self.live.load();
+        let mut text = String::new();
+        for upstream in live.upstreams.iter() {
+            let members = self.fleet.upstream(upstream).members();
+            let all = members.iter().count();
+            let well = members
+                .iter()
+                .filter(|m| m.is_healthy() && !m.is_ejected())
+                .count();
+            if upstream.rules.health.is_some() || well < all {
+                let mark = if well > 0 { "+" } else { "-" };
+                let name = &upstream.name;
+                text += &format!(
+                    "[{mark}]upstream {name}: {well} of {all} instances are well (not counted)\n"
+                );
+            }
+        }
+        text
     }
 
     async fn metrics(&self) -> Answer {
@@ -197,6 +220,10 @@ impl Views {
                 let state = crate::telemetry::Endpoint {
                     healthy: member.is_healthy(),
                     ejected: member.is_ejected(),
+                    checks: {
+                        let checks = member.checks();
+                        [checks.passed, checks.failed]
+                    },
                 };
                 found.push((
                     upstream.name.to_string(),
@@ -308,10 +335,13 @@ impl Views {
                 .members()
                 .iter()
                 .map(|m| {
+                    let checks = m.checks();
                     json!({
                         "name": m.authority.as_str(),
                         "address": m.location.to_string(),
                         "healthy": m.is_healthy(),
+                        "checks": { "passed": checks.passed, "failed": checks.failed },
+                        "last_check_failed": checks.why.as_deref(),
                         "ejected": m.is_ejected(),
                         "ejections": m.ejections(),
                         "trouble": m.trouble().as_deref(),

@@ -13,6 +13,7 @@ mod fallback;
 mod from_json;
 mod from_toml;
 mod from_yaml;
+mod health;
 mod interpolate;
 pub mod keys;
 mod listeners;

@@ -18,14 +18,15 @@ pub use super::admin::AdminToken;
 pub use super::cors::Cors;
 pub use super::endpoint::{Endpoint, Service, ServicePort};
 pub use super::fallback::Fallback;
+pub use super::health::{Health, HealthQuestion};
 pub use super::listeners::{
     Accept, Certificate, ClientCertificates, Listener, ListenerId, Tls, ToHttps, UnknownName,
 };
 pub use super::log::{AccessLog, Log, LogFormat, LogLevel, LogOutput, Share};
 pub use super::site::{Compression, Effort, Files, HeaderRules, Redirect, Respond};
 pub use super::upstreams::{
-    Balance, Cluster, Connections, Ejection, HashOn, Load, OwnCertificate, RetryBudget, RetryRule,
-    Upstream, UpstreamProtocol, UpstreamRules, UpstreamTls,
+    Balance, Cluster, Connections, Ejection, HashOn, HedgeRule, Load, OwnCertificate, RetryBudget,
+    RetryRule, Upstream, UpstreamProtocol, UpstreamRules, UpstreamTls,
 };
 pub use crate::transcode::reply_status::Statuses;
 pub use crate::transcode::{Compat, ErrorFormat, Forms, UnknownQuery};
@@ -223,6 +224,8 @@ pub struct Policy {
     pub stream_max: Option<Duration>,
     /// `None`: only what never reached the service is sent again.
     pub retry: Option<Arc<RetryRule>>,
+    /// `None`: a call is at one instance at a time.
+    pub hedge: Option<HedgeRule>,
     /// What keeps requests at one instance, where the upstream balances by it. `None`: the client's address.
     pub hash_on: Option<HashOn>,
     pub sse: Sse,
@@ -312,6 +315,7 @@ impl Default for Policy {
             stream_idle: crate::limits::STREAM_IDLE,
             stream_max: None,
             retry: Some(Arc::default()),
+            hedge: None,
             hash_on: None,
             sse: Sse::default(),
             json: JsonOptions::default(),

@@ -288,9 +288,13 @@ fn with_value_at(path: &str, value: &str) -> String {
         } else {
             part.trim_end_matches("[]")
         };
-        let alternatives = [keys::ROUTE.exactly_one, keys::DESCRIPTOR.exactly_one]
-            .concat()
-            .concat();
+        let alternatives = [
+            keys::ROUTE.exactly_one,
+            keys::DESCRIPTOR.exactly_one,
+            keys::HEALTH.exactly_one,
+        ]
+        .concat()
+        .concat();
         let rule = [
             "additional_bindings",
             "override",
@@ -315,6 +319,9 @@ fn with_value_at(path: &str, value: &str) -> String {
         let least = match name {
             "certificates" => serde_json::json!({ "cert": "a.crt", "key": "a.key" }),
             "client_certificates" => serde_json::json!({ "ca": "ca.crt" }),
+            "health" => serde_json::json!({ "grpc": "on" }),
+            "http" => serde_json::json!({ "path": "/healthz" }),
+            "hedge" => serde_json::json!({ "after": "50ms" }),
             "hsts" => serde_json::json!({ "max_age": "1h" }),
             _ => serde_json::json!({}),
         };
@@ -341,7 +348,7 @@ fn written_defaults_are_the_defaults() {
         };
         let in_the_open = ["limits", "timeouts", "defaults"].contains(&section);
         // A section that is there at all is something else than nothing.
-        if !in_the_open || path.contains(".hsts.") {
+        if !in_the_open || path.contains(".hsts.") || path.contains(".hedge.") {
             continue;
         }
         let value = match key.shape {

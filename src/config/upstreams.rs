@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 
+use super::health::Health;
 use super::model::{Endpoint, Place};
 use crate::failure::GrpcCode;
 use crate::limits;
@@ -104,6 +105,8 @@ pub struct UpstreamRules {
     pub load: Load,
     /// `None`: nobody is left out for what becomes of calls.
     pub ejection: Option<Ejection>,
+    /// `None`: nobody is asked.
+    pub health: Option<Health>,
     pub retry_budget: RetryBudget,
     pub connections: Connections,
 }
@@ -197,6 +200,15 @@ pub struct RetryRule {
     pub idempotent: Option<bool>,
 }
 
+/// When a call goes to another instance beside the one that hasn't answered yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HedgeRule {
+    /// How long an instance has before the next one gets the call as well.
+    pub after: Duration,
+    /// Sendings of one call, with the first.
+    pub attempts: NonZeroU32,
+}
+
 impl Default for UpstreamRules {
     fn default() -> Self {
         Self {
@@ -204,6 +216,7 @@ impl Default for UpstreamRules {
             slow_start: Duration::from_secs(10),
             load: Load::default(),
             ejection: Some(Ejection::default()),
+            health: None,
             retry_budget: RetryBudget::default(),
             connections: Connections::default(),
         }

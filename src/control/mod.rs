@@ -4,6 +4,7 @@ pub mod agree;
 pub mod builder;
 mod certificates;
 pub mod discovery;
+pub mod health;
 pub mod kept;
 mod protos;
 pub mod reach;

@@ -38,6 +38,7 @@ impl<'a> Aim<'a> {
             until: deadline.map(Deadline::of_answer),
             hash: self.hash(),
             elsewhere: self.another_upstream().is_some(),
+            hedge: self.route.policy.hedge,
             streams: self
                 .plan
                 .is_none_or(|p| matches!(p.stream, StreamKind::Server | StreamKind::Bidi)),

@@ -53,6 +53,8 @@ pub struct Facts {
 pub struct Endpoint {
     pub healthy: bool,
     pub ejected: bool,
+    /// Checks of its health that went well, and that didn't.
+    pub checks: [u64; 2],
 }
 
 /// The text, and its content type.
@@ -179,7 +181,7 @@ fn traffic(workers: &[WorkerReport], families: &mut Vec<MetricFamily>) {
 
 fn upstreams(workers: &[WorkerReport], families: &mut Vec<MetricFamily>) {
     type Read = fn(&UpstreamReport) -> u64;
-    let counted: [(&str, &str, Read); 13] = [
+    let counted: [(&str, &str, Read); 15] = [
         (
             "calls",
             "Calls, each once however often it was sent.",
@@ -241,6 +243,14 @@ fn upstreams(workers: &[WorkerReport], families: &mut Vec<MetricFamily>) {
             "Calls that found as many waiting for a connection as may.",
             |u| u.at_waiting_max,
         ),
+        (
+            "hedges",
+            "Sendings of calls beside one that was slow.",
+            |u| u.hedges,
+        ),
+        ("hedges_won", "Those of them that answered first.", |u| {
+            u.hedges_won
+        }),
     ];
     for (name, about, read) in counted {
         let name = format!("transom_upstream_{name}_total");
@@ -426,6 +436,7 @@ fn of_process(workers: &[WorkerReport], process: &Process, families: &mut Vec<Me
     }
     families.push(waiting);
     endpoints(process, families);
+    checks(process, families);
     for (name, about, is) in [
         (
             "transom_upstream_endpoint_healthy",
@@ -447,6 +458,29 @@ fn of_process(workers: &[WorkerReport], process: &Process, families: &mut Vec<Me
         families.push(shown);
     }
     families.extend(process.facts.iter().map(facts));
+}
+
+/// What asking instances how they are has come to.
+fn checks(process: &Process, families: &mut Vec<MetricFamily>) {
+    let mut checks = family(
+        "transom_upstream_health_checks_total",
+        "Times that an instance was asked how it is, by what came of it.",
+        MetricType::COUNTER,
+    );
+    for (upstream, endpoint, state) in &process.endpoints {
+        let [passed, failed] = state.checks;
+        for (result, count) in [("success", passed), ("failure", failed)] {
+            if passed > 0 || failed > 0 {
+                let labels = [
+                    ("endpoint", &**endpoint),
+                    ("result", result),
+                    ("upstream", &**upstream),
+                ];
+                checks.mut_metric().push(counter(&labels, count));
+            }
+        }
+    }
+    families.push(checks);
 }
 
 fn facts(facts: &Facts) -> MetricFamily {

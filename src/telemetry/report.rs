@@ -80,6 +80,8 @@ pub struct UpstreamReport {
     pub silent: u64,
     pub at_connections_max: u64,
     pub at_waiting_max: u64,
+    pub hedges: u64,
+    pub hedges_won: u64,
 }
 
 /// How a worker is asked.

@@ -116,6 +116,14 @@ impl UpstreamBody {
         Some(Self { kind, leash })
     }
 
+    /// The same bytes for a sending beside this one; `None` for what isn't in memory.
+    pub(super) fn beside(&self) -> Option<Self> {
+        match &self.kind {
+            Kind::Replayable(bytes) => Some(Self::whole(bytes.clone().unwrap_or_default())),
+            Kind::Frames(_) | Kind::Client(_) => None,
+        }
+    }
+
     /// The body for another sending, unless more of a stream has been sent than was kept.
     pub(super) fn again(self) -> Option<Self> {
         let kind = match self.kind {

@@ -91,7 +91,8 @@ impl Breaker {
         entered
     }
 
-    fn try_enter(self: &Rc<Self>) -> Option<Place> {
+    /// A place, if there is one without waiting.
+    pub(super) fn try_enter(self: &Rc<Self>) -> Option<Place> {
         if let Some(left) = self.kept.get().checked_sub(1) {
             self.kept.set(left);
             return Some(Place(Rc::clone(self)));

@@ -17,13 +17,30 @@ pub(super) struct Copy {
 
 impl Copy {
     pub(super) fn of(request: &Request<UpstreamBody>) -> Option<Self> {
-        let body = request.body().same()?;
-        Some(Self {
+        Some(Self::with(request, request.body().same()?))
+    }
+
+    /// For sendings at the same time as this one.
+    pub(super) fn beside(request: &Request<UpstreamBody>) -> Option<Self> {
+        Some(Self::with(request, request.body().beside()?))
+    }
+
+    fn with(request: &Request<UpstreamBody>, body: UpstreamBody) -> Self {
+        Self {
             method: request.method().clone(),
             uri: request.uri().clone(),
             fields: Fields::of(request.headers()),
             body,
-        })
+        }
+    }
+
+    /// The request, and as many more as may be wanted.
+    pub(super) fn request(&self) -> Option<Request<UpstreamBody>> {
+        let mut request = Request::new(self.body.beside()?);
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = self.fields.to_map()?;
+        Some(request)
     }
 
     /// RFC 9110 §9.2.2.

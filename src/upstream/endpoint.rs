@@ -22,12 +22,12 @@ use crate::rt::LocalExec;
 use crate::tls::Speaks;
 
 use super::balance::Latency;
+use super::call::Counted;
 use super::connection::{Connection, Lease};
 use super::fleet::{Location, Member, Shared};
 use super::http1;
 use super::line::{Line, Socket};
 use super::outlier::{Counts, Outcome, Record, Sign};
-use super::pool::Counted;
 use super::retry::connect_backoff;
 use super::unreachable::{Unreachable, plainly};
 

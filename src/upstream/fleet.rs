@@ -356,6 +356,17 @@ pub struct Member {
     trouble: Mutex<Option<Arc<str>>>,
     /// It says of itself that it can't serve, or doesn't answer when asked.
     unhealthy: AtomicBool,
+    /// For operators; calls never touch it.
+    checks: Mutex<Checks>,
+}
+
+/// What came of asking an instance how it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checks {
+    pub passed: u64,
+    pub failed: u64,
+    /// Why the last one failed, if it did.
+    pub why: Option<Box<str>>,
 }
 
 impl Member {
@@ -372,6 +383,7 @@ impl Member {
             in_since: AtomicU64::new(0),
             trouble: Mutex::default(),
             unhealthy: AtomicBool::new(false),
+            checks: Mutex::default(),
         })
     }
 
@@ -381,6 +393,24 @@ impl Member {
         if was_unhealthy && healthy {
             self.in_since.store(self.now(), Ordering::Relaxed);
         }
+    }
+
+    /// Notes one answer: good, or why it isn't.
+    pub fn note_check(&self, failed: Option<&str>) {
+        let mut checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = match failed {
+            None => &mut checks.passed,
+            Some(_) => &mut checks.failed,
+        };
+        *count = count.saturating_add(1);
+        checks.why = failed.map(Box::from);
+    }
+
+    /// What has come of asking so far.
+    #[must_use]
+    pub fn checks(&self) -> Checks {
+        let checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
+        checks.clone()
     }
 
     #[must_use]

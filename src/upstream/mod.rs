@@ -8,10 +8,12 @@ mod answer;
 mod balance;
 mod body;
 mod breaker;
+mod call;
 mod connection;
 mod copy;
 mod endpoint;
 mod fleet;
+mod hedge;
 mod http1;
 mod knock;
 mod leash;
@@ -26,10 +28,10 @@ mod unreachable;
 
 pub use answer::AnswerBody;
 pub use body::{FrameSource, UpstreamBody};
-pub use fleet::{Fleet, Location, Member, Members, Shared, Sought};
+pub use call::{Counted, How};
+pub use fleet::{Checks, Fleet, Location, Member, Members, Shared, Sought};
 pub use knock::knock;
 pub use line::Socket;
-pub use pool::{Counted, How};
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -113,7 +115,8 @@ impl Upstreams {
     ) -> Result<Response<AnswerBody>, Failure> {
         let upstream = upstream.into();
         match upstream.and_then(|id| self.pools.get(id.0 as usize)) {
-            Some(pool) => pool.call(request, how).await,
+            // By reference, since a future keeps all that it is given beside what becomes of it.
+            Some(pool) => pool.call(&mut Some(request), how).await,
             None => Err(Failure::gateway(
                 GrpcCode::Internal,
                 "the route has no upstream",
@@ -143,6 +146,8 @@ impl Upstreams {
                 silent: counted.silent,
                 at_connections_max: counted.at_connections_max,
                 at_waiting_max: counted.at_waiting_max,
+                hedges: counted.hedges,
+                hedges_won: counted.hedges_won,
             }
         };
         self.pools.iter().map(report).collect()

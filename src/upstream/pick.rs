@@ -26,6 +26,9 @@ pub(super) struct Picked {
     pub(super) probes: bool,
 }
 
+/// In place of a share of healthy instances where nobody asks them: any that isn't zero.
+const NOT_ASKED: u8 = 50;
+
 fn plain(at: usize) -> Picked {
     Picked { at, probes: false }
 }
@@ -50,6 +53,8 @@ pub(super) trait Candidate {
 /// Rule, chance and time.
 pub(super) trait Chooser {
     fn balance(&self) -> Balance;
+    /// The share of healthy endpoints below which health isn't heeded.
+    fn panic_percent(&self) -> u8;
     fn slow_start(&self) -> Duration;
     fn random_below(&self, count: usize) -> usize;
     fn next_turn(&self) -> usize;
@@ -63,14 +68,19 @@ pub(super) fn pick<E: Candidate>(
     tried: &[usize],
     hash: Option<u64>,
 ) -> Option<Picked> {
-    if let [_] = endpoints {
-        return tried.is_empty().then_some(plain(0));
+    let panic_percent = chooser.panic_percent();
+    if let [only] = endpoints {
+        let usable = panic_percent > 0 || only.is_healthy();
+        return (usable && tried.is_empty()).then_some(plain(0));
     }
     // Health that is bad nearly everywhere tells more of the checks than of the instances.
     let healthy = endpoints.iter().filter(|e| e.is_healthy()).count();
-    let panics = healthy.saturating_mul(2) < endpoints.len();
+    let panics = panics(healthy, endpoints.len(), panic_percent);
     let mut again = endpoints.iter().enumerate();
-    if let Some((at, _)) = again.find(|(at, e)| !tried.contains(at) && e.tries_again()) {
+    if let Some((at, _)) = again.find(|(at, e)| {
+        let may = panics || e.is_healthy();
+        may && !tried.contains(at) && e.tries_again()
+    }) {
         return Some(Picked { at, probes: true });
     }
     let usable = |at: usize| {
@@ -100,6 +110,7 @@ pub(super) fn pick<E: Candidate>(
         // Whoever is left: a call that would fail anyway may as well try.
         true => (0..endpoints.len())
             .filter(|at| !tried.contains(at))
+            .filter(|at| panic_percent > 0 || is_healthy(endpoints, *at))
             .collect(),
     };
     let chosen = match balance {
@@ -168,6 +179,11 @@ impl Chooser for Pool {
         self.shared().spec().rules.balance
     }
 
+    fn panic_percent(&self) -> u8 {
+        let health = self.shared().spec().rules.health.as_ref();
+        health.map_or(NOT_ASKED, |h| h.panic_percent)
+    }
+
     fn slow_start(&self) -> Duration {
         self.shared().spec().rules.slow_start
     }
@@ -213,6 +229,15 @@ impl Pool {
             )),
         })
     }
+}
+
+fn is_healthy<E: Candidate>(endpoints: &[E], at: usize) -> bool {
+    endpoints.get(at).is_some_and(Candidate::is_healthy)
+}
+
+/// Whether so few of `all` are healthy that health isn't heeded.
+fn panics(healthy: usize, all: usize, percent: u8) -> bool {
+    healthy.saturating_mul(100) < all.saturating_mul(usize::from(percent))
 }
 
 /// Spreads 64 bits (the finaliser of SplitMix64).

@@ -7,21 +7,20 @@ use std::time::Duration;
 
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Request, Response, Uri, header};
-use smallvec::SmallVec;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use crate::config::model::{RetryRule, UpstreamProtocol};
+use crate::config::model::UpstreamProtocol;
 use crate::failure::{Failure, GrpcCode, Retry};
 use crate::limits::{CALL_TIMEOUT, OVERLOAD_RETRY_AFTER_SECONDS, SENDS_MAX, Timeouts};
 use crate::rt::LocalExec;
 use crate::snapshot::Generation;
-use crate::telemetry::Account;
 
 use super::UpstreamBody;
 use super::answer::{self, AnswerBody, Lease};
 use super::breaker::{Breaker, Full, Place};
+use super::call::{Counted, How, Tried};
 use super::copy::Copy;
 use super::endpoint::Endpoint;
 use super::fleet::{Member, Shared};
@@ -29,55 +28,6 @@ use super::pick::{Picked, pick};
 use super::retry::{self, Budget, Course, Ending, Pushback};
 use super::trial::{Trial, code_of};
 use super::unreachable::Unreachable;
-
-/// What a call wants beside its answer.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct How<'a> {
-    /// When a failure is worth another attempt. `None`: only what the upstream has not begun on.
-    pub retry: Option<&'a RetryRule>,
-    /// Sending it twice does no harm.
-    pub idempotent: bool,
-    /// When the answer must have begun, and for a unary call have ended: an endpoint that lets this
-    /// pass has failed.
-    pub until: Option<Instant>,
-    /// The same for calls that belong together (`balance: hash`).
-    pub hash: Option<u64>,
-    /// Another upstream is asked when this one fails: an attempt is never worth all the time.
-    pub elsewhere: bool,
-    /// The answer is a stream: it may go on for as long as it likes.
-    pub streams: bool,
-    /// Where it is noted how the call goes.
-    pub account: Option<&'a Rc<Account>>,
-}
-
-/// What has been counted of one upstream's calls, by one worker.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counted {
-    /// Calls, each once however often it was sent.
-    pub calls: u64,
-    /// Further attempts at calls that had failed.
-    pub retries: u64,
-    /// Failed calls that another attempt might have saved, had there been budget for it.
-    pub over_budget: u64,
-    /// Sent again since the upstream had not begun on them.
-    pub resent: u64,
-    /// Refused because there were too many.
-    pub refused: u64,
-    /// Endpoints left out for what became of their calls.
-    pub ejections: u64,
-    /// Connections opened, and attempts that failed.
-    pub connected: u64,
-    pub not_connected: u64,
-    /// Connections that were replaced for their age, and closed since they had no calls.
-    pub aged: u64,
-    pub idled: u64,
-    /// Connections given up since calls waited in vain and nothing came.
-    pub silent: u64,
-    /// Calls for which one more connection was wanted, and there were `connections.max`.
-    pub at_connections_max: u64,
-    /// Calls that found as many waiting for a connection as may.
-    pub at_waiting_max: u64,
-}
 
 /// The connections to one upstream.
 #[derive(Debug)]
@@ -186,6 +136,16 @@ impl Pool {
         self.timeouts.connect
     }
 
+    /// A place for a sending beside another one, when there is one at once, and budget.
+    pub(super) fn place_beside(&self) -> Option<Place> {
+        let place = self.breaker.try_enter()?;
+        if !self.budget.borrow_mut().take(Instant::now()) {
+            self.count(|c| &mut c.over_budget);
+            return None;
+        }
+        Some(place)
+    }
+
     pub(super) fn random<T>(&self, draw: impl FnOnce(&mut fastrand::Rng) -> T) -> T {
         draw(&mut self.random.borrow_mut())
     }
@@ -238,40 +198,57 @@ impl Pool {
 
     pub(super) async fn call(
         self: &Rc<Self>,
-        mut request: Request<UpstreamBody>,
+        request: &mut Option<Request<UpstreamBody>>,
         how: How<'_>,
     ) -> Result<Response<AnswerBody>, Failure> {
-        if let Some(account) = how.account {
+        if let (Some(account), Some(request)) = (how.account, &*request) {
             account.note_call();
             request.body().note_in(account);
         }
         let place = self.enter().await?;
         self.count(|c| &mut c.calls);
         self.budget.borrow_mut().request(Instant::now());
+        if let Some(hedge) = how.hedge.filter(|_| how.idempotent) {
+            // Boxed: few routes want it, and it would be part of every call's future.
+            return Box::pin(self.hedged(request, how, hedge, place)).await;
+        }
+        let tried = Tried::default();
+        self.attempts(request, &how, place, &tried).await
+    }
+
+    /// Sends it, and again as far as `how` allows, one after the other.
+    pub(super) async fn attempts(
+        self: &Rc<Self>,
+        waiting: &mut Option<Request<UpstreamBody>>,
+        how: &How<'_>,
+        place: Place,
+        tried: &Tried,
+    ) -> Result<Response<AnswerBody>, Failure> {
+        let Some(request) = waiting else {
+            return Err(no_sender());
+        };
         let host = match self.shared.spec().protocol {
             UpstreamProtocol::Http2 => request.headers_mut().remove(header::HOST),
             UpstreamProtocol::Http1 => None,
         };
         let host = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
         let mut requests = request.body().handle();
-        let mut tried = SmallVec::<[usize; 4]>::new();
         let mut course = Course::new(how.retry.filter(|_| how.idempotent));
-        let mut request = Some(request);
         loop {
-            let (endpoint, lease, trial) = self.lease(&mut tried, &how).await?;
+            let (endpoint, lease, trial) = self.lease(tried, how).await?;
             course.sends();
             if let Some(account) = how.account {
                 account.note_try(endpoint.name());
             }
-            if let Some(request) = &mut request {
+            if let Some(request) = waiting {
                 self.address(request, host.as_ref().unwrap_or(endpoint.authority()));
             }
-            let sent = self.send(lease, &mut request, trial, &how, course);
+            let sent = self.send(lease, waiting, trial, how, course);
             let ended = match sent.await {
                 Ok((answer, copy)) => self.answered(answer, copy, course),
                 Err(Unsent::Again(again, _)) if course.goes_on(Ending::Unbegun) => {
                     self.count(|c| &mut c.resent);
-                    request = Some(*again);
+                    *waiting = Some(*again);
                     continue;
                 }
                 Err(Unsent::Again(_, error)) => {
@@ -292,10 +269,10 @@ impl Pool {
                 },
             };
             if let Some(copy) = ended.copy
-                && let Some(again) = Box::pin(self.again(copy, ended.pushback, &how, course)).await
+                && let Some(again) = Box::pin(self.again(copy, ended.pushback, how, course)).await
             {
                 course.retries();
-                request = Some(again);
+                *waiting = Some(again);
                 continue;
             }
             let mut answer = ended.result?;
@@ -383,7 +360,7 @@ impl Pool {
     /// A place on a connection to an endpoint that can be reached, the best one not tried before.
     async fn lease(
         self: &Rc<Self>,
-        tried: &mut SmallVec<[usize; 4]>,
+        tried: &Tried,
         how: &How<'_>,
     ) -> Result<(Rc<Endpoint>, Lease, Option<Trial>), Failure> {
         let mut endpoints = self.endpoints();
@@ -393,13 +370,17 @@ impl Pool {
         }
         let protocol = self.shared.spec().protocol;
         // All have been tried before: they may be again, each once more.
-        if tried.len() >= endpoints.len() {
-            tried.clear();
+        if tried.borrow().len() >= endpoints.len() {
+            tried.borrow_mut().clear();
         }
         let mut last: Option<Unreachable> = None;
         let mut moves = 0;
-        while let Some(Picked { at, probes }) = pick(&**self, &endpoints, tried, how.hash) {
-            tried.push(at);
+        loop {
+            let picked = pick(&**self, &endpoints, &tried.borrow(), how.hash);
+            let Some(Picked { at, probes }) = picked else {
+                break;
+            };
+            tried.borrow_mut().push(at);
             let Some(endpoint) = endpoints.get(at) else {
                 break;
             };
@@ -417,7 +398,7 @@ impl Pool {
                         trial.void();
                     }
                     moves += 1;
-                    tried.clear();
+                    tried.borrow_mut().clear();
                     endpoints = self.endpoints();
                 }
                 Err(error) => {
@@ -562,6 +543,6 @@ impl Judged {
     }
 }
 
-fn no_sender() -> Failure {
+pub(super) fn no_sender() -> Failure {
     Failure::gateway(GrpcCode::Internal, "a connection was used twice")
 }

@@ -7,6 +7,7 @@ mod acme;
 mod bounds;
 mod cors;
 mod file;
+mod health;
 mod listener;
 mod log;
 mod policy;
@@ -20,11 +21,12 @@ use std::time::Duration;
 pub use acme::ACME;
 pub use bounds::{LIMITS, TIMEOUTS};
 pub use file::{DESCRIPTOR, FILE};
+pub use health::HEALTH;
 pub use listener::LISTENER;
 pub use log::LOG;
 pub use policy::{DEFAULTS, ERRORS, FORWARDED_HEADERS, JSON, ROUTE_LIMITS, TRANSCODING_POLICY};
 pub use rules::{BINDING, CUSTOM, ROUTE, RULE_MATCHERS, SELECTOR_RULE, SERVICE_HTTP};
-pub use upstream::{HASH_ON, RETRY, UPSTREAM};
+pub use upstream::{HASH_ON, HEDGE, RETRY, UPSTREAM};
 
 /// One key of a [`Section`].
 #[derive(Clone, Copy, Debug)]

@@ -3,7 +3,7 @@
 use super::cors::CORS;
 use super::replies::REST_POLICY;
 use super::site::{COMPRESSION, HEADER_RULES, SECURITY_HEADERS};
-use super::{BODY, DURATION, DURATION_OR_ZERO, HASH_ON, Key, RETRY, Section, Shape, key};
+use super::{BODY, DURATION, DURATION_OR_ZERO, HASH_ON, HEDGE, Key, RETRY, Section, Shape, key};
 
 const HEADERS: Shape = Shape::List(&Shape::Header);
 
@@ -55,6 +55,13 @@ pub const POLICY: &[Key] = &[
         "Whether a call that failed is sent again. What never reached the service always is.",
     )
     .default("on"),
+    key(
+        "hedge",
+        Shape::ChoiceOr(&["off"], &HEDGE),
+        "Sends calls that may be sent twice to another instance when the first is slow, within the \
+         `retry_budget`, and takes the first answer; the others are cancelled.",
+    )
+    .default("off"),
     key(
         "hash_on",
         Shape::Section(&HASH_ON),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::health::HEALTH;
 use super::{DURATION, DURATION_OR_ZERO, Section, Shape, key};
 
 pub static UPSTREAM: Section = Section {
@@ -54,6 +55,12 @@ pub static UPSTREAM: Section = Section {
             "Leaves instances out whose calls fail, and tries them again later.",
         )
         .default("on"),
+        key(
+            "health",
+            Shape::Section(&HEALTH),
+            "Asks every instance how it is, and leaves out those that aren't well. Default: nobody is \
+             asked.",
+        ),
         key(
             "retry_budget",
             Shape::Section(&RETRY_BUDGET),
@@ -257,6 +264,27 @@ pub static RETRY: Section = Section {
             "Whether these calls may be sent twice. Default: GET, HEAD, PUT and DELETE may, and \
              methods whose `idempotency_level` says so.",
         ),
+    ]],
+    exactly_one: &[],
+};
+
+pub static HEDGE: Section = Section {
+    name: "hedge",
+    about: "When a call goes to another instance beside the one that hasn't answered yet.",
+    groups: &[&[
+        key(
+            "after",
+            DURATION,
+            "How long an instance has before the next one gets the call as well. A little more than \
+             what nearly all answers take.",
+        )
+        .required(),
+        key(
+            "attempts",
+            Shape::Integer { min: 2, max: 5 },
+            "Sendings of one call, with the first.",
+        )
+        .default("2"),
     ]],
     exactly_one: &[],
 };

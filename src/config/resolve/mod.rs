@@ -3,6 +3,7 @@
 
 mod acme;
 mod cors;
+mod health;
 mod listeners;
 mod log;
 mod policy;

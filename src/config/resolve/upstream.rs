@@ -8,8 +8,9 @@ use std::sync::Arc;
 use super::super::endpoint;
 use super::super::keys::Shape;
 use super::super::model::{
-    Balance, Cluster, Connections, Ejection, Endpoint, HashOn, HeaderPattern, OwnCertificate,
-    Place, Policy, RetryRule, Upstream, UpstreamProtocol, UpstreamRules, UpstreamTls,
+    Balance, Cluster, Connections, Ejection, Endpoint, HashOn, HeaderPattern, HedgeRule,
+    OwnCertificate, Place, Policy, RetryRule, Upstream, UpstreamProtocol, UpstreamRules,
+    UpstreamTls,
 };
 use super::super::raw::{Field, Section};
 use super::super::scalar;
@@ -51,7 +52,7 @@ pub(super) fn upstream(
         name: name.into(),
         endpoints,
         protocol,
-        rules: rules(section),
+        rules: rules(section, protocol),
         tls: section.field("tls").and_then(|f| tls(&f, folder)),
         outgoing: None,
         name_servers: Arc::clone(&around.name_servers),
@@ -152,7 +153,7 @@ fn tls(field: &Field<'_, '_>, folder: &Path) -> Option<UpstreamTls> {
     })
 }
 
-fn rules(section: &Section<'_, '_>) -> UpstreamRules {
+fn rules(section: &Section<'_, '_>, protocol: UpstreamProtocol) -> UpstreamRules {
     let mut rules = UpstreamRules::default();
     if let Some(word) = section.field("balance").and_then(|f| f.choice()) {
         rules.balance = match word {
@@ -178,6 +179,9 @@ fn rules(section: &Section<'_, '_>) -> UpstreamRules {
             Some(WordOr::Section(section)) => Some(ejection(&section)),
             Some(WordOr::Word(_)) | None => rules.ejection,
         };
+    }
+    if let Some(section) = section.section("health") {
+        rules.health = super::health::health(&section, protocol);
     }
     if let Some(budget) = section.section("retry_budget") {
         let set = |name, value: &mut u32| *value = small(&budget, name).unwrap_or(*value);
@@ -240,6 +244,12 @@ pub(super) fn policy(section: &Section<'_, '_>, policy: &mut Policy) {
             None => return,
         };
     }
+    if let Some(field) = section.field("hedge") {
+        policy.hedge = match word_or_section(&field) {
+            Some(WordOr::Section(section)) => hedge(&section),
+            Some(WordOr::Word(_)) | None => None,
+        };
+    }
     if let Some(section) = section.section("hash_on") {
         let text = |name| section.field(name)?.text().map(Box::<str>::from);
         let header =
@@ -279,13 +289,21 @@ fn retry(section: &Section<'_, '_>, mut rule: RetryRule) -> RetryRule {
     rule
 }
 
-enum WordOr<'r, 'n> {
+fn hedge(section: &Section<'_, '_>) -> Option<HedgeRule> {
+    let attempts = small(section, "attempts").and_then(std::num::NonZeroU32::new);
+    Some(HedgeRule {
+        after: section.field("after")?.duration()?,
+        attempts: attempts.unwrap_or(std::num::NonZeroU32::MIN.saturating_add(1)),
+    })
+}
+
+pub(super) enum WordOr<'r, 'n> {
     Word(&'static str),
     Section(Section<'r, 'n>),
 }
 
 /// The value of a [`Shape::ChoiceOr`].
-fn word_or_section<'r, 'n>(field: &Field<'r, 'n>) -> Option<WordOr<'r, 'n>> {
+pub(super) fn word_or_section<'r, 'n>(field: &Field<'r, 'n>) -> Option<WordOr<'r, 'n>> {
     match (&field.node.value, field.shape) {
         (Value::Map(_), Shape::ChoiceOr(_, keys)) => {
             let section = Section::open(field.reader, keys, field.node, field.path.clone())?;
@@ -295,6 +313,6 @@ fn word_or_section<'r, 'n>(field: &Field<'r, 'n>) -> Option<WordOr<'r, 'n>> {
     }
 }
 
-fn small(section: &Section<'_, '_>, name: &str) -> Option<u32> {
+pub(super) fn small(section: &Section<'_, '_>, name: &str) -> Option<u32> {
     u32::try_from(count(section, name)?).ok()
 }

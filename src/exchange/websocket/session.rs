@@ -263,7 +263,7 @@ impl Session {
         put_timeout(plan.stream, &deadline, request.headers_mut());
         let reply_bytes_max = self.policy.reply_bytes_max;
         let (upstream, hash) = (self.upstream, self.hash);
-        let retry = self.policy.retry.clone();
+        let (retry, hedge) = (self.policy.retry.clone(), self.policy.hedge);
         // The handshake's GET says nothing about the method.
         let told = retry.as_ref().and_then(|r| r.idempotent);
         let idempotent = told.unwrap_or(plan.idempotent);
@@ -278,6 +278,7 @@ impl Session {
                 elsewhere: false,
                 streams,
                 account: Some(&account),
+                hedge,
             };
             let answer = current.upstreams.call(upstream, request, how).await?;
             Messages::open(answer, reply_bytes_max)

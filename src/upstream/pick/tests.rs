@@ -63,6 +63,7 @@ impl Candidate for Told {
 
 struct Given {
     balance: Balance,
+    panic_percent: u8,
     random: RefCell<fastrand::Rng>,
     turn: Cell<usize>,
     now: Cell<Instant>,
@@ -72,6 +73,7 @@ impl Given {
     fn new(balance: Balance, seed: u64) -> Self {
         Self {
             balance,
+            panic_percent: 50,
             random: RefCell::new(fastrand::Rng::with_seed(seed)),
             turn: Cell::new(0),
             now: Cell::new(Instant::now()),
@@ -82,6 +84,9 @@ impl Given {
 impl Chooser for Given {
     fn balance(&self) -> Balance {
         self.balance
+    }
+    fn panic_percent(&self) -> u8 {
+        self.panic_percent
     }
     fn slow_start(&self) -> Duration {
         Duration::ZERO
@@ -124,7 +129,9 @@ proptest! {
         let panics = healthy * 2 < all.len();
         let mut tried = Vec::new();
         while tried.len() < all.len() {
-            let due = |at: &usize| all[*at].due.get() && !tried.contains(at);
+            // Who says that it isn't well isn't tried, unless few are.
+            let may = |e: &Told| e.due.get() && (panics || e.healthy);
+            let due = |at: &usize| may(&all[*at]) && !tried.contains(at);
             let is_due: Vec<_> = (0..all.len()).filter(due).collect();
             let left = |at: &usize| !tried.contains(at) && all[*at].is_usable(panics);
             let usable: Vec<_> = (0..all.len()).filter(left).collect();
@@ -136,12 +143,27 @@ proptest! {
                 let of_usable = usable.is_empty() || usable.contains(&picked.at);
                 prop_assert!(picked.probes || of_usable);
                 // One call tries one of them.
-                let due_now = all.iter().filter(|e| e.due.get()).count();
+                let due_now = all.iter().filter(|e| may(e)).count();
                 prop_assert_eq!(due_now, is_due.len() - usize::from(picked.probes));
             }
             tried.push(picked.at);
         }
         prop_assert_eq!(pick(&given, &all, &tried, key), None);
+    }
+
+    /// Where health is always heeded, no call goes to who isn't healthy, and each other one is tried.
+    #[test]
+    fn without_panic_the_unhealthy_get_no_calls(
+        all in prop::collection::vec(told(), 0..12),
+        balance in balances(), seed: u64, key: Option<u64>,
+    ) {
+        let given = Given { panic_percent: 0, ..Given::new(balance, seed) };
+        let mut tried = Vec::new();
+        while let Some(picked) = pick(&given, &all, &tried, key) {
+            prop_assert!(all[picked.at].healthy && !tried.contains(&picked.at));
+            tried.push(picked.at);
+        }
+        prop_assert_eq!(tried.len(), all.iter().filter(|e| e.healthy).count());
     }
 
     #[test]
