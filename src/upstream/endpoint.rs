@@ -256,12 +256,14 @@ impl Endpoint {
             if let Some(error) = self.error_since(failed_before) {
                 return Err(error);
             }
-            if !self.open_another()
-                && self.connecting.get() == 0
+            // Asked before another one is opened: a back-off that ends in between must not leave this call
+            // waiting for nobody.
+            if self.connecting.get() == 0
                 && let Some(error) = self.refusal()
             {
                 return Err(error);
             }
+            self.open_another();
             let _waiting = self.wait()?;
             changed.await;
         }
