@@ -423,6 +423,8 @@ pub const HOOK_WORDS_BYTES_MAX: u64 = 2048;
 /// Longest time that an ACME authority may want to be left alone: Let's Encrypt's longest limit is a
 /// week's. One that names a year has made a mistake that would outlive every certificate.
 pub const ACME_RETRY_AFTER_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// What is told and kept of an ACME error: a problem document of ordinary length whole.
+pub const ACME_ERROR_BYTES_MAX: usize = 8 * 1024;
 /// One file of an ACME storage.
 pub const ACME_STORED_BYTES_MAX: u64 = 1024 * 1024;
 /// Orders under way at one authority.

@@ -21,7 +21,7 @@ use super::board::{Board, Outcome};
 use super::challenge::Solvers;
 use super::error::{AcmeError, Cause, Step};
 use super::issued::Issued;
-use super::kept::{Kept, Open, Shelf};
+use super::kept::{Kept, Open, Shelf, Unread};
 use super::key::KeyType;
 use super::office::Office;
 use super::order::Wanted;
@@ -93,13 +93,22 @@ impl Clerk {
     }
 
     async fn look_after(&self) -> Infallible {
+        // What couldn't be served when it was last read.
+        let mut spoilt = None;
+        // Orders in a row that failed without that being kept.
+        let mut unkept = 0_u32;
         loop {
             // Other processes may have worked on it: what is on disk decides.
             let (served, mut kept) = match self.look().await {
                 Ok(looked) => looked,
                 Err(error) => {
-                    self.trouble(&error);
+                    self.trouble(&error.to_string());
                     sleep(ACME_DISK_RETRY).await;
+                    if let Unread::Spoilt { version, .. } = error
+                        && spoilt.replace(version.clone()) == Some(version)
+                    {
+                        self.set_aside(spoilt.take()).await;
+                    }
                     continue;
                 }
             };
@@ -124,19 +133,43 @@ impl Clerk {
                 Action::Order { authority, trial } => {
                     self.tell(served.as_ref(), &kept, None);
                     let turn = Turn { authority, trial };
-                    if let Err(error) = self.work(served, turn).await {
-                        self.trouble(&error);
-                        sleep(ACME_DISK_RETRY).await;
+                    match self.work(served, turn).await {
+                        Ok(()) => unkept = 0,
+                        Err(halt) => {
+                            self.trouble(&halt.said);
+                            sleep(halt.rest(&mut unkept)).await;
+                        }
                     }
                 }
             }
         }
     }
 
+    /// Makes way for a new certificate where none can be served from what is kept, and nobody has
+    /// mended it meanwhile.
+    async fn set_aside(&self, spoilt: Option<Version>) {
+        let lease = match self.shelf.lease().await {
+            Ok(Some(lease)) => lease,
+            Ok(None) => return,
+            Err(error) => return self.trouble(&error.to_string()),
+        };
+        match self.shelf.certificate().await {
+            Err(Unread::Spoilt { version, .. }) if Some(&version) == spoilt.as_ref() => {}
+            _ => return,
+        }
+        let name = &self.name;
+        match self.shelf.set_aside("unreadable", lease.fence()).await {
+            Ok(file) => {
+                tracing::error!(%name, %file, "no certificate can be served from what was kept: it is set aside, and a new one is ordered");
+            }
+            Err(error) => self.trouble(&error.to_string()),
+        }
+    }
+
     /// What is on disk, shown if it is new.
-    async fn look(&self) -> Result<(Option<Served>, Kept), String> {
+    async fn look(&self) -> Result<(Option<Served>, Kept), Unread> {
         let issued = self.shelf.certificate().await?;
-        let mut kept = self.shelf.kept().await.map_err(|e| e.to_string())?;
+        let mut kept = self.shelf.kept().await?;
         let served = issued.map(|(issued, version)| Served::of(issued, version));
         let serial = served.as_ref().and_then(Served::serial);
         if served.is_some() && kept.serial != serial {
@@ -206,11 +239,11 @@ impl Clerk {
     }
 
     /// One order, alone among all processes that share the storage.
-    async fn work(&self, before: Option<Served>, turn: Turn) -> Result<(), String> {
+    async fn work(&self, before: Option<Served>, turn: Turn) -> Result<(), Halt> {
         let Some(choice) = self.choices.get(turn.authority) else {
-            return Err("there is no authority to ask".to_owned());
+            return Err(Halt::new("there is no authority to ask"));
         };
-        let lease = self.shelf.lease().await.map_err(|e| e.to_string())?;
+        let lease = self.shelf.lease().await.map_err(Halt::new)?;
         let Some(lease) = lease else {
             sleep(ACME_NAME_LOCK_POLL).await;
             return Ok(());
@@ -220,7 +253,7 @@ impl Clerk {
             done = self.work_alone(before, turn, choice, &fence) => done,
             lost = self.shelf.hold(lease) => {
                 let why = lost.err().map_or_else(String::new, |e| format!(": {e}"));
-                Err(format!("an order was left to whoever holds the lease now{why}"))
+                Err(Halt::new(format!("an order was left to whoever holds the lease now{why}")))
             }
         }
     }
@@ -231,9 +264,9 @@ impl Clerk {
         turn: Turn,
         choice: &Choice,
         fence: &Fence,
-    ) -> Result<(), String> {
+    ) -> Result<(), Halt> {
         // Whoever had it may have done the work.
-        let (served, mut kept) = self.look().await?;
+        let (served, mut kept) = self.look().await.map_err(Halt::new)?;
         let serial = |s: &Option<Served>| s.as_ref().and_then(Served::serial);
         if serial(&served) != serial(&before) {
             return Ok(());
@@ -259,7 +292,8 @@ impl Clerk {
         let authority = &*choice.office.authority.name;
         match done {
             Ok(Some(issued)) => {
-                let new = self.store(issued, &mut kept, &job).await?;
+                let stored = self.store(issued, &mut kept, &job).await;
+                let new = stored.map_err(Halt::new)?;
                 self.board.count(authority, Outcome::Issued);
                 let until = httpdate::fmt_http_date(new.not_after());
                 tracing::info!(%name, %until, "a new certificate");
@@ -281,11 +315,14 @@ impl Clerk {
                     authorities: self.choices.len(),
                     chance: fastrand::f64(),
                 };
-                kept.course
-                    .failed(&failure, life.as_ref(), SystemTime::now());
-                self.keep(&mut kept, fence).await;
+                let now = SystemTime::now();
+                kept.course.failed(&failure, life.as_ref(), now);
+                let stored = self.shelf.keep_alone(&mut kept, fence).await;
                 self.alarm(&error, served.as_ref(), &kept);
-                return Ok(());
+                return stored.map_err(|error| Halt {
+                    waits: kept.course.waits(now),
+                    ..Halt::new(error)
+                });
             }
         }
         self.keep(&mut kept, fence).await;
@@ -464,6 +501,33 @@ impl Clerk {
             entry.failures = kept.course.failures;
             entry.error = kept.course.error.as_deref().map(Into::into);
         });
+    }
+}
+
+/// Work that came to nothing, and isn't to be taken up at once.
+struct Halt {
+    said: String,
+    /// What was to be waited for after an order, if that couldn't be kept.
+    waits: Option<Duration>,
+}
+
+impl Halt {
+    fn new(said: impl ToString) -> Self {
+        Self {
+            said: said.to_string(),
+            waits: None,
+        }
+    }
+
+    /// How long to leave it alone. The authority isn't asked more often because our disk is full: the
+    /// count of failures is in memory then.
+    fn rest(&self, unkept: &mut u32) -> Duration {
+        let Some(waits) = self.waits else {
+            return ACME_DISK_RETRY;
+        };
+        let grown = waits.saturating_mul(1 << (*unkept).min(10));
+        *unkept = unkept.saturating_add(1);
+        grown.clamp(ACME_DISK_RETRY, ACME_SLEEP_MAX)
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use instant_acme::{Error, Problem};
 
 use super::http::{Http, HttpError, Last};
+use crate::limits::ACME_ERROR_BYTES_MAX;
 
 /// What was being done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,7 +162,8 @@ impl std::error::Error for AcmeError {}
 
 impl fmt::Display for AcmeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.step, self.cause)?;
+        let said = format!("{}: {}", self.step, self.cause);
+        f.write_str(&on_a_line(&said))?;
         match self.retry_after {
             Some(wait) if !wait.is_zero() => {
                 write!(f, " (to be asked again in {}s)", wait.as_secs())
@@ -169,6 +171,19 @@ impl fmt::Display for AcmeError {
             _ => Ok(()),
         }
     }
+}
+
+/// As others' words may stand in a log, on a terminal and in what is kept: on one line, and no longer
+/// than anybody reads.
+fn on_a_line(said: &str) -> String {
+    let end = said.floor_char_boundary(ACME_ERROR_BYTES_MAX);
+    let (head, more) = said.split_at_checked(end).unwrap_or((said, ""));
+    let plain = |c: char| if c.is_control() { ' ' } else { c };
+    let mut line: String = head.chars().map(plain).collect();
+    if !more.is_empty() {
+        line.push('…');
+    }
+    line
 }
 
 impl fmt::Display for Step {
@@ -236,4 +251,31 @@ fn tell(f: &mut fmt::Formatter<'_>, problem: &Problem) -> fmt::Result {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_any_length_and_kind_make_a_line() {
+        let told = |detail: &str| {
+            let problem = Problem {
+                r#type: None,
+                detail: Some(detail.to_owned()),
+                status: None,
+                subproblems: Vec::new(),
+            };
+            AcmeError::new(Step::Order, Cause::Refused(Box::new(problem))).to_string()
+        };
+        let line = told("no\r\n2026-01-01 INFO all is well \x1b[2J");
+        assert_eq!(
+            line,
+            "placing the order: no  2026-01-01 INFO all is well  [2J"
+        );
+        // Kept as JSON, where each of these takes six bytes.
+        let long = told(&"\u{1}ö".repeat(1024 * 1024));
+        assert!(long.len() < ACME_ERROR_BYTES_MAX + 8, "{}", long.len());
+        assert!(long.ends_with('…'));
+    }
 }

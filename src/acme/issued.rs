@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use rcgen::KeyPair;
 use zeroize::Zeroizing;
 
+use crate::limits::ACME_STORED_BYTES_MAX;
 use crate::tls::Identity;
 
 use super::error::{AcmeError, Cause, Step};
@@ -26,6 +27,9 @@ impl Issued {
         let wrong = |said: String| AcmeError::new(Step::Download, Cause::Certificate(said));
         let key = Zeroizing::new(key.serialize_pem());
         let bundle = Zeroizing::new(format!("{}\n{chain}", key.trim_end()));
+        if bundle.len() as u64 > ACME_STORED_BYTES_MAX {
+            return Err(wrong(format!("it has {} bytes", chain.len())));
+        }
         let issued = Self::read(bundle).map_err(wrong)?;
         if !issued.identity.covers(name) && !issued.identity.names().iter().any(|n| **n == *name) {
             let names = issued.identity.names().join(", ");
@@ -49,5 +53,20 @@ impl Issued {
             identity: identity.map_err(|e| e.to_string())?,
             bundle,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_that_could_not_be_kept_is_refused() {
+        let made = rcgen::generate_simple_self_signed(["a.test".to_owned()]).unwrap();
+        let (key, chain) = (made.signing_key, made.cert.pem());
+        assert!(Issued::check(&chain, &key, "a.test").is_ok());
+        let long = chain + &"#".repeat(1024 * 1024);
+        let error = Issued::check(&long, &key, "a.test").unwrap_err();
+        assert!(matches!(error.cause, Cause::Certificate(_)), "{error}");
     }
 }

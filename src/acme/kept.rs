@@ -40,6 +40,16 @@ pub struct Kept {
     pub version: Option<Version>,
 }
 
+/// Why there is no certificate to be had from the disk.
+#[derive(Debug, thiserror::Error)]
+pub enum Unread {
+    #[error("{0}")]
+    Disk(#[from] StorageError),
+    /// What is there is none that could be served.
+    #[error("{said}")]
+    Spoilt { said: String, version: Version },
+}
+
 /// An order that was placed and isn't done.
 #[derive(Debug)]
 pub struct Open {
@@ -64,9 +74,9 @@ impl Shelf {
     ///
     /// # Errors
     /// It can't be read, or can't be served.
-    pub async fn certificate(&self) -> Result<Option<(Issued, Version)>, String> {
+    pub async fn certificate(&self) -> Result<Option<(Issued, Version)>, Unread> {
         let file = self.file(PEM);
-        let record = self.folder.get(&file).await.map_err(|e| e.to_string())?;
+        let record = self.folder.get(&file).await?;
         let place = || self.folder.place(&file);
         record.map(|record| certificate(place, record)).transpose()
     }
@@ -75,9 +85,9 @@ impl Shelf {
     ///
     /// # Errors
     /// It can't be read, or can't be served.
-    pub fn certificate_now(&self) -> Result<Option<Issued>, String> {
+    pub fn certificate_now(&self) -> Result<Option<Issued>, Unread> {
         let file = self.file(PEM);
-        let record = self.folder.read(&file).map_err(|e| e.to_string())?;
+        let record = self.folder.read(&file)?;
         let read = record
             .map(|record| certificate(|| self.folder.place(&file), record))
             .transpose()?;
@@ -206,12 +216,12 @@ impl Shelf {
         self.folder.delete_if(&file, version, Some(fence)).await
     }
 
-    /// Keeps the certificate under another name, from which nobody serves it. The name.
+    /// Keeps the certificate under another name, which says `why` nobody serves it. The name.
     ///
     /// # Errors
     /// The disk.
-    pub async fn set_aside(&self, fence: &Fence) -> Result<String, StorageError> {
-        let (file, aside) = (self.file(PEM), self.file("revoked.pem"));
+    pub async fn set_aside(&self, why: &str, fence: &Fence) -> Result<String, StorageError> {
+        let (file, aside) = (self.file(PEM), self.file(&format!("{why}.pem")));
         if let Some(record) = self.folder.get(&file).await? {
             let before = self.folder.get(&aside).await?.map(|r| r.version);
             let (before, fence) = (before.as_ref(), Some(fence));
@@ -249,14 +259,17 @@ impl Shelf {
     }
 }
 
-fn certificate(place: impl Fn() -> String, record: Record) -> Result<(Issued, Version), String> {
-    let damaged =
-        |what: String| format!("{}: {what}: move it away, and another is ordered", place());
+fn certificate(place: impl Fn() -> String, record: Record) -> Result<(Issued, Version), Unread> {
     let text = std::str::from_utf8(&record.bytes);
-    let text = text.map_err(|_| damaged("this is no text".to_owned()))?;
-    let text = Zeroizing::new(text.to_owned());
-    let read = Issued::read(text).map_err(|e| damaged(e.to_string()))?;
-    Ok((read, record.version))
+    let text = text.map_err(|_| "this is no text".to_owned());
+    let read = text.and_then(|text| Issued::read(Zeroizing::new(text.to_owned())));
+    match read {
+        Ok(read) => Ok((read, record.version)),
+        Err(error) => Err(Unread::Spoilt {
+            said: format!("{}: {error}: move it away, and another is ordered", place()),
+            version: record.version,
+        }),
+    }
 }
 
 /// The file of the account with an authority.

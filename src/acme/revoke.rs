@@ -37,7 +37,7 @@ pub async fn revoke(
     let lease = shelf.lease().await.map_err(|e| e.to_string())?;
     let lease =
         lease.ok_or_else(|| format!("a new certificate for {name} is just being ordered"))?;
-    let issued = shelf.certificate().await?;
+    let issued = shelf.certificate().await.map_err(|e| e.to_string())?;
     let (issued, _) = issued.ok_or_else(|| {
         let storage = storage.display();
         format!("{storage} holds no certificate for {name}")
@@ -55,7 +55,7 @@ pub async fn revoke(
     let session = office.session().await.map_err(|e| e.to_string())?;
     let done = session.revoke(leaf, reason).await;
     done.map_err(|e| e.to_string())?;
-    let set_aside = shelf.set_aside(lease.fence()).await;
+    let set_aside = shelf.set_aside("revoked", lease.fence()).await;
     Ok(Revoked {
         authority: owner.acme.name.clone(),
         set_aside: storage.join(set_aside.map_err(|e| e.to_string())?),

@@ -229,6 +229,13 @@ impl Course {
         self.not_before = Some(seconds(now.checked_add(wait).unwrap_or(now)));
     }
 
+    /// How long nothing is ordered from `now` on, after a failure.
+    #[must_use]
+    pub fn waits(&self, now: SystemTime) -> Option<Duration> {
+        let until = self.not_before.map(time)?;
+        Some(until.duration_since(now).unwrap_or_default())
+    }
+
     /// A trial has passed: the real order may follow at once.
     pub fn passed(&mut self) {
         (self.trial, self.not_before) = (false, None);
