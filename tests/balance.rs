@@ -700,3 +700,36 @@ fn hedges_keep_to_the_budget() {
         assert!(counted.over_budget > 0, "{counted:?}");
     });
 }
+
+#[test]
+fn hedged_calls_leave_time_for_another_upstream() {
+    on_a_worker(async {
+        let mut silent = Server::start().await;
+        let mut mute = Server::start().await;
+        let instance = |server: &Server| Instance {
+            address: server.address,
+            calls: Rc::default(),
+        };
+        let pool = pool(&[&instance(&silent), &instance(&mute)], in_turn());
+        let rule = RetryRule {
+            attempts: NonZeroU32::MIN,
+            per_try: Some(Duration::from_millis(50)),
+            codes: vec![GrpcCode::Unavailable],
+            idempotent: None,
+        };
+        let how = How {
+            retry: Some(&rule),
+            elsewhere: true,
+            ..hedged(true)
+        };
+        let failure = soon("the end of both", whole(&pool, how))
+            .await
+            .unwrap_err();
+        assert_eq!(failure.code, GrpcCode::DeadlineExceeded);
+        for server in [&mut silent, &mut mute] {
+            let left = server.next().await;
+            let reason = soon("a reset", left.cancelled()).await;
+            assert_eq!(reason, h2::Reason::CANCEL);
+        }
+    });
+}

@@ -6,6 +6,7 @@
 //! that is free: help for slow calls is nothing for an upstream that is full.
 
 use std::future::Future;
+use std::num::NonZeroU32;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
@@ -16,7 +17,7 @@ use futures_util::stream::FuturesUnordered;
 use http::{Request, Response};
 use tokio::time::{Instant, sleep_until};
 
-use crate::config::model::HedgeRule;
+use crate::config::model::{HedgeRule, RetryRule};
 use crate::failure::{Failure, GrpcCode, Retry};
 
 use super::UpstreamBody;
@@ -76,8 +77,16 @@ impl Pool {
             return self.attempts(request, &how, place, &tried).await;
         };
         let codes = how.retry.map_or(&[GrpcCode::Unavailable][..], |r| &r.codes);
-        // Sendings beside each other take the place of those after each other.
-        let how = How { retry: None, ..how };
+        // Sendings beside each other take the place of those after each other, but where another
+        // upstream comes after them none is worth all the time.
+        let once = how.retry.filter(|_| how.elsewhere).map(|rule| RetryRule {
+            attempts: NonZeroU32::MIN,
+            ..rule.clone()
+        });
+        let how = How {
+            retry: once.as_ref(),
+            ..how
+        };
         let send = |number: u32, mut request: Option<_>, place| {
             let (tried, how) = (&tried, &how);
             async move { (number, self.attempts(&mut request, how, place, tried).await) }
@@ -149,15 +158,15 @@ fn worth_another(outcome: &Outcome, codes: &[GrpcCode]) -> Option<Pushback> {
         }
         Err(failure) => {
             let may = matches!(failure.retry, Retry::IfIdempotent | Retry::IfUnsent);
-            (may && codes.contains(&failure.code)).then_some(Pushback::None)
+            // One whose own time is over says nothing of the others.
+            let late = failure.code == GrpcCode::DeadlineExceeded;
+            (late || may && codes.contains(&failure.code)).then_some(Pushback::None)
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU32;
-
     use proptest::prelude::*;
 
     use super::*;
