@@ -291,12 +291,22 @@ pub fn shown(live: &Live) -> Vec<Arc<Identity>> {
         .collect()
 }
 
+/// Tells of those of a generation that weren't shown before.
+pub fn tell_of_new(before: &[Arc<Identity>], live: &Live) {
+    let leaf = |one: &Identity| one.certified().cert.first().cloned();
+    let is_new = |new: &Arc<Identity>| !before.iter().any(|old| leaf(old) == leaf(new));
+    let new: Vec<_> = shown(live).into_iter().filter(is_new).collect();
+    tell_of(&new);
+}
+
 /// So that it can be seen later when a certificate was replaced, and by which.
-pub fn tell_of_new(identity: &Identity) {
-    let names = identity.names().join(", ");
-    let until = httpdate::fmt_http_date(identity.not_after());
-    let issuer = identity.issuer();
-    tracing::info!(names, until, issuer, "a certificate from files is taken up");
+pub fn tell_of(new: &[Arc<Identity>]) {
+    for identity in new {
+        let names = identity.names().join(", ");
+        let until = httpdate::fmt_http_date(identity.not_after());
+        let issuer = identity.issuer();
+        tracing::info!(names, until, issuer, "a certificate from files is taken up");
+    }
 }
 
 /// A certificate all of whose names are those of earlier ones is never shown to anybody.

@@ -1,8 +1,7 @@
 //! The one way from sources to a new generation while the old one serves: read, parse, compile, plan,
 //! check, swap, report. Whatever fails leaves the old generation as it was.
 //!
-//! Begun by files that change, by SIGHUP, and by upstreams whose reflection tells something new;
-//! building is done on the builder thread.
+//! Begun by files that change, by SIGHUP, and by upstreams whose reflection tells something new.
 
 mod answers;
 mod attempt;
@@ -31,9 +30,9 @@ use crate::config::model::{Breaking, Config, UpstreamId};
 use crate::limits::REFLECTION_AT_START_MAX;
 use crate::listener::{Changed, Inherited, Ports};
 use crate::live::{Changes, Live};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Generation, Snapshot};
 use crate::telemetry::Logs;
-use crate::tls::{self, Identity};
+use crate::tls;
 use crate::upstream::Fleet;
 
 use super::builder::Builder;
@@ -281,9 +280,8 @@ impl Reloader {
     async fn renew_certificates(&self) {
         let (config, live) = (Arc::clone(&self.config), self.live.load());
         let renew = move || certificates::renew(&config, &live.doors);
-        for new in self.builder.run(renew).await.unwrap_or_default() {
-            certificates::tell_of_new(&new);
-        }
+        let new = self.builder.run(renew).await.unwrap_or_default();
+        certificates::tell_of(&new);
     }
 
     /// Builds and publishes; a fault leaves all as it was. Whether there is another generation.
@@ -346,24 +344,17 @@ impl Reloader {
         self.fleet.retain(&live.upstreams);
         let routes = live.routes.len();
         self.retired.add(self.live.load());
-        let generation = self.live.publish(Arc::new(live));
+        let generation = self.publish(live, &changes, sources);
         self.logs.take_up(&config.log);
         tracing::info!(generation = generation.0, routes, "reloaded: {changes}");
-        for new in certificates::shown(&self.live.load()) {
-            let is_known = |old: &Arc<Identity>| old.certified().cert == new.certified().cert;
-            if !shown.iter().any(is_known) {
-                certificates::tell_of_new(&new);
-            }
-        }
+        certificates::tell_of_new(&shown, &self.live.load());
         // After the generation that says how connections are taken there.
         let changed = self.ports.carry_out(change).unwrap_or_else(|error| {
             tracing::error!(%error, "not all listeners have changed");
             Changed::default()
         });
         let listeners = listeners::told(&changed);
-        for line in &listeners {
-            tracing::info!("{line}");
-        }
+        listeners.iter().for_each(|l| tracing::info!("{l}"));
         if config.reload.breaking == Breaking::Warn {
             for broken in &changes.breaking {
                 tracing::warn!("breaks callers: {broken}");
@@ -371,20 +362,29 @@ impl Reloader {
         }
         self.config = config;
         self.answers = answers;
-        self.status.send_modify(|status| {
-            status.generation = Some(generation);
-            status.since = Some(SystemTime::now());
-            status.succeeded = status.succeeded.saturating_add(1);
-            status.error = None;
-            status.changes = changes;
-            status.listeners = listeners;
-            status.sources = sources;
-        });
+        self.status
+            .send_modify(|status| status.listeners = listeners);
         for refused in &refused {
             self.failed(&refused.report);
         }
         self.keep().await;
         true
+    }
+
+    /// Whoever sees the new generation finds it told: who asks meanwhile waits for that.
+    fn publish(&self, live: Live, changes: &Changes, sources: Vec<SourceStatus>) -> Generation {
+        let mut generation = Generation(0);
+        self.status.send_modify(|status| {
+            generation = self.live.publish(Arc::new(live));
+            status.generation = Some(generation);
+            status.since = Some(SystemTime::now());
+            status.succeeded = status.succeeded.saturating_add(1);
+            status.error = None;
+            status.changes = changes.clone();
+            status.listeners = Vec::new();
+            status.sources = sources;
+        });
+        generation
     }
 
     /// Nothing is built from the news: they are for the next attempt, unless that is of another config.
