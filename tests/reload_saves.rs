@@ -385,6 +385,37 @@ async fn whatever_is_broken_is_told_and_the_old_generation_serves_on() {
     }
 }
 
+/// The files that a config names which can't be taken up are looked at as well: one of them may be what
+/// is mended.
+#[tokio::test]
+async fn what_a_new_config_names_may_be_mended_by_itself() {
+    let (running, _service) = start();
+    let root = running.folder.path();
+    let config = fs::read_to_string(root.join("transom.yaml")).expect("text");
+    fs::create_dir(root.join("new")).expect("a folder");
+    let text = |mistake: &str| {
+        format!(
+            "syntax = \"proto3\";\npackage new.v1;\nimport \"google/api/annotations.proto\";\n\
+             service New {{ rpc Get(It) {mistake}returns (It) {{ option (google.api.http) = \
+             {{ get: \"/new/{{id}}\" }}; }} }}\nmessage It {{ int64 id = 1; }}\n"
+        )
+    };
+    write(&root.join("new/new.proto"), text("re"));
+    let named = config.replacen("descriptors: [", "descriptors: [{ protos: new }, ", 1);
+    assert_ne!(named, config);
+    write(&root.join("transom.yaml"), &named);
+    let fault = |told: &serde_json::Value| {
+        let error = told["last_error"].as_str().unwrap_or_default();
+        error.contains("new.proto:4:")
+    };
+    running.until_told("the mistake", fault).await;
+    write(&root.join("new/new.proto"), text(""));
+    running.until("/new/1", 501).await;
+    // What both name is looked at as ever.
+    write(&running.path(What::Proto.file()), catalogue(1));
+    running.until("/v1/games/1", 200).await;
+}
+
 #[tokio::test]
 async fn links_in_a_circle_are_gone_round_once() {
     let (running, _service) = start();

@@ -57,6 +57,15 @@ impl Inputs {
         inputs
     }
 
+    /// These and others.
+    #[must_use]
+    pub fn and(&self, others: &Self) -> Self {
+        Self {
+            files: &self.files | &others.files,
+            folders: &self.folders | &others.folders,
+        }
+    }
+
     /// Folders whose entries tell of changes: those of the files, and with `true` those that are
     /// inputs with all below them.
     pub fn watched(&self) -> impl Iterator<Item = (PathBuf, bool)> {

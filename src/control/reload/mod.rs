@@ -229,8 +229,7 @@ impl Reloader {
         Some(Instant::now() + interval.mul_f64(0.9 + fastrand::f64() / 5.0))
     }
 
-    /// Reads the config and builds from it. When that names other files than these, which ones, and
-    /// what they were before they were read.
+    /// Reads the config and builds from it. Which files to look at from now on, when these are others.
     async fn reload(&mut self, inputs: &Inputs) -> Option<(Inputs, Seen)> {
         let mut others = None;
         let config = match &self.origin {
@@ -273,7 +272,7 @@ impl Reloader {
         if !taken_up {
             self.renew_certificates().await;
         }
-        others.filter(|_| taken_up)
+        others.map(|others| if taken_up { others.named } else { others.all })
     }
 
     /// What certificates' files hold, while the rest can't be taken up.
