@@ -220,7 +220,7 @@ fn other(root: &Path, text: &str) {
     write(&root.join("proto/other.proto"), text);
 }
 
-const FAULTS: [Fault; 16] = [
+const FAULTS: [Fault; 17] = [
     Fault {
         what: "a syntax error",
         spoil: |root| proto(root, |text| text.replace("returns (Game)", "retuns (Game)")),
@@ -296,6 +296,11 @@ const FAULTS: [Fault; 16] = [
         says: &["more.binpb"],
     },
     Fault {
+        what: "a set that is just being written",
+        spoil: |root| write(&root.join("more.binpb"), ""),
+        says: &["more.binpb is empty"],
+    },
+    Fault {
         what: "64 MiB that are no set",
         spoil: |root| {
             let file = File::create(root.join("more.binpb")).expect("a file");
@@ -342,9 +347,14 @@ const FAULTS: [Fault; 16] = [
 fn mend(root: &Path, config: &str, version: usize) {
     fs::remove_file(root.join("proto/other.proto")).ok();
     fs::create_dir_all(root.join("proto/deep")).expect("a folder");
-    write(&root.join(What::Set.file()), more(0));
-    write(&root.join(What::Config.file()), config);
-    write(&root.join(What::Proto.file()), catalogue(version));
+    // Each at once: half of one would be another state to serve.
+    let put = |what: What, bytes: &[u8]| {
+        let file = root.join(what.file());
+        fs::rename(beside(&file, bytes), &file).expect("renamed");
+    };
+    put(What::Set, &more(0));
+    put(What::Config, config.as_bytes());
+    put(What::Proto, catalogue(version).as_bytes());
 }
 
 #[tokio::test]

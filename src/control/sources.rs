@@ -407,6 +407,12 @@ impl Sources {
     fn set_file(&mut self, file: &Path, place: &Place) {
         let name = file.display();
         match read_at_most(file, DESCRIPTOR_SET_BYTES_MAX) {
+            // It would be a set of nothing: so is one that somebody has just begun to write.
+            Ok(bytes) if bytes.is_empty() => {
+                let fault = Diagnostic::error(format!("{name} is empty")).at(place);
+                let help = "a descriptor set is what `protoc --descriptor_set_out` writes";
+                self.report.push(fault.help(help));
+            }
             Ok(bytes) => {
                 let origin = format!("file {name}");
                 self.note_read(origin.clone(), None, Some(ContentHash::of(&bytes)));
