@@ -298,6 +298,9 @@ pub const HANDOVER_SOCKETS_MAX: Duration = Duration::from_secs(10);
 pub const ADMIN_GRACE: Duration = Duration::from_secs(1);
 /// Connections that a worker has been dealt and not taken up.
 pub const DEALT_MAX: usize = 16;
+/// For how long a socket that yields to another waits for clients who are half connected: less than
+/// the second after which a new one that was left unanswered asks again (RFC 6298 §2).
+pub const YIELD_GRACE: Duration = Duration::from_millis(500);
 /// First pause of accepting when the process is out of files; doubled each time, up to the maximum.
 pub const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(10);
 /// Longest pause of accepting.

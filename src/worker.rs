@@ -172,7 +172,7 @@ impl Intakes {
         match order {
             Order::Accept { id, from } => self.accept(id, from),
             Order::Stop { id, how } => {
-                if how == Stop::Close {
+                if how != Stop::HandOver {
                     self.connections.leave_listener(id);
                 }
                 if let Some(stop) = self.stops.remove(&id) {

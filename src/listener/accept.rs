@@ -12,12 +12,12 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::config::model::ListenerId;
-use crate::limits::{ACCEPT_PAUSE_MAX, ACCEPT_PAUSE_MIN, ACCEPT_QUEUE};
+use crate::limits::{ACCEPT_PAUSE_MAX, ACCEPT_PAUSE_MIN, ACCEPT_QUEUE, YIELD_GRACE};
 use crate::rt::LocalExec;
 
 use super::connection::{self, Accepted};
 use super::dealer::Dealt;
-use super::{Bounds, Connections, Counters, Ends, Gate, Refused, Service, count};
+use super::{Bounds, Connections, Counters, Ends, Gate, Refused, Service, count, socket};
 
 /// What taking the connections of one listener needs.
 #[derive(Debug)]
@@ -73,11 +73,35 @@ pub async fn accept<S: Service>(
             }
         }
     };
-    if stop == Stop::Close {
+    if stop == Stop::Yield {
+        yielding(&socket, |stream, peer| _ = listener.admit(stream, peer)).await;
+    }
+    if stop != Stop::HandOver {
         for stream in queued(socket) {
             listener.take(stream);
         }
     }
+}
+
+/// The last connections of a socket in whose place another listens from now on. Nobody can take a
+/// queue and close it in one step, and what comes between would be reset: so that nothing comes, new
+/// clients are left unanswered, who ask again after a second and find the other one; those who are
+/// half connected are waited for.
+pub(super) async fn yielding(socket: &TcpListener, mut take: impl FnMut(TcpStream, SocketAddr)) {
+    if let Err(error) = socket::turn_away(socket) {
+        tracing::debug!(%error, "new clients can't be left unanswered");
+        return;
+    }
+    let last = async {
+        loop {
+            match socket.accept().await {
+                Ok((stream, peer)) => take(stream, peer),
+                Err(error) if is_exhausted(&error) => return,
+                Err(error) => tracing::debug!(%error, "accept"),
+            }
+        }
+    };
+    tokio::time::timeout(YIELD_GRACE, last).await.ok();
 }
 
 /// How accepting ends.
@@ -86,6 +110,8 @@ pub enum Stop {
     /// Nobody listens any more: clients in the queue have a connection as far as they know, and are
     /// served.
     Close,
+    /// As [`Stop::Close`], and another socket of ours listens on the address: no client is refused.
+    Yield,
     /// Others go on with the same socket.
     HandOver,
 }
@@ -229,6 +255,30 @@ mod tests {
             .collect();
         assert_eq!(queued(socket).count(), clients.len());
         assert!(std::net::TcpStream::connect(address).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_yields_takes_who_is_connected_and_leaves_new_clients_to_the_next() {
+        let before = socket::bind("127.0.0.1:0".parse().unwrap(), 1).unwrap();
+        let address = before.address;
+        let everywhere = ([0, 0, 0, 0], address.port()).into();
+        let mut next = socket::bind_more(everywhere, Vec::new(), 1).unwrap();
+        let next = TcpListener::from_std(next.sockets.remove(0)).unwrap();
+        let [socket] = before.sockets.try_into().unwrap();
+        let socket = TcpListener::from_std(socket).unwrap();
+        let (_one, _two) = tokio::join!(TcpStream::connect(address), TcpStream::connect(address));
+
+        let mut taken = 0;
+        let mut late = None;
+        yielding(&socket, |_, _| {
+            taken += 1;
+            late.get_or_insert_with(|| tokio::spawn(TcpStream::connect(address)));
+        })
+        .await;
+        assert_eq!((taken, queued(socket).count()), (2, 0));
+        let (stream, _) = next.accept().await.unwrap();
+        let late = late.unwrap().await.unwrap().unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), late.local_addr().unwrap());
     }
 
     #[test]

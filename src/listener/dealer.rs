@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::limits::{ACCEPT_PAUSE_MIN, DEALT_MAX};
 
-use super::accept::{Stop, is_exhausted, next_pause, queued};
+use super::accept::{Stop, is_exhausted, next_pause, queued, yielding};
 
 /// What a worker is given.
 #[derive(Debug)]
@@ -116,7 +116,15 @@ async fn deal(socket: TcpListener, hands: Arc<[Hand]>, mut stop: watch::Receiver
         }
     }
     // Nobody who could say so is left when the dealer has been dropped.
-    if *stop.borrow() == Some(Stop::Close) {
+    let how = *stop.borrow();
+    if how == Some(Stop::Yield) {
+        let mut last = Vec::new();
+        yielding(&socket, |stream, _| last.push(stream)).await;
+        for stream in last.into_iter().filter_map(|stream| stream.into_std().ok()) {
+            give(&hands, stream).await;
+        }
+    }
+    if matches!(how, Some(Stop::Close | Stop::Yield)) {
         for stream in queued(socket) {
             give(&hands, stream).await;
         }

@@ -5,6 +5,8 @@ use std::net::{SocketAddr, TcpListener};
 
 use crate::config::model::ListenerId;
 
+use super::socket;
+
 /// One of them.
 #[derive(Debug)]
 pub struct Passed {
@@ -30,6 +32,7 @@ impl Passed {
     /// It isn't a socket with an address.
     pub fn new(socket: TcpListener, purpose: Option<Purpose>, name: String) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
+        socket::welcome(&socket);
         Ok(Self {
             address: socket.local_addr()?,
             socket,

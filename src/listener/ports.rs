@@ -24,7 +24,7 @@ pub enum Order {
         id: ListenerId,
         from: Source,
     },
-    /// With [`Stop::Close`] the listener is gone, and its clients are asked to go elsewhere.
+    /// With [`Stop::Close`] or [`Stop::Yield`] the listener is gone, and its clients are asked to go elsewhere.
     Stop {
         id: ListenerId,
         how: Stop,
@@ -156,9 +156,7 @@ impl Ports {
         };
         if sockets.is_empty() {
             // Our own sockets there would be taken for another process's.
-            let ours = |o: &Open| {
-                o.address.port() == id.address.port() && overlaps(&o.address, &id.address)
-            };
+            let ours = |o: &Open| is_heard_by(&id.address, &o.address);
             return match open.iter().any(ours) {
                 true => socket::bind_more(id.address, sockets, count),
                 false => socket::bind(id.address, count),
@@ -185,7 +183,12 @@ impl Ports {
             if let Some(at) = open.iter().position(|o| o.id == id) {
                 let gone = open.swap_remove(at);
                 changed.closed.push(gone.address);
-                self.close(gone);
+                let mut others = open.iter().chain(&change.opening);
+                let how = match others.any(|o| is_heard_by(&gone.address, &o.address)) {
+                    true => Stop::Yield,
+                    false => Stop::Close,
+                };
+                self.close(gone, how);
             }
         }
         for mut new in change.opening {
@@ -244,16 +247,16 @@ impl Ports {
     }
 
     /// The last copy of a socket is the one whose queue is taken.
-    fn close(&self, mut gone: Open) {
+    fn close(&self, mut gone: Open, how: Stop) {
         gone.sockets.clear();
-        self.stop(&gone, Stop::Close);
+        self.stop(&gone, how);
     }
 
     /// Stops accepting everywhere, for good: what is in the queues is served still, unless another
     /// process has the sockets.
     pub fn close_all(&self) {
         for gone in self.lock().take().into_iter().flatten() {
-            self.close(gone);
+            self.close(gone, Stop::Close);
         }
     }
 
@@ -294,8 +297,10 @@ impl Worker {
     }
 }
 
-fn overlaps(a: &SocketAddr, b: &SocketAddr) -> bool {
-    a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified()
+/// Whether clients of the one address, some at least, come to the other.
+fn is_heard_by(a: &SocketAddr, b: &SocketAddr) -> bool {
+    let overlaps = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() == b.port() && overlaps
 }
 
 fn copies(sockets: &[TcpListener], address: SocketAddr) -> Result<Vec<TcpListener>, BindError> {

@@ -2,8 +2,9 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
 use crate::limits::ACCEPT_QUEUE;
 
@@ -79,6 +80,40 @@ pub(super) fn bind_more(
 pub(super) fn is_shared(socket: &TcpListener) -> bool {
     let shared = rustix::net::sockopt::socket_reuseport(socket);
     shared.unwrap_or_default()
+}
+
+/// From now on nobody begins to connect to the socket: a client's first segment is dropped, which it
+/// sends again a second later. Who has had an answer to it connects still.
+///
+/// # Errors
+/// Filters aren't allowed here.
+pub(super) fn turn_away(socket: &impl AsFd) -> io::Result<()> {
+    // Of the TCP header: byte 13 has the flags, of which SYN comes without ACK first.
+    let (flags, syn, ack) = (13, 0x02, 0x10);
+    socket2::SockRef::from(socket).attach_filter(&[
+        SockFilter::new(bpf::LOAD_BYTE, 0, 0, flags),
+        SockFilter::new(bpf::AND, 0, 0, syn | ack),
+        SockFilter::new(bpf::JUMP_IF_EQUAL, 0, 1, syn),
+        SockFilter::new(bpf::RETURN, 0, 0, bpf::NOTHING),
+        SockFilter::new(bpf::RETURN, 0, 0, bpf::ALL),
+    ])
+}
+
+/// Takes [`turn_away`] back, of one that came from elsewhere.
+pub(super) fn welcome(socket: &TcpListener) {
+    // It fails where nothing was in the way.
+    socket2::SockRef::from(socket).detach_filter().ok();
+}
+
+/// Classic BPF (linux/filter.h).
+mod bpf {
+    pub(super) const LOAD_BYTE: u16 = 0x30;
+    pub(super) const AND: u16 = 0x54;
+    pub(super) const JUMP_IF_EQUAL: u16 = 0x15;
+    pub(super) const RETURN: u16 = 0x06;
+    /// What is let through of a segment.
+    pub(super) const NOTHING: u32 = 0;
+    pub(super) const ALL: u32 = u32::MAX;
 }
 
 /// Who else may listen on the address.
