@@ -153,7 +153,7 @@ fn an_authority_without_a_word_is_not_waited_for() {
                 "{said}"
             );
         }
-        let nobody = support::acme::free::<1>()[0];
+        let nobody = support::ports::free();
         let nowhere = ca.root.authority(&format!("https://{nobody}/directory"));
         let said = nowhere.register().await.expect_err("nobody").to_string();
         let start = "reading the directory: 127.0.0.1 can't be reached: ";

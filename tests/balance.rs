@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use http_body_util::BodyExt;
+use support::ports::free;
 use support::upstream::{Call, Upstream as Server};
 use support::{on_a_worker, soon};
 use transom::config::model::{
@@ -141,12 +142,10 @@ fn an_instance_whose_calls_fail_is_left_out() {
 fn an_instance_that_restarts_is_missed_no_longer_than_it_is_away() {
     on_a_worker(async {
         let good = Instance::good().await;
-        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let away = Instance {
-            address: socket.local_addr().unwrap(),
+            address: free(),
             calls: Rc::default(),
         };
-        drop(socket);
         let pool = pool(&[&away, &good], UpstreamRules::default());
         let many = (0..100).map(|_| whole(&pool, How::default()));
         for ended in futures_util::future::join_all(many).await {

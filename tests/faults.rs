@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use support::client::{Http1, Http2, Reply};
 use support::gateway::Gateway;
 use support::grpc::{Answer, answer, framed, trailers};
+use support::ports::free;
 use support::soon;
 use support::upstream::{Call, DATA, Frame, GOAWAY, HEADERS, Raw, Upstream, raw};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -381,12 +382,7 @@ async fn heads_and_trailers_that_are_too_large_are_refused() {
 
 #[tokio::test]
 async fn an_upstream_that_is_not_there() {
-    let socket = tokio::net::TcpListener::bind("127.0.0.1:0")
-        .await
-        .expect("bind");
-    let address = socket.local_addr().expect("address");
-    drop(socket);
-    let gateway = Gateway::builder(address).start();
+    let gateway = Gateway::builder(free()).start();
     let mut client = Http1::connect(gateway.address).await;
     for path in [UNARY, STREAM] {
         let reply = client.get(path).await;

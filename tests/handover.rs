@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use support::client::Http1;
 use support::line::Line;
 use support::load::Load;
+use support::ports::free;
 use support::{PATIENCE, soon};
 
 const PATH: &str = "/fixed";
@@ -147,11 +148,6 @@ fn next(notified: &UnixDatagram) -> String {
     let mut bytes = [0; 4096];
     let length = notified.recv(&mut bytes).expect("a message");
     String::from_utf8_lossy(&bytes[..length]).into_owned()
-}
-
-fn free() -> SocketAddr {
-    let socket = TcpListener::bind("127.0.0.1:0").expect("bind");
-    socket.local_addr().expect("an address")
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use rustls::pki_types::pem::PemObject;
 use support::acme::answers;
 use support::acme::dns::NameServer;
 use support::pebble::{Pebble, Terms};
+use support::ports::free;
 use support::{on_a_worker, soon};
 use transom::acme::challenge::{Dns, Exec, Kind, Propagation, Solvers, Update, Way};
 use transom::acme::{AcmeError, External, KeyType, Session, Wanted};
@@ -326,7 +327,7 @@ fn what_cannot_be_proved_is_told_in_the_words_of_the_authority() {
         let (session, _) = authority.register().await.expect("an account");
         // Nobody answers where Pebble looks.
         let kinds = [Kind::Http01];
-        let [http, tls] = support::acme::free();
+        let [http, tls] = [free(), free()];
         let solvers = answers::serve(http, tls, &kinds, None).await;
         let wanted = dns(&["api.example.com"]);
         let error = order(&session, &solvers, &wanted, KeyType::P256).await;

@@ -13,6 +13,7 @@ use std::sync::mpsc;
 use rustix::process::{Pid, Signal, kill_process};
 use support::client::Http1;
 use support::load::Load;
+use support::ports::free;
 use support::{PATIENCE, soon};
 
 /// A gateway over a folder of its own, in front of the demo's service.
@@ -272,12 +273,6 @@ fn listening_on(running: &Running, listeners: &str) -> String {
     let text = fs::read_to_string(running.path("transom.yaml")).expect("text");
     let rest = text.split_once('\n').expect("lines").1;
     format!("listeners: [{listeners}]\n{rest}")
-}
-
-/// An address that nobody listens on, for now.
-fn free() -> SocketAddr {
-    let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
-    socket.local_addr().expect("an address")
 }
 
 async fn refused(address: SocketAddr) {

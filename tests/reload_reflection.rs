@@ -3,11 +3,12 @@
 mod support;
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
+use support::ports::free;
 use support::process::Process;
 use transom::demo::{GrpcServer, Services};
 
@@ -34,12 +35,6 @@ fn tells_set(address: SocketAddr, set: &[u8]) -> GrpcServer {
 
 fn any() -> SocketAddr {
     ([127, 0, 0, 1], 0).into()
-}
-
-/// An address that nobody listens on, for now.
-fn free() -> SocketAddr {
-    let socket = TcpListener::bind(any()).expect("a port");
-    socket.local_addr().expect("an address")
 }
 
 fn config(upstreams: &[(&str, SocketAddr)], reload: &str) -> String {

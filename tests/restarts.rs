@@ -20,6 +20,7 @@ use serde_json::json;
 use support::client::Http1;
 use support::line::Line;
 use support::load::{Ask, Caller, Directory, Load, Via};
+use support::ports::free;
 use support::soon;
 
 /// A service, and what it has written down.
@@ -189,11 +190,6 @@ async fn is_ready(probes: SocketAddr) -> bool {
         .reply()
         .await
         .is_some_and(|reply| reply.status == 200)
-}
-
-fn free() -> SocketAddr {
-    let socket = TcpListener::bind("127.0.0.1:0").expect("bind");
-    socket.local_addr().expect("an address")
 }
 
 /// Two gateways behind a load balancer, restarted in turn.

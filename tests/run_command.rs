@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use support::client::Http1;
+use support::ports::free;
 use support::rpc::Grpc;
 use support::soon;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -142,9 +143,7 @@ async fn every_method_is_rest_where_that_is_asked_for() {
 
 #[tokio::test]
 async fn routes_of_an_upstream_that_was_down_appear_when_it_comes() {
-    let socket = TcpListener::bind("127.0.0.1:0").await.expect("bind");
-    let address = socket.local_addr().expect("address");
-    drop(socket);
+    let address = free();
     let upstream = address.to_string();
     let transom = Transom::start(&["--upstream", &upstream, "--listen", "127.0.0.1:0"]);
     let mut client = Http1::connect(transom.address).await;

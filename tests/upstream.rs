@@ -10,6 +10,7 @@ use std::time::Duration;
 use h2::Reason;
 use http::{Request, Response};
 use http_body_util::BodyExt;
+use support::ports::free;
 use support::upstream::{DATA, Frame, GOAWAY, HEADERS, Raw, Upstream as Server, raw};
 use support::{on_a_worker, soon};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -264,9 +265,7 @@ fn dropping_an_answer_resets_its_stream() {
 #[test]
 fn an_upstream_that_is_down_fails_at_once_and_comes_back() {
     on_a_worker(async {
-        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = socket.local_addr().unwrap();
-        drop(socket);
+        let address = free();
         let pool = http2(&[address]);
         for _ in 0..3 {
             let failure = call(&pool, post("/", "")).await.unwrap().unwrap_err();
@@ -299,9 +298,7 @@ fn an_upstream_that_is_down_fails_at_once_and_comes_back() {
 #[test]
 fn a_dead_endpoint_is_passed_over() {
     on_a_worker(async {
-        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let dead = socket.local_addr().unwrap();
-        drop(socket);
+        let dead = free();
         let mut server = Server::start().await;
         let pool = http2(&[dead, server.address]);
         for _ in 0..6 {

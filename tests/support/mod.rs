@@ -15,6 +15,7 @@ pub mod line;
 pub mod load;
 pub mod names;
 pub mod pebble;
+pub mod ports;
 pub mod process;
 pub mod protos;
 pub mod rpc;

@@ -5,7 +5,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::acme::{Root, free};
+use super::acme::Root;
+use super::ports::free;
 
 /// A running Pebble. It ends with the handle.
 pub struct Pebble {
@@ -38,7 +39,7 @@ impl Pebble {
         let at = |name: &str| folder.path().join(name);
         std::fs::write(at("chain.pem"), pair.chain).expect("written");
         std::fs::write(at("key.pem"), pair.key).expect("written");
-        let [listen, management, http, tls] = free();
+        let [listen, management, http, tls] = [(); 4].map(|()| free());
         let mut config = serde_json::json!({
             "listenAddress": listen.to_string(),
             "managementListenAddress": management.to_string(),

@@ -5,7 +5,6 @@ pub mod ca;
 pub mod dns;
 pub mod manners;
 
-use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -86,10 +85,4 @@ impl Root {
         authority.contact = vec!["ops@example.com".to_owned()];
         authority
     }
-}
-
-/// Addresses of 127.0.0.1 that were free just now, for processes that can't tell which they took.
-pub fn free<const N: usize>() -> [SocketAddr; N] {
-    let held = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
-    held.map(|l| l.local_addr().expect("an address"))
 }
