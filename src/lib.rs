@@ -43,6 +43,8 @@ pub mod copies;
 #[cfg(feature = "gateway")]
 pub mod drain;
 #[cfg(feature = "gateway")]
+pub mod explain;
+#[cfg(feature = "gateway")]
 pub mod live;
 #[cfg(feature = "gateway")]
 pub mod rt;

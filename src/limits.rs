@@ -193,6 +193,12 @@ pub const FILE_CHUNK_BYTES: usize = 64 * 1024;
 pub const BLOCKING_THREADS_MAX: usize = 16;
 /// Names in one dotted query parameter (`a.b.c` has three): deeper than real requests go.
 pub const FIELD_PATH_DEPTH_MAX: usize = 32;
+/// Failed exchanges that a worker remembers for the live page: of clients' making, and of others'.
+pub const MISHAPS_KEPT_MAX: usize = 32;
+/// How many it takes up in a second: more are only counted.
+pub const MISHAPS_A_SECOND_MAX: u32 = 64;
+/// Reloads that the live page tells of.
+pub const RELOADS_KEPT_MAX: usize = 20;
 /// One OpenAPI document as it is served: all of googleapis has a quarter of it.
 pub const OPENAPI_BYTES_MAX: usize = 32 << 20;
 /// Fields that a request may choose for its reply: more than messages have.

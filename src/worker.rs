@@ -367,6 +367,7 @@ impl Numbers {
             routes: current.series.report(),
             upstreams: current.upstreams.report(),
             past: self.gateway.exchange.past(),
+            mishaps: self.gateway.exchange.book().mishaps(),
         }
     }
 }

@@ -345,3 +345,88 @@ async fn the_log_s_level_changes_live() {
     let get = "GET /log-level?level=info HTTP/1.1\r\nHost: localhost\r\n\r\n";
     assert_eq!(running.send(get).await.0, 405);
 }
+
+#[tokio::test]
+async fn browsers_get_the_page_and_others_what_it_shows() {
+    let running = Running::start(nowhere(), FIXED);
+    assert_eq!(running.get(running.address, "/hello").await.0, 200);
+    assert_eq!(running.get(running.address, "/orders/7").await.0, 503);
+    let (status, index) = running.get(running.admin, "/").await;
+    assert_eq!(status, 200);
+    assert!(index.contains("GET /overview"), "{index}");
+    for (path, kind) in [
+        ("/", "text/html; charset=utf-8"),
+        ("/page.css", "text/css; charset=utf-8"),
+        ("/page.js", "text/javascript; charset=utf-8"),
+        ("/explain.js", "text/javascript; charset=utf-8"),
+    ] {
+        let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\n\r\n");
+        let mut client = Http1::connect(running.admin).await;
+        client.send(&head).await;
+        let reply = client.reply().await.expect("a reply");
+        assert_eq!(
+            (reply.status, reply.header("content-type")),
+            (200, Some(kind))
+        );
+        let policy = reply.header("content-security-policy").expect("a policy");
+        assert!(
+            policy.starts_with("default-src 'none'; script-src 'self';"),
+            "{policy}"
+        );
+        // The name of SVG's elements is no place.
+        let text = reply.text().replace("http://www.w3.org/2000/svg", "");
+        assert!(!text.contains("://"), "{path} names another place");
+        // Probes' address has no page.
+        let mut client = Http1::connect(running.probes).await;
+        client.send(&head).await;
+        assert_eq!(client.reply().await.expect("a reply").status, 404);
+    }
+    let (status, told) = running.get(running.admin, "/overview").await;
+    assert_eq!(status, 200, "{told}");
+    let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+    assert_eq!(told["errors"][0]["path"], "/orders/7", "{told}");
+    assert_eq!(told["errors"][0]["blame"], "upstream");
+    assert_eq!(told["load"]["site"]["calls"], 1);
+    let hello = |route: &&serde_json::Value| route["route"] == "/hello";
+    let routes = told["routes"].as_array().expect("routes");
+    assert_eq!(routes.iter().find(hello).expect("it")["count"], 1);
+    let (status, told) = running.get(running.admin, "/explain?url=/orders/7").await;
+    assert_eq!(status, 200, "{told}");
+    assert!(told.contains("\"site\""), "{told}");
+    for (query, why) in [
+        ("", "which request?"),
+        ("url=orders", "neither a path"),
+        ("url=/&method=%20", "is not an HTTP method"),
+        ("url=/&header=x", "is no header"),
+        ("url=%ff", "can't be read"),
+    ] {
+        let (status, told) = running
+            .get(running.admin, &format!("/explain?{query}"))
+            .await;
+        assert_eq!(status, 400, "{query}: {told}");
+        assert!(told.contains(why), "{query}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn reloads_are_remembered_the_newest_first() {
+    let running = Running::start(nowhere(), FIXED);
+    let post = "POST /reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
+    let text = fs::read_to_string(running.config()).expect("text");
+    fs::write(running.config(), text.replace("/hello", "/hallo")).expect("written");
+    assert_eq!(running.send(post).await.0, 200);
+    fs::write(running.config(), "routes: 7").expect("written");
+    assert_eq!(running.send(post).await.0, 422);
+    let (_, told) = running.get(running.admin, "/overview").await;
+    let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+    let history = told["history"].as_array().expect("reloads");
+    let failed = history[0]["error"].as_str().expect("an error");
+    assert!(failed.contains("routes"), "{failed}");
+    // The folder is watched too: another one may have found nothing left to change.
+    let changes: Vec<_> = history.iter().map(|p| p["changes"].to_string()).collect();
+    let has = |kind: &str, path: &str| {
+        let told = |all: &String| all.contains(&format!("[\"{kind}\",")) && all.contains(path);
+        changes.iter().any(told)
+    };
+    assert!(has("added", "/hallo") && has("removed", "/hello"), "{told}");
+}

@@ -25,6 +25,7 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
     ("telemetry", 2, &["config", "snapshot"]),
     ("tokens", 2, &[]),
     ("tls", 2, &[]),
+    ("explain", 3, &[]),
     ("live", 2, &["config", "snapshot", "telemetry", "tls"]),
     ("listener", 3, &[]),
     ("upstream", 3, &[]),

@@ -5,6 +5,8 @@
 
 mod certificates;
 mod copies;
+mod overview;
+mod page;
 mod server;
 mod views;
 

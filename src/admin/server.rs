@@ -22,6 +22,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::limits::{ADMIN_CONNECTIONS_MAX, ADMIN_GRACE, ADMIN_HEAD_TIMEOUT};
 
+use super::page;
 use super::views::{Answer, Views};
 
 /// Who an address is for.
@@ -213,6 +214,11 @@ async fn answer(scope: Scope, views: &Views, request: Request<Incoming>) -> Resp
         return reply(Answer::text(StatusCode::FORBIDDEN, why));
     }
     if scope == Scope::Admin
+        && let Some(file) = page::file(request.method(), request.uri().path(), request.headers())
+    {
+        return reply(file);
+    }
+    if scope == Scope::Admin
         && let Some(token) = &views.token
         && !matches!(request.uri().path(), "/livez" | "/readyz")
     {
@@ -270,5 +276,6 @@ fn reply(answer: Answer) -> Response<Full<Bytes>> {
         headers.insert(CONTENT_TYPE, kind);
     }
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    page::guard(headers);
     reply
 }

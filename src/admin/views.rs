@@ -22,7 +22,7 @@ use crate::telemetry::{Facts, Logs, Process, Reports, expose, old_generations};
 use crate::upstream::Fleet;
 
 use super::server::Scope;
-use super::{certificates, copies};
+use super::{certificates, copies, overview};
 
 /// The published values that answers are made of.
 #[derive(Debug)]
@@ -85,7 +85,7 @@ impl Views {
         match scope {
             Scope::Probes => "GET /livez\nGET /readyz?verbose\nGET /metrics\n",
             Scope::Admin => {
-                "GET /livez\nGET /readyz?verbose\nGET /metrics\nGET /status\nGET /routes\nGET /upstreams\nGET /certs\n\
+                "GET /livez\nGET /readyz?verbose\nGET /metrics\nGET /status\nGET /routes\nGET /upstreams\nGET /certs\nGET /overview\nGET /explain?method=GET&url=/v1/games\n\
                  POST /reload\nPOST /upgrade\nPOST /log-level?level=debug\n"
             }
         }
@@ -114,6 +114,10 @@ impl Views {
                 let all = certificates::list(&self.live.load(), &self.board.read());
                 now(Answer::json(StatusCode::OK, &all))
             }
+            (Scope::Admin, "/overview") => {
+                Box::pin(async { Answer::json(StatusCode::OK, &self.overview().await) })
+            }
+            (Scope::Admin, "/explain") => now(self.explain(query)),
             (Scope::Admin, "/reload") if act => Box::pin(self.reload()),
             (Scope::Admin, "/upgrade") if act => Box::pin(self.upgrade()),
             (Scope::Admin, "/log-level") if act => now(self.log_level(query)),
@@ -291,6 +295,31 @@ impl Views {
             }
         }
         troubles
+    }
+
+    /// All that the live page shows.
+    async fn overview(&self) -> Value {
+        let workers = self.reports.collect().await;
+        let (live, status) = (self.live.load(), self.status.borrow().clone());
+        let mut told = overview::all(&live, &workers, &status);
+        let parts = [
+            ("status", self.status().await),
+            ("upstreams", self.upstreams()),
+            (
+                "certificates",
+                certificates::list(&live, &self.board.read()),
+            ),
+        ];
+        told.extend(parts.map(|(name, part)| (name.to_owned(), part)));
+        Value::Object(told)
+    }
+
+    /// What would become of a request; nothing is sent.
+    fn explain(&self, query: &str) -> Answer {
+        match overview::explained(&self.live.load(), query) {
+            Ok(answer) => Answer::json(StatusCode::OK, &answer),
+            Err(what) => Answer::text(StatusCode::BAD_REQUEST, &format!("{what}\n")),
+        }
     }
 
     fn routes(&self) -> Value {

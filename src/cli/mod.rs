@@ -6,7 +6,6 @@ mod certs;
 mod check;
 mod demo;
 mod diff;
-pub mod explain;
 mod input;
 mod life;
 mod look;
@@ -26,6 +25,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::diagnostic::{Format, Report};
 
+pub use crate::explain;
 pub use input::{ConfigArgs, DescriptorArgs, FileArg, Usage, generation};
 
 /// The input is wrong.

@@ -4,8 +4,8 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use crate::explain::words::{plain, print_table, stream, upstream_name};
 use crate::live::{Live, Note, Target};
-use crate::schema::StreamKind;
 
 /// One line of the table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -110,26 +110,6 @@ impl Listing {
     }
 }
 
-/// Columns padded to their widest cell, two spaces between them, none at the end of a line.
-pub(super) fn print_table(lines: &[Vec<&str>], out: &mut impl Write) -> io::Result<()> {
-    let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| {
-        let cells = lines.iter().filter_map(|l| l.get(column));
-        cells.map(|c| c.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    for line in lines {
-        let mut text = String::new();
-        for (cell, width) in line.iter().zip(&widths) {
-            text.push_str(cell);
-            let padding = width.saturating_sub(cell.chars().count()) + 2;
-            text.extend(std::iter::repeat_n(' ', padding));
-        }
-        writeln!(out, "{}", text.trim_end())?;
-    }
-    Ok(())
-}
-
 fn row(live: &Live, route: &crate::live::Route) -> Row {
     let (method, path) = match route.rule.split_once(' ') {
         Some((method, path)) if matches!(route.target, Target::Rpc(_)) => (method, path),
@@ -150,33 +130,6 @@ fn row(live: &Live, route: &crate::live::Route) -> Row {
         stream,
         upstream: upstream_name(live, route),
         place: route.place.to_string(),
-    }
-}
-
-/// A target that is no method.
-pub(super) fn plain(target: &Target) -> &'static str {
-    match target {
-        Target::Rpc(_) => "rpc",
-        Target::Proxy { .. } => "proxy",
-        Target::Files(..) => "files",
-        Target::Redirect(..) => "redirect",
-        Target::Respond(_) => "respond",
-    }
-}
-
-pub(super) fn upstream_name(live: &Live, route: &crate::live::Route) -> String {
-    let upstream = route
-        .upstream
-        .and_then(|id| live.upstreams.get(id.0 as usize));
-    upstream.map(|u| u.name.to_string()).unwrap_or_default()
-}
-
-pub(super) fn stream(kind: StreamKind) -> &'static str {
-    match kind {
-        StreamKind::Unary => "unary",
-        StreamKind::Server => "server",
-        StreamKind::Client => "client",
-        StreamKind::Bidi => "bidi",
     }
 }
 

@@ -282,6 +282,7 @@ pub async fn exchange(
     };
     if let Err(failure) = &answered {
         current.counters.note(failure);
+        told::describe_failed(account, &head, &id);
     }
     let mut reply =
         answered.unwrap_or_else(|failure| reply::refuse(voice, accept(&head), &failure));
@@ -366,6 +367,7 @@ pub fn refuse(
         &id,
         &current.live.trusted_proxies,
     );
+    told::describe_failed(account, head, &id);
     let voice = Voice::of_all(&current.live, Some(account));
     current.takes(&voice);
     Told::reply(reply::refuse(voice, None, failure).map(Held::from), open)

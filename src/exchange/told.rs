@@ -103,9 +103,19 @@ pub(super) fn describe(
     trusted: &[IpNet],
 ) {
     account.note_client(client(connection, head, trusted), head.version);
-    if !account.is_told() {
-        return;
+    if account.is_told() {
+        describe_request(account, head, id);
     }
+}
+
+/// The same of a request that failed, which is remembered whether it has a line or not.
+pub(super) fn describe_failed(account: &Account, head: &Parts, id: &HeaderValue) {
+    if !account.is_told() {
+        describe_request(account, head, id);
+    }
+}
+
+fn describe_request(account: &Account, head: &Parts, id: &HeaderValue) {
     account.note_text(Text::Method, head.method.as_str().as_bytes());
     account.note_text(Text::Path, head.uri.path().as_bytes());
     if let Some(query) = head.uri.query() {

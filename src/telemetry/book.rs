@@ -13,6 +13,7 @@ use crate::limits::{ACCOUNTS_KEPT_MAX, LOG_BATCH_BYTES, LOG_BATCH_WAIT};
 
 use super::account::{Account, Outcome};
 use super::line::{self, Manner};
+use super::mishaps::{Mishap, Mishaps};
 use super::sink::{Output, Outputs, Sink};
 
 /// What a worker knows of the exchanges under way.
@@ -22,6 +23,7 @@ pub struct Book {
     under_way: Cell<u64>,
     pen: RefCell<Option<Pen>>,
     waiting: Notify,
+    mishaps: Mishaps,
 }
 
 /// Writes lines of one generation.
@@ -48,6 +50,12 @@ impl Book {
     #[must_use]
     pub fn under_way(&self) -> u64 {
         self.under_way.get()
+    }
+
+    /// The last exchanges that failed.
+    #[must_use]
+    pub fn mishaps(&self) -> Vec<Mishap> {
+        self.mishaps.all()
     }
 
     /// Closes the account when what is returned is dropped.
@@ -108,6 +116,7 @@ impl Book {
         self.under_way.set(self.under_way.get().saturating_sub(1));
         let outcome = account.outcome();
         account.count(outcome);
+        self.mishaps.note(account, outcome);
         if account.is_told()
             && let Some(pen) = &*self.pen.borrow()
             && pen.is_chosen(outcome)

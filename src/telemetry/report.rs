@@ -9,6 +9,7 @@ use crate::snapshot::Generation;
 
 use super::calls::CallReport;
 use super::histogram::Histogram;
+use super::mishaps::Mishap;
 use super::series::Label;
 
 /// A worker that is busy for longer is reported as it was the last time.
@@ -35,6 +36,8 @@ pub struct WorkerReport {
     pub upstreams: Vec<UpstreamReport>,
     /// Old generations, and how many requests and streams go on with each.
     pub past: Vec<(Generation, u64)>,
+    /// The last exchanges that failed.
+    pub mishaps: Vec<Mishap>,
 }
 
 /// A counter of the process, `transom_<name>_total`, by the value of one label.

@@ -19,7 +19,6 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
 
 use tokio::sync::{Notify, watch as published};
 use tokio::time::Instant;
@@ -50,7 +49,7 @@ use inputs::Inputs;
 pub use listeners::needs_restart;
 pub use retired::Retired;
 pub use seen::Seen;
-pub use status::{SourceState, SourceStatus, Status};
+pub use status::{Past, SourceState, SourceStatus, Status};
 use watch::Watch;
 use when::{Doubts, Retry, at};
 
@@ -361,8 +360,7 @@ impl Reloader {
         }
         self.config = config;
         self.answers = answers;
-        self.status
-            .send_modify(|status| status.listeners = listeners);
+        self.status.send_modify(|status| status.listen(listeners));
         for refused in &refused {
             self.failed(&refused.report);
         }
@@ -375,13 +373,7 @@ impl Reloader {
         let mut generation = Generation(0);
         self.status.send_modify(|status| {
             generation = self.live.publish(Arc::new(live));
-            status.generation = Some(generation);
-            status.since = Some(SystemTime::now());
-            status.succeeded = status.succeeded.saturating_add(1);
-            status.error = None;
-            status.changes = changes.clone();
-            status.listeners = Vec::new();
-            status.sources = sources;
+            status.succeed(generation, changes.clone(), sources);
         });
         generation
     }
@@ -415,10 +407,7 @@ impl Reloader {
             "not reloaded, the old generation serves on:\n{}",
             text.trim_end()
         );
-        self.status.send_modify(|status| {
-            status.failed = status.failed.saturating_add(1);
-            status.error = Some(text.into());
-        });
+        self.status.send_modify(|status| status.fail(text.into()));
     }
 
     fn ask<'a>(&'a self, config: &'a Config) -> Ask<'a> {

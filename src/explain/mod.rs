@@ -4,6 +4,7 @@
 mod by_name;
 mod headers;
 mod policy;
+pub mod words;
 
 use std::io::{self, Write};
 
@@ -18,7 +19,7 @@ use crate::transcode::bind::parameters;
 use crate::transcode::query::QueryFault;
 use crate::transcode::{BodyRule, HttpBodyAt, MethodPlan, QueryPolicy, UnknownQuery};
 
-use super::routes::{plain, print_table, stream, upstream_name};
+use words::{plain, print_table, stream, upstream_name};
 
 /// Rules that lost, in the text form.
 const OTHERS_SHOWN: usize = 6;
