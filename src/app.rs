@@ -11,10 +11,12 @@ use tokio::sync::oneshot;
 use crate::config::model::Config;
 use crate::control::discovery::{self, NameServers};
 use crate::control::health;
+use crate::control::memory;
 use crate::copies::Copies;
 use crate::drain::{Drain, Drained, Stage};
 use crate::listener::{self, BindError, Gate, Inherited, Ports};
 use crate::live::Live;
+use crate::memory::{Memory, Source};
 use crate::snapshot::{Generation, Snapshot};
 use crate::telemetry::{Outputs, Reports};
 use crate::tokens::Tokens;
@@ -49,6 +51,7 @@ pub struct Running {
     reports: Arc<Reports>,
     tokens: Arc<Tokens>,
     copies: Arc<Copies>,
+    memory: Arc<Memory>,
     outputs: Arc<Outputs>,
 }
 
@@ -78,10 +81,12 @@ impl App {
         let count = config.workers.map_or_else(cores, NonZeroUsize::get);
         let (ports, posts) = Ports::new(count);
         let change = ports.prepare(&config.listeners, inherited)?;
+        let memory = Arc::<Memory>::default();
+        memory.budget().set_max(live.limits.held_bytes_max.bytes());
         let mut running = Running {
             ports: Arc::new(ports),
             live: Arc::new(Snapshot::new(Arc::new(live))),
-            gate: Arc::new(Gate::default()),
+            gate: Arc::new(Gate::guarding(Arc::clone(&memory))),
             drain: Drain::default(),
             workers: Vec::new(),
             control: Some(Control::start()?),
@@ -89,12 +94,15 @@ impl App {
             reports: Arc::default(),
             tokens: Arc::default(),
             copies: Arc::default(),
+            memory,
             outputs,
         };
         if let Some(control) = running.control() {
             let (fleet, live) = (Arc::clone(&running.fleet), Arc::clone(&running.live));
             control.spawn(health::run(Arc::clone(&fleet), Arc::clone(&live)));
             control.spawn(discovery::run(fleet, live, NameServers));
+            let (memory, live) = (Arc::clone(&running.memory), Arc::clone(&running.live));
+            control.spawn(memory::run(memory, live, Source::default()));
         }
         let mut reports = Reports::default();
         for (index, post) in posts.into_iter().enumerate() {
@@ -107,6 +115,7 @@ impl App {
                 fleet: Arc::clone(&running.fleet),
                 tokens: Arc::clone(&running.tokens),
                 copies: Arc::clone(&running.copies),
+                memory: Arc::clone(&running.memory),
                 asking: reports.worker(),
                 outputs: Arc::clone(&running.outputs),
             })?);
@@ -170,6 +179,12 @@ impl Running {
     #[must_use]
     pub fn fleet(&self) -> &Arc<Fleet> {
         &self.fleet
+    }
+
+    /// How short of memory the process is.
+    #[must_use]
+    pub fn memory(&self) -> &Arc<Memory> {
+        &self.memory
     }
 
     /// Good answers, for when their upstreams are down.

@@ -133,6 +133,12 @@ impl ClientBody {
         self.account = Some(Rc::clone(account));
     }
 
+    /// Where it is counted, if it is.
+    #[must_use]
+    pub fn account(&self) -> Option<&Rc<Account>> {
+        self.account.as_ref()
+    }
+
     /// Limits the body to `max`, and gives the means to follow it while someone else reads it.
     #[must_use]
     pub fn metered(mut self, max: ByteLimit) -> (Self, Rc<Meter>) {

@@ -153,6 +153,10 @@ pub enum Limit {
     Message,
     /// The size of a service's.
     Reply,
+    /// What bodies may take of the process's memory.
+    Held,
+    /// The process's memory.
+    Memory,
 }
 
 /// One entry of `google.rpc.BadRequest.field_violations`.

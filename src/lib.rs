@@ -47,6 +47,8 @@ pub mod explain;
 #[cfg(feature = "gateway")]
 pub mod live;
 #[cfg(feature = "gateway")]
+pub mod memory;
+#[cfg(feature = "gateway")]
 pub mod rt;
 #[cfg(feature = "gateway")]
 pub mod snapshot;

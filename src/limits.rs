@@ -81,6 +81,36 @@ pub struct Limits {
     pub kept_replies_bytes_max: ByteLimit,
     /// Copies of good answers, for when their upstream is down, of the whole process.
     pub stale_copies_bytes_max: ByteLimit,
+    /// Bodies and messages that are held whole, of the whole process; never more than half of its
+    /// memory.
+    pub held_bytes_max: ByteLimit,
+    pub memory: MemoryGuard,
+}
+
+/// What is done when the process runs out of memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryGuard {
+    pub is_on: bool,
+    /// Of the process. Without one, that of its cgroup.
+    pub limit: Option<ByteLimit>,
+    /// Thousandths of the limit, from which on HTTP/1.1 connections end with their reply.
+    pub spare: u16,
+    /// From which on requests are refused.
+    pub shed: u16,
+    /// From which on new connections are closed.
+    pub refuse: u16,
+}
+
+impl Default for MemoryGuard {
+    fn default() -> Self {
+        Self {
+            is_on: true,
+            limit: None,
+            spare: 900,
+            shed: 950,
+            refuse: 980,
+        }
+    }
 }
 
 impl Default for Limits {
@@ -104,6 +134,8 @@ impl Default for Limits {
             health_watches_max: 1000,
             kept_replies_bytes_max: ByteLimit::kib(1024),
             stale_copies_bytes_max: ByteLimit::kib(64 * 1024),
+            held_bytes_max: ByteLimit::kib(512 * 1024),
+            memory: MemoryGuard::default(),
         }
     }
 }
@@ -307,6 +339,9 @@ pub const DEALT_MAX: usize = 16;
 /// For how long a socket that yields to another waits for clients who are half connected: less than
 /// the second after which a new one that was left unanswered asks again (RFC 6298 §2).
 pub const YIELD_GRACE: Duration = Duration::from_millis(500);
+/// How often the memory in use is looked at: a worker that reads bodies at 10 Gbit/s takes another
+/// 125 MB meanwhile.
+pub const MEMORY_LOOK: Duration = Duration::from_millis(100);
 /// First pause of accepting when the process is out of files; doubled each time, up to the maximum.
 pub const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(10);
 /// Longest pause of accepting.

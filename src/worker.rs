@@ -27,6 +27,7 @@ use crate::listener::{
     self, Bounds, Connections, Counters, Ends, Gate, Listener, Order, Post, Source, Stop,
 };
 use crate::live::{Door, Live, Route, Target};
+use crate::memory::Memory;
 use crate::rt::LocalExec;
 use crate::schema::StreamKind;
 use crate::snapshot::{Generation, Snapshot};
@@ -49,6 +50,8 @@ pub struct Parts {
     pub tokens: Arc<Tokens>,
     /// Good answers, for when their upstreams are down.
     pub copies: Arc<Copies>,
+    /// How short of memory the process is.
+    pub memory: Arc<Memory>,
     /// Asks for the worker's numbers.
     pub asking: Asking,
     /// Where lines of the access log go.
@@ -255,6 +258,7 @@ impl Gateway {
                     user: Rc::new(generation),
                 },
                 Arc::clone(&parts.tokens),
+                Arc::clone(&parts.memory),
             )),
             outputs: Arc::clone(&parts.outputs),
         };

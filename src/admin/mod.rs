@@ -5,6 +5,7 @@
 
 mod certificates;
 mod copies;
+mod memory;
 mod overview;
 mod page;
 mod server;

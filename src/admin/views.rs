@@ -17,12 +17,13 @@ use crate::drain::{Drained, Stage};
 use crate::limits::RELOAD_ANSWER_MAX;
 use crate::listener::Ports;
 use crate::live::{Live, Target};
+use crate::memory::Memory;
 use crate::snapshot::Snapshot;
 use crate::telemetry::{Facts, Logs, Process, Reports, expose, old_generations};
 use crate::upstream::Fleet;
 
 use super::server::Scope;
-use super::{certificates, copies, overview};
+use super::{certificates, copies, memory, overview};
 
 /// The published values that answers are made of.
 #[derive(Debug)]
@@ -32,6 +33,7 @@ pub struct Views {
     pub ports: Arc<Ports>,
     /// Good answers, for when their upstreams are down.
     pub copies: Arc<Copies>,
+    pub memory: Arc<Memory>,
     pub reports: Arc<Reports>,
     pub drained: Drained,
     pub status: watch::Receiver<Status>,
@@ -204,6 +206,7 @@ impl Views {
     fn facts(&self) -> Vec<Facts> {
         let mut facts = certificates::facts(&self.live.load(), &self.board.read());
         facts.extend(copies::facts(&self.copies));
+        facts.extend(memory::facts(&self.memory));
         facts
     }
 
@@ -251,6 +254,7 @@ impl Views {
                 Stage::Draining | Stage::Ended => "draining",
             },
             "log_level": self.logs.level.now(),
+            "memory": memory::status(&self.memory),
             "generation": self.live.generation().0,
             "since": status.since.map(seconds),
             "listeners": self.ports.addresses().iter().map(|(_, a)| a.to_string()).collect::<Vec<_>>(),

@@ -153,6 +153,7 @@ pub(super) async fn start(
         live: Arc::clone(running.live()),
         fleet: Arc::clone(running.fleet()),
         copies: Arc::clone(running.copies()),
+        memory: Arc::clone(running.memory()),
         ports: Arc::clone(running.ports()),
         reports: Arc::clone(running.reports()),
         drained: running.drained(),

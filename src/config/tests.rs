@@ -126,6 +126,7 @@ fn rewritten(node: &Node) -> serde_json::Value {
         Value::Scalar(s) => match s.kind {
             super::tree::Kind::Bool => (s.text == "true").into(),
             super::tree::Kind::Integer => s.text.parse::<i64>().expect("a number").into(),
+            super::tree::Kind::Float => s.text.parse::<f64>().expect("a number").into(),
             _ => s.text.clone().into(),
         },
     }

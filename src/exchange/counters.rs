@@ -33,6 +33,10 @@ pub struct Counters {
     pub uncompressed: Cell<u64>,
     /// `limits.kept_replies`: calls that ended because their client sent and didn't read.
     pub unread: Cell<u64>,
+    /// `limits.held`: requests and answers that found no room.
+    pub unheld: Cell<u64>,
+    /// `limits.memory`: requests that were refused.
+    pub shed: Cell<u64>,
     /// Watches of health open now.
     pub watches: Cell<usize>,
     /// `limits.health_watches`: those that were refused.
@@ -85,6 +89,8 @@ impl Counters {
             hit("sockets_drained", &self.sockets_ended),
             hit("compressors", &self.uncompressed),
             hit("kept_replies", &self.unread),
+            hit("held", &self.unheld),
+            hit("memory", &self.shed),
         ];
         counts.extend(self.fallbacks.report());
         counts
@@ -99,6 +105,8 @@ impl Counters {
         match failure.limit {
             Some(Limit::Unpacked) => count(&self.bombs),
             Some(Limit::Reply) => count(&self.replies_too_large),
+            Some(Limit::Held) => count(&self.unheld),
+            Some(Limit::Memory) => count(&self.shed),
             Some(Limit::Message) | None => {}
         }
     }

@@ -10,6 +10,8 @@ use crate::client_body::too_large;
 use crate::failure::{Failure, Limit};
 use crate::limits::{ByteLimit, UNPACKED_RATIO_MAX, WORK_SLICE_BYTES, ZSTD_WINDOW_BITS_MAX};
 
+use super::holding::Holding;
+
 /// What a client may send a body in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Packed {
@@ -47,7 +49,12 @@ impl Packed {
     ///
     /// # Errors
     /// 413 for more; 400 for what is not of the coding, or ends too soon.
-    pub(super) async fn unpack(self, packed: Bytes, max: ByteLimit) -> Result<Bytes, Failure> {
+    pub(super) async fn unpack(
+        self,
+        packed: Bytes,
+        max: ByteLimit,
+        into: &mut Holding,
+    ) -> Result<Bytes, Failure> {
         if self == Self::No || packed.is_empty() {
             return Ok(packed);
         }
@@ -66,8 +73,9 @@ impl Packed {
                 return Err(too_large(limit).over(Limit::Unpacked));
             }
             if read == 0 {
-                return Ok(content.into());
+                return into.seal(content.into());
             }
+            into.cover(content.len())?;
             tokio::task::yield_now().await;
         }
     }
@@ -164,13 +172,22 @@ mod tests {
         for coding in ALL {
             let packed = coding.pack(&content);
             let max = ByteLimit::new(content.len()).unwrap();
-            let unpacked = coding.unpack(packed.clone(), max).await.unwrap();
+            let unpacked = coding
+                .unpack(packed.clone(), max, &mut Holding::of_request(None))
+                .await
+                .unwrap();
             assert!(unpacked == content, "{coding:?}");
             let less = ByteLimit::new(content.len() - 1).unwrap();
-            let refused = coding.unpack(packed.clone(), less).await.unwrap_err();
+            let refused = coding
+                .unpack(packed.clone(), less, &mut Holding::of_request(None))
+                .await
+                .unwrap_err();
             assert_eq!(refused.http_status(), 413, "{coding:?}");
             let cut = Bytes::copy_from_slice(&packed[..packed.len() / 2]);
-            let broken = coding.unpack(cut, max).await.unwrap_err();
+            let broken = coding
+                .unpack(cut, max, &mut Holding::of_request(None))
+                .await
+                .unwrap_err();
             assert_eq!(broken.http_status(), 400, "{coding:?}");
         }
     }
@@ -180,7 +197,10 @@ mod tests {
         for coding in ALL {
             let bomb = coding.pack(&vec![0; 8 * 1024 * 1024]);
             let max = ByteLimit::kib(1024 * 1024);
-            let refused = coding.unpack(bomb, max).await.unwrap_err();
+            let refused = coding
+                .unpack(bomb, max, &mut Holding::of_request(None))
+                .await
+                .unwrap_err();
             assert_eq!(refused.http_status(), 413, "{coding:?}");
         }
     }
@@ -196,7 +216,10 @@ mod tests {
                 b"\xff\xff\xff\xff\xff",
             ] {
                 let junk = Bytes::from_static(junk);
-                let refused = coding.unpack(junk, max).await.unwrap_err();
+                let refused = coding
+                    .unpack(junk, max, &mut Holding::of_request(None))
+                    .await
+                    .unwrap_err();
                 assert_eq!(refused.http_status(), 400, "{coding:?}");
             }
         }

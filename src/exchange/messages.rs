@@ -18,6 +18,7 @@ use crate::upstream::AnswerBody;
 
 use super::call::GRPC_ENCODING;
 use super::fate::Fate;
+use super::holding::Holding;
 use super::waits::Activity;
 
 /// Reads one answer. Dropping it before its end resets the upstream's stream.
@@ -26,6 +27,7 @@ pub(super) struct Messages {
     /// Gone once the status is known: that frees the place on the connection.
     body: Option<AnswerBody>,
     decoder: Decoder,
+    room: Holding,
     head: HeaderMap,
     trailers: HeaderMap,
     /// Of the requests, when they stream too.
@@ -47,6 +49,7 @@ impl Messages {
         let mut messages = Self {
             body: None,
             decoder: Decoder::new(message_bytes_max).with_coding(coding),
+            room: Holding::of_answer(body.account()),
             head: head.headers,
             trailers: HeaderMap::new(),
             fate: None,
@@ -90,7 +93,10 @@ impl Messages {
                     if let Some(account) = &self.account {
                         account.note_answered(1);
                     }
-                    return Poll::Ready(Ok(Some(message)));
+                    return match self.room.seal(message) {
+                        Ok(message) => Poll::Ready(Ok(Some(message))),
+                        Err(failure) => self.fail(failure),
+                    };
                 }
                 Ok(Next::Resting) => {
                     cx.waker().wake_by_ref();
@@ -122,7 +128,12 @@ impl Messages {
                     return self.fail(failure);
                 }
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => self.decoder.push(data),
+                    Ok(data) => {
+                        self.decoder.push(data);
+                        if let Err(failure) = self.room.cover(self.decoder.held()) {
+                            return self.fail(failure);
+                        }
+                    }
                     Err(other) => {
                         if let Ok(trailers) = other.into_trailers() {
                             return self.end(trailers);

@@ -18,10 +18,12 @@ mod forms;
 mod forwarded;
 mod gateway_reply;
 mod headers;
+mod holding;
 mod kept;
 mod messages;
 mod overriding;
 mod own;
+mod preflight;
 mod proxy;
 mod pump;
 mod reply;
@@ -62,6 +64,7 @@ use crate::copies::Copies;
 use crate::failure::{Blame, Failure, GrpcCode};
 use crate::limits::DESCRIPTORS_RETRY_AFTER_SECONDS;
 use crate::live::{Live, Route, Target};
+use crate::memory::Memory;
 use crate::route::{Lookup, RawPath};
 use crate::schema::StreamKind;
 use crate::snapshot::Generation;
@@ -116,6 +119,7 @@ pub struct Exchange {
     book: Rc<Book>,
     notices: watch::Sender<Notice>,
     tokens: Arc<Tokens>,
+    memory: Arc<Memory>,
 }
 
 /// What those who watch the gateway are woken for.
@@ -126,14 +130,15 @@ struct Notice {
 
 impl Exchange {
     #[must_use]
-    pub fn new(current: Current, tokens: Arc<Tokens>) -> Self {
+    pub fn new(current: Current, tokens: Arc<Tokens>, memory: Arc<Memory>) -> Self {
         Self {
             current: RefCell::new(Rc::new(current)),
             past: Past::default(),
             ids: Ids::new(),
-            book: Rc::default(),
+            book: Rc::new(Book::charging(Arc::clone(memory.budget()))),
             notices: watch::Sender::default(),
             tokens,
+            memory,
         }
     }
 
@@ -222,7 +227,7 @@ pub async fn exchange(
     {
         account.note_speech(Speech::Http);
         answered
-    } else if let Some(answered) = preflight(live, &head, &mut voice) {
+    } else if let Some(answered) = preflight::answer(live, &head, &mut voice) {
         current.takes(&voice);
         answered
     } else if let Some(asked) = websocket::claim(live, &head) {
@@ -234,7 +239,9 @@ pub async fn exchange(
                 let changed = headers::changed(voice.policy, &head);
                 let head = changed.as_deref().unwrap_or(&head);
                 let counters = Rc::clone(&current.counters);
-                let opened = websocket::check_bare(&body)
+                let opened = cx
+                    .has_memory()
+                    .and_then(|()| websocket::check_bare(&body))
                     .and_then(|()| websocket::open(asked, &current, &connection, head, counters));
                 opened.or_else(|failure| websocket::refuse(voice, head, failure))
             }
@@ -265,6 +272,7 @@ pub async fn exchange(
                 };
                 let head = changed.as_deref().unwrap_or(&head);
                 match &matched.route.fallback {
+                    _ if cx.is_short_of_memory() => Err(holding::short_of_memory()),
                     None => respond(&current, &connection, &matched, head, body).await,
                     Some(rule) => {
                         let rule = &**rule;
@@ -308,44 +316,6 @@ pub async fn exchange(
         false => reply,
     };
     Told::reply(reply.map(|body| Held::new(body, user)), open)
-}
-
-/// The answer to a CORS preflight, by the policy of the route that the request it asks for would
-/// take. `None` where that route has no such policy: its upstream may have one.
-fn preflight<'l>(
-    live: &'l Live,
-    head: &Parts,
-    voice: &mut Voice<'l>,
-) -> Option<Result<Response<ReplyBody>, Failure>> {
-    let method = cors::preflight(head)?;
-    if let Some(route) = rpc::route(live, head).filter(|_| method == http::Method::POST) {
-        *voice = Voice {
-            account: voice.account,
-            ..Voice::of_route(route, live)
-        };
-        let cors = voice.policy.cors.as_deref()?;
-        return Some(cors::answer(
-            cors,
-            head,
-            http::HeaderValue::from_static("POST"),
-        ));
-    }
-    let allowed = match lookup(live, head, &method) {
-        Ok(matched) => {
-            *voice = Voice {
-                account: voice.account,
-                ..Voice::of_route(matched.route, live)
-            };
-            http::HeaderValue::from_str(method.as_str()).ok()?
-        }
-        // The browser says best which method is not allowed.
-        Err(failure) => match failure.allow {
-            Some(allow) => allow,
-            None => return Some(Err(failure)),
-        },
-    };
-    let cors = voice.policy.cors.as_deref()?;
-    Some(cors::answer(cors, head, allowed))
 }
 
 /// The reply to a request that was refused before it came to a route.

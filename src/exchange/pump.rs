@@ -28,6 +28,7 @@ use crate::transcode::{BodyRule, MethodPlan, QueryPolicy, ResponseRule};
 use super::body::{Document, ReplyBody};
 use super::decompress::Packed;
 use super::forms;
+use super::holding::Holding;
 use super::messages::Messages;
 use super::reply;
 
@@ -62,12 +63,13 @@ pub(super) async fn encode(
     let mut wire = Vec::with_capacity(SMALL_MESSAGE_BYTES);
     let frame = frame::start(&mut wire);
     let max = limits.message_bytes_max;
+    let mut room = Holding::of_request(body.account());
     if plan.takes_form(head.headers.get(CONTENT_TYPE)) {
         Box::pin(forms::bind(
             plan, policy, &query, captures, head, body, &mut wire,
         ))
         .await?;
-        return closed(wire, frame, max);
+        return room.seal(closed(wire, frame, max)?);
     }
     if let Some(boundary) = parts_of(plan, &head.headers) {
         let of = (head, &*boundary);
@@ -75,12 +77,13 @@ pub(super) async fn encode(
             plan, policy, &query, captures, of, body, &mut wire,
         ))
         .await?;
-        return closed(wire, frame, max);
+        return room.seal(closed(wire, frame, max)?);
     }
     match (plan.body_target(), plan.body) {
         (Some(target), _) => {
             let mask = plan.mask_to_fill(head.uri.query(), &query);
-            wire = encode_json(plan, (target, mask), policy, limits, head, body, wire).await?;
+            let into = (wire, &mut room);
+            wire = encode_json(plan, (target, mask), policy, limits, head, body, into).await?;
         }
         (None, BodyRule::RawWhole | BodyRule::RawField(_)) => {
             let data = content(&head.headers, body, policy.body_bytes_max).await?;
@@ -90,7 +93,7 @@ pub(super) async fn encode(
         (None, _) => refuse_content(body, policy).await?,
     }
     plan.bind(captures, head.uri.query(), &query, &mut wire)?;
-    closed(wire, frame, max)
+    room.seal(closed(wire, frame, max)?)
 }
 
 /// The boundary of a form in parts, where the route takes one.
@@ -107,7 +110,7 @@ async fn encode_json(
     limits: &Limits,
     head: &Parts,
     body: ClientBody,
-    mut wire: Vec<u8>,
+    (mut wire, room): (Vec<u8>, &mut Holding),
 ) -> Result<Vec<u8>, Failure> {
     if body.is_end_stream() {
         return Ok(wire);
@@ -123,6 +126,7 @@ async fn encode_json(
     let codec = &*plan.codec;
     // Most messages are shorter than their JSON. Room that isn't written to costs next to nothing; to
     // grow a large buffer is to copy it, and the worker's other calls wait meanwhile.
+    room.cover(json.len())?;
     wire.reserve(json.len());
     let mut job =
         Encoder::new(codec, target, codec_limits(limits), wire).map_err(|e| of_body(&e))?;
@@ -186,6 +190,14 @@ pub(super) fn framed(mut wire: Vec<u8>, max: ByteLimit) -> Result<Bytes, Failure
     closed(wire, 0, max)
 }
 
+/// The same of a message that is there already.
+pub(super) fn framed_copy(message: &[u8], max: ByteLimit) -> Result<Bytes, Failure> {
+    let mut wire = Vec::with_capacity(message.len() + PREFIX_BYTES);
+    let frame = frame::start(&mut wire);
+    wire.extend_from_slice(message);
+    closed(wire, frame, max)
+}
+
 /// The same where the message was written after the `frame` that began at its buffer's start.
 fn closed(mut wire: Vec<u8>, frame: usize, max: ByteLimit) -> Result<Bytes, Failure> {
     check_length(wire.len().saturating_sub(PREFIX_BYTES), max)?;
@@ -212,10 +224,11 @@ pub(super) async fn content(
     max: ByteLimit,
 ) -> Result<Bytes, Failure> {
     let packed = Packed::of(headers)?;
+    let mut room = Holding::of_request(body.account());
     let body = collect(body, max).await?;
     match packed {
         Packed::No => Ok(body),
-        packed => Box::pin(packed.unpack(body, max)).await,
+        packed => Box::pin(packed.unpack(body, max, &mut room)).await,
     }
 }
 
@@ -226,6 +239,7 @@ pub(super) async fn collect(mut body: ClientBody, max: ByteLimit) -> Result<Byte
     if announced > max {
         return Err(too_large(max));
     }
+    let mut room = Holding::of_request(body.account());
     let mut first = Bytes::new();
     let mut all = Vec::new();
     while let Some(frame) = body.frame().await {
@@ -235,6 +249,8 @@ pub(super) async fn collect(mut body: ClientBody, max: ByteLimit) -> Result<Byte
         if data.len() > max.saturating_sub(first.len().max(all.len())) {
             return Err(too_large(max));
         }
+        // What is announced is only written to as it comes.
+        room.cover(first.len().max(all.len()) + data.len())?;
         if first.is_empty() && all.is_empty() {
             first = data;
             continue;
@@ -245,7 +261,7 @@ pub(super) async fn collect(mut body: ClientBody, max: ByteLimit) -> Result<Byte
         }
         all.extend_from_slice(&data);
     }
-    Ok(if all.is_empty() { first } else { all.into() })
+    room.seal(if all.is_empty() { first } else { all.into() })
 }
 
 /// A route without a body rule takes no content: dropping what a client sends would hide its

@@ -198,6 +198,7 @@ impl<S: Service> Listener<S> {
             service: self.service.clone(),
             connections: Rc::clone(&self.connections),
             counters: Rc::clone(&self.counters),
+            memory: Arc::clone(self.gate.memory()),
             exec: self.exec.clone(),
             at: Instant::now(),
         };
@@ -213,6 +214,7 @@ impl Counters {
         count(match refused {
             Refused::Process => &self.refused_full,
             Refused::Address => &self.refused_by_ip,
+            Refused::Memory => &self.refused_by_memory,
         });
         tracing::debug!(%peer, ?refused, "connection refused by a limit");
     }

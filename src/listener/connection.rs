@@ -7,6 +7,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use crate::limits::{
     CLIENT_CONNECTION_WINDOW, CLIENT_STREAM_WINDOW, CLOSE_GRACE, FIRST_BYTES_GRACE,
     H1_BUFFER_BYTES_MAX, H2_ERROR_RESETS_MAX, H2_PENDING_RESETS_MAX, SEND_BUFFER_BYTES_MAX,
 };
+use crate::memory::{Level, Memory};
 use crate::rt::LocalExec;
 
 use super::check::{check, strip_h2c};
@@ -50,6 +52,7 @@ pub(super) struct Accepted<S> {
     pub(super) service: S,
     pub(super) connections: Rc<Connections>,
     pub(super) counters: Rc<Counters>,
+    pub(super) memory: Arc<Memory>,
     pub(super) exec: LocalExec,
     pub(super) at: Instant,
 }
@@ -100,6 +103,7 @@ pub(super) async fn serve<S: Service>(mut accepted: Accepted<S>) {
         bounds: Rc::clone(&bounds),
         pulse: Rc::clone(&pulse),
         counters: Rc::clone(&counters),
+        memory: accepted.memory,
     };
     let io = TokioIo::new(io);
     let peer = whose;
@@ -377,6 +381,7 @@ pub(super) struct Requests<S> {
     bounds: Rc<Bounds>,
     pulse: Rc<Pulse>,
     counters: Rc<Counters>,
+    memory: Arc<Memory>,
 }
 
 impl<S> Requests<S> {
@@ -440,12 +445,15 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Requests<S> {
                     .service
                     .answer(self.ends.clone(), Request::from_parts(parts, body));
                 let (service, switch) = (self.service.clone(), Rc::clone(&self.switch));
+                let spares = self.memory.level() >= Level::Spare;
                 Box::pin(answer.map(move |mut reply| {
                     if reply.status() == StatusCode::SWITCHING_PROTOCOLS
                         && let Some(tunnel) = service.tunnel(reply.body_mut())
                     {
                         switch.set(tunnel, in_flight.another());
-                    } else if version < Version::HTTP_2 && in_flight.pulse().is_leaving() {
+                    } else if version < Version::HTTP_2
+                        && (spares || in_flight.pulse().is_leaving())
+                    {
                         reply.headers_mut().insert(header::CONNECTION, CLOSE);
                     }
                     Ok(reply.map(|b| Reply::new(b, in_flight)))

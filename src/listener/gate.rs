@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::limits::Limits;
+use crate::memory::{Level, Memory};
 
 /// Counts connections of all workers. Touched once by an accept and once by a close.
 #[derive(Debug, Default)]
@@ -20,6 +21,7 @@ pub struct Gate {
     /// `since` (the generic cell rate algorithm).
     paced: AtomicU64,
     since: Since,
+    memory: Arc<Memory>,
 }
 
 #[derive(Debug)]
@@ -38,6 +40,8 @@ pub enum Refused {
     Process,
     /// `limits.connections_per_ip`
     Address,
+    /// `limits.memory`
+    Memory,
 }
 
 /// One open connection, until it is dropped.
@@ -49,6 +53,20 @@ pub struct Pass {
 }
 
 impl Gate {
+    /// Open to none when this runs out.
+    #[must_use]
+    pub fn guarding(memory: Arc<Memory>) -> Self {
+        Self {
+            memory,
+            ..Self::default()
+        }
+    }
+
+    /// That of the process.
+    pub(super) fn memory(&self) -> &Arc<Memory> {
+        &self.memory
+    }
+
     /// Open connections now.
     #[must_use]
     pub fn open(&self) -> usize {
@@ -90,6 +108,9 @@ impl Gate {
     }
 
     fn try_enter(self: &Arc<Self>, peer: Option<IpAddr>, limits: &Limits) -> Result<Pass, Refused> {
+        if self.memory.level() >= Level::Refuse {
+            return Err(Refused::Memory);
+        }
         if self.open.fetch_add(1, Ordering::Relaxed) >= limits.connections_max {
             self.open.fetch_sub(1, Ordering::Relaxed);
             return Err(Refused::Process);
@@ -197,6 +218,23 @@ mod tests {
         drop(a);
         let _d = gate.enter(Some(ip("192.0.2.1")), &limits).unwrap();
         assert_eq!(gate.open(), 3);
+    }
+
+    #[test]
+    fn nobody_is_let_in_without_memory() {
+        let memory = Arc::<Memory>::default();
+        let gate = Arc::new(Gate::guarding(Arc::clone(&memory)));
+        let limits = limits(3, 3);
+        for (level, refused) in [
+            (Level::Shed, false),
+            (Level::Refuse, true),
+            (Level::Ample, false),
+        ] {
+            memory.set(None, level);
+            let entered = gate.enter(None, &limits);
+            assert_eq!(entered.is_err(), refused, "{level:?}");
+        }
+        assert_eq!((gate.open(), gate.refused()), (0, 1));
     }
 
     #[tokio::test(start_paused = true)]

@@ -126,6 +126,8 @@ pub struct Counters {
     pub refused_full: Cell<u64>,
     /// `limits.connections_per_ip`
     pub refused_by_ip: Cell<u64>,
+    /// `limits.memory`
+    pub refused_by_memory: Cell<u64>,
     /// Requests that hyper refused by itself: framing that it can't read (400).
     pub unreadable: Cell<u64>,
     /// The same, for `limits.headers` and `limits.header_count` (431).
@@ -196,6 +198,7 @@ impl Counters {
             hit("max_age_drain", &self.cut),
             hit("connections", &self.refused_full),
             hit("connections_per_ip", &self.refused_by_ip),
+            hit("memory_connections", &self.refused_by_memory),
             hit("framing", &self.unreadable),
             hit("headers", &self.heads_too_large),
             hit("control_frames", &self.floods),

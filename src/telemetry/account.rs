@@ -7,12 +7,14 @@
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{StatusCode, Version};
 use tokio::time::Instant;
 
 use crate::failure::{Blame, Failure, GrpcCode, Speaker};
+use crate::memory::Budget;
 
 use super::series::Track;
 use super::trace::Trace;
@@ -118,6 +120,8 @@ pub struct Account {
     is_told: Cell<bool>,
     texts: RefCell<Vec<u8>>,
     spans: Cell<[Span; TEXTS]>,
+    /// What its bodies are charged to, of whichever exchange it is.
+    budget: Arc<Budget>,
 }
 
 impl Default for Account {
@@ -145,11 +149,25 @@ impl Default for Account {
             is_told: Cell::default(),
             texts: RefCell::default(),
             spans: Cell::default(),
+            budget: Arc::default(),
         }
     }
 }
 
 impl Account {
+    pub(super) fn charging(budget: Arc<Budget>) -> Self {
+        Self {
+            budget,
+            ..Self::default()
+        }
+    }
+
+    /// What the bodies of the exchange are charged to.
+    #[must_use]
+    pub fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+
     /// Ready for another exchange.
     pub(super) fn clear(&self) {
         let texts = std::mem::take(&mut *self.texts.borrow_mut());

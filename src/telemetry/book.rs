@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use crate::config::model::{AccessLog, LogFormat};
 use crate::limits::{ACCOUNTS_KEPT_MAX, LOG_BATCH_BYTES, LOG_BATCH_WAIT};
+use crate::memory::Budget;
 
 use super::account::{Account, Outcome};
 use super::line::{self, Manner};
@@ -24,6 +25,7 @@ pub struct Book {
     pen: RefCell<Option<Pen>>,
     waiting: Notify,
     mishaps: Mishaps,
+    budget: Arc<Budget>,
 }
 
 /// Writes lines of one generation.
@@ -38,10 +40,19 @@ struct Pen {
 }
 
 impl Book {
+    /// Accounts whose bodies are charged to this.
+    #[must_use]
+    pub fn charging(budget: Arc<Budget>) -> Self {
+        let mut book = Self::default();
+        book.budget = budget;
+        book
+    }
+
     /// An account for a request that is there now.
     #[must_use]
     pub fn open(self: &Rc<Self>) -> Rc<Account> {
-        let account = self.free.borrow_mut().pop().unwrap_or_default();
+        let free = self.free.borrow_mut().pop();
+        let account = free.unwrap_or_else(|| Rc::new(Account::charging(Arc::clone(&self.budget))));
         account.begin(self.pen.borrow().is_some());
         account
     }

@@ -135,6 +135,12 @@ impl Decoder {
         self
     }
 
+    /// Bytes that have come and not been given out.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.front.len().saturating_add(self.partial.len())
+    }
+
     /// Takes the next bytes of the stream. Call [`Decoder::next_message`] until it has no more before
     /// the next push, so that no more than a message and a chunk is ever held.
     pub fn push(&mut self, chunk: Bytes) {

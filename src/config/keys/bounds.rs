@@ -147,6 +147,59 @@ pub static LIMITS: Section = Section {
              process; the oldest give way. One answer may take a thirty-second of it.",
         )
         .default("64MiB"),
+        key(
+            "held",
+            Shape::Size {
+                min: MIB,
+                max: 1024 * 1024 * MIB,
+            },
+            "Memory for bodies and messages that are held whole, of the whole process: three quarters \
+             for requests, which get 503 beyond that, and the rest for answers. Never more than half of \
+             the process's memory, where that has a limit.",
+        )
+        .default("512MiB"),
+        key(
+            "memory",
+            Shape::Section(&MEMORY),
+            "What is done when the process runs out of memory.",
+        ),
+    ]],
+    exactly_one: &[],
+};
+
+pub static MEMORY: Section = Section {
+    name: "memory",
+    about: "What is done as the memory in use comes near its limit, so that the kernel doesn't end the \
+            process.",
+    groups: &[&[
+        key("guard", Shape::Bool, "Whether anything is done.").default("true"),
+        key(
+            "limit",
+            Shape::Size {
+                min: MIB,
+                max: 1024 * 1024 * MIB,
+            },
+            "Memory of the process. Default: the limit of its cgroup (a pod's); without one nothing is \
+             guarded.",
+        ),
+        key(
+            "spare",
+            Shape::Share,
+            "The share of the limit from which on HTTP/1.1 connections end with their reply.",
+        )
+        .default("0.9"),
+        key(
+            "shed",
+            Shape::Share,
+            "From which on requests are refused, with 503 and Retry-After.",
+        )
+        .default("0.95"),
+        key(
+            "refuse",
+            Shape::Share,
+            "From which on new connections are closed.",
+        )
+        .default("0.98"),
     ]],
     exactly_one: &[],
 };

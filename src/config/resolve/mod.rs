@@ -6,6 +6,7 @@ mod cors;
 mod health;
 mod listeners;
 mod log;
+mod memory;
 mod policy;
 mod replies;
 mod routes;
@@ -30,6 +31,7 @@ use super::scalar;
 use super::source::{Source, Span};
 use super::tree::{ERRORS_MAX, Node};
 use crate::limits::{ByteLimit, Limits, Timeouts};
+use memory::memory;
 
 /// Resolves a whole file. With errors in the report the config lacks the routes that are wrong; it is
 /// `None` when a descriptor source is, since nobody knows what that would have defined.
@@ -284,6 +286,8 @@ fn limits(file: &Section<'_, '_>) -> Limits {
         health_watches_max: number("health_watches", standard.health_watches_max),
         kept_replies_bytes_max: bytes("kept_replies", standard.kept_replies_bytes_max),
         stale_copies_bytes_max: bytes("stale_copies", standard.stale_copies_bytes_max),
+        held_bytes_max: bytes("held", standard.held_bytes_max),
+        memory: memory(&section),
     }
 }
 

@@ -25,6 +25,7 @@ use super::super::body::ReplyBody;
 use super::super::call::CodingOf;
 use super::super::deadline::no_body_in_time;
 use super::super::decompress::Packed;
+use super::super::holding::Holding;
 use super::super::messages::Messages;
 use super::super::pump;
 use super::super::reply::{Voice, inner};
@@ -85,7 +86,8 @@ impl Calling<'_> {
         if self.head.method != Method::GET {
             let packed = packed(self.head.headers.get(CONTENT_ENCODING))?;
             let message = pump::collect(body, max).await?;
-            return Ok((format, packed.unpack(message, max).await?));
+            let message = packed.unpack(message, max, &mut self.room()).await?;
+            return Ok((format, message));
         }
         if !self.plan.no_side_effects {
             let mut failure = Failure::client("this method is called with POST");
@@ -99,21 +101,31 @@ impl Calling<'_> {
             Some(Ok(name)) => packed(Some(&name))?,
             Some(Err(_)) => return Err(unknown_coding(&CODINGS)),
         };
-        let message = packed.unpack(query.message.into(), max).await?;
+        let message = query.message.into();
+        let message = packed.unpack(message, max, &mut self.room()).await?;
         Ok((query.format, message))
     }
 
     /// The message in a gRPC frame.
     async fn encoded(&self, format: MessageFormat, message: Bytes) -> Result<Bytes, Failure> {
-        let wire = match format {
-            MessageFormat::Json if message.is_empty() => Vec::new(),
+        let mut room = self.room();
+        room.cover(message.len())?;
+        let max = self.limits().message_bytes_max;
+        let framed = match format {
+            MessageFormat::Json if message.is_empty() => pump::framed(Vec::new(), max)?,
             MessageFormat::Json => {
-                pump::encode_document(self.plan, self.limits(), &message).await?
+                let wire = pump::encode_document(self.plan, self.limits(), &message).await?;
+                pump::framed(wire, max)?
             }
-            MessageFormat::Proto => message.into(),
+            MessageFormat::Proto => pump::framed_copy(&message, max)?,
             MessageFormat::Other => return Err(not_served("messages are json or proto")),
         };
-        pump::framed(wire, self.limits().message_bytes_max)
+        room.seal(framed)
+    }
+
+    /// For a part of the request.
+    fn room(&self) -> Holding {
+        Holding::of_request(Some(&self.connection.account))
     }
 
     async fn printed(

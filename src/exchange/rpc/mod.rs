@@ -46,6 +46,7 @@ use refuse::refuse;
 use super::body::ReplyBody;
 use super::call::CodingOf;
 use super::deadline::{Deadline, no_body_in_time};
+use super::holding::{Holding, short_of_memory};
 use super::pump;
 use super::reply::Voice;
 use super::waits::{Activity, First, Waits};
@@ -162,6 +163,7 @@ impl<'l> Call<'l> {
         let voice = self.voice(&current.live, &connection.account);
         let Self { dialect, route } = self;
         let answered = match route.map(|route| (route, &route.target)) {
+            _ if cx.is_short_of_memory() => Err(short_of_memory()),
             Some((route, Target::Rpc(plan))) => {
                 let calling = Calling {
                     cx,
@@ -294,6 +296,7 @@ async fn one_request(
         None => framed,
         Some(_) => framed.div_ceil(3).saturating_mul(4),
     };
+    let mut room = Holding::of_request(body.account());
     let mut frames = pump::collect(body, ByteLimit::new(held).unwrap_or(max)).await;
     if let Err(failure) = &mut frames
         && failure.code == GrpcCode::ResourceExhausted
@@ -305,7 +308,7 @@ async fn one_request(
         let mut bytes = Vec::with_capacity(frames.len() / 4 * 3 + 3);
         text.push(&frames, &mut bytes).map_err(not_base64)?;
         text.finish().map_err(not_base64)?;
-        frames = bytes.into();
+        frames = room.seal(bytes.into())?;
     }
     let mut meter = FrameMeter::new(max);
     meter.pass(&frames).map_err(of_client)?;
