@@ -13,7 +13,7 @@ use crate::config::model::Policy;
 use crate::failure::{Blame, Failure, GrpcCode, Speaker};
 use crate::live::{Live, Route, Target};
 use crate::protocol::rest::RawBody;
-use crate::telemetry::Account;
+use crate::telemetry::{Account, brief};
 use crate::transcode::error_body::error_body;
 use crate::transcode::metadata::to_response;
 use crate::transcode::reply_status::is_bare;
@@ -142,9 +142,13 @@ pub(super) fn note(failure: &Failure, route: Option<&str>, account: Option<&Acco
 
 /// Clients' mistakes are theirs; the rest is for the operator.
 fn log(failure: &Failure, route: Option<&str>) {
-    let source = failure.source.as_ref().map(ToString::to_string);
+    if failure.blame == Blame::Client && !tracing::enabled!(tracing::Level::DEBUG) {
+        return;
+    }
+    let source = failure.source.as_ref().map(|s| brief(s).to_string());
     let source = source.as_deref().filter(|text| !text.is_empty());
-    let error = &*failure.message;
+    let error = brief(&failure.message).to_string();
+    let error = &*error;
     let code = failure.code.name();
     match (failure.blame, failure.speaker) {
         (Blame::Client, _) => tracing::debug!(code, error, route, source, "request refused"),

@@ -5,6 +5,7 @@
 //! asks the allocator for nothing.
 
 use std::cell::{Cell, RefCell};
+use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,6 +23,8 @@ use super::trace::Trace;
 /// Longest text of each kind that is kept of a request: what is longer is cut, and says so.
 pub(super) const PATH_BYTES_MAX: usize = 2048;
 pub(super) const TEXT_BYTES_MAX: usize = 512;
+/// Longest words about a failure: they may hold a client's, or a service's.
+const WORDS_BYTES_MAX: usize = 1024;
 /// Room of an account's texts that is worth keeping for the next exchange.
 const TEXTS_KEPT_MAX: usize = 8 * 1024;
 
@@ -313,12 +316,12 @@ impl Account {
     pub fn note_failure(&self, failure: &Failure) {
         let mut fault = self.fault.borrow_mut();
         if fault.is_none() {
-            let cause = failure.source.as_ref().map(ToString::to_string);
+            let cause = failure.source.as_ref().map(|c| brief(c).to_string());
             *fault = Some(Box::new(Fault {
                 blame: failure.blame,
                 speaker: failure.speaker,
                 code: failure.code,
-                message: failure.message.to_string(),
+                message: brief(&failure.message).to_string(),
                 cause: cause.filter(|text| !text.is_empty()),
             }));
         }
@@ -447,6 +450,39 @@ impl<'a> Texts<'a> {
     }
 }
 
+/// What is shown of it, cut where it is too long.
+pub fn brief(what: impl fmt::Display) -> impl fmt::Display {
+    fmt::from_fn(move |out| {
+        let mut left = Brief {
+            out,
+            left: WORDS_BYTES_MAX,
+        };
+        match write!(left, "{what}") {
+            Err(fmt::Error) if left.left == 0 => out.write_str("…"),
+            written => written,
+        }
+    })
+}
+
+/// Takes so many bytes and no more: then it has none left, and fails.
+struct Brief<'f, 'b> {
+    out: &'f mut fmt::Formatter<'b>,
+    left: usize,
+}
+
+impl fmt::Write for Brief<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let end = text.floor_char_boundary(self.left);
+        self.out.write_str(text.get(..end).unwrap_or_default())?;
+        if end < text.len() {
+            self.left = 0;
+            return Err(fmt::Error);
+        }
+        self.left = self.left.saturating_sub(end);
+        Ok(())
+    }
+}
+
 fn add(to: &Cell<u64>, more: u64) {
     to.set(to.get().saturating_add(more));
 }
@@ -486,6 +522,23 @@ mod tests {
             (outcome.status, outcome.code, outcome.blame),
             (204, None, None)
         );
+    }
+
+    #[test]
+    fn words_about_failures_are_cut_between_characters() {
+        for (words, shown) in [
+            ("x".repeat(WORDS_BYTES_MAX), WORDS_BYTES_MAX),
+            ("x".repeat(WORDS_BYTES_MAX + 1), WORDS_BYTES_MAX + "…".len()),
+            (
+                format!("x{}", "é".repeat(WORDS_BYTES_MAX)),
+                WORDS_BYTES_MAX - 1 + "…".len(),
+            ),
+        ] {
+            assert_eq!(brief(&words).to_string().len(), shown);
+        }
+        // Whoever shows it by the piece.
+        let pieces = fmt::from_fn(|f| (0..WORDS_BYTES_MAX).try_for_each(|n| write!(f, "{n} ")));
+        assert!(brief(pieces).to_string().ends_with('…'));
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod sink;
 mod trace;
 mod transcoding;
 
-pub use account::{Account, Speech, Text};
+pub use account::{Account, Speech, Text, brief};
 pub use book::{Book, Open};
 pub use calls::{CallReport, Side};
 pub use expose::{Endpoint, Facts, Process, expose, old_generations};

@@ -1,14 +1,15 @@
 //! The program's own log: `tracing` events as lines of the format that the config names, through a
 //! queue that never makes anybody wait, with a level that can be changed while it runs.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
-use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::field::MakeExt as _;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
@@ -17,7 +18,7 @@ use tracing_subscriber::{EnvFilter, Registry, reload};
 
 use crate::config::model::{Log, LogFormat, LogLevel};
 
-use super::line::Object;
+use super::line::{Object, is_hidden};
 use super::sink::{Events, Output, Outputs};
 
 /// What is logged, and how it is changed.
@@ -118,6 +119,7 @@ impl ProgramLog<'_> {
         let begun = match format {
             LogFormat::Pretty => {
                 let layer = base.with_ansi(self.coloured).with_target(false);
+                let layer = layer.fmt_fields(debug_fn(put_field).delimited(" "));
                 tracing_subscriber::registry()
                     .with(filter)
                     .with(layer)
@@ -166,6 +168,42 @@ impl Logs {
         let access = log.access.as_ref().map(|access| &access.output);
         self.outputs
             .retain(|output| *output == Output::Stderr || Some(output) == access);
+    }
+}
+
+/// A field for people. What strangers say may be in any of them, so nothing in it moves a terminal's
+/// cursor; only messages, which are ours, may have more than one line.
+fn put_field(out: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    if field.name() == "message" {
+        let mut shown = Shown { out, lines: true };
+        return write!(shown, "{value:?}");
+    }
+    match out.has_ansi_escapes() {
+        true => write!(out, "\u{1b}[3m{field}\u{1b}[0m\u{1b}[2m=\u{1b}[0m")?,
+        false => write!(out, "{field}=")?,
+    }
+    write!(Shown { out, lines: false }, "{value:?}")
+}
+
+/// Passes on what can be seen, and escapes the rest.
+struct Shown<'o, 'w> {
+    out: &'o mut Writer<'w>,
+    lines: bool,
+}
+
+impl fmt::Write for Shown<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for part in text.split_inclusive(is_hidden) {
+            let mut characters = part.chars();
+            match characters.next_back().filter(|c| is_hidden(*c)) {
+                Some('\n') if self.lines => self.out.write_str(part)?,
+                Some(hidden) => {
+                    write!(self.out, "{}{}", characters.as_str(), hidden.escape_debug())?
+                }
+                None => self.out.write_str(part)?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -238,5 +276,23 @@ impl Visit for Fields<'_> {
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.0.shown(field.name(), &format_args!("{value:?}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_for_people_are_safe_to_look_at() {
+        let mut text = String::new();
+        for lines in [true, false] {
+            let out = &mut Writer::new(&mut text);
+            let mut shown = Shown { out, lines };
+            write!(shown, "a\u{1b}[2J\nb\u{9b}\u{202e}é\r").unwrap();
+        }
+        let end = "b\\u{9b}\\u{202e}é\\r";
+        let told = format!("a\\u{{1b}}[2J\n{end}a\\u{{1b}}[2J\\n{end}");
+        assert_eq!(text, told);
     }
 }

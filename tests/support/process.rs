@@ -1,10 +1,11 @@
 //! `transom run` as a process over a folder of its own.
 
+use std::fmt::Write as _;
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -12,6 +13,17 @@ use serde_json::Value;
 
 use super::client::Http1;
 use super::{PATIENCE, soon};
+
+/// A config with one listener and an admin address, and these keys.
+pub fn config(more: &Value) -> String {
+    let mut text = "listeners: [{ address: \"127.0.0.1:0\" }]\n\
+                    admin: { address: \"127.0.0.1:0\" }\n"
+        .to_owned();
+    for (key, value) in more.as_object().expect("a map") {
+        writeln!(text, "{key}: {value}").expect("text");
+    }
+    text
+}
 
 /// The running command. Killed with the handle.
 pub struct Process {
@@ -24,6 +36,8 @@ pub struct Process {
     pub admin: Option<SocketAddr>,
     /// What it says on stderr, line by line.
     said: mpsc::Receiver<String>,
+    /// Of one that nobody reads.
+    unread: Option<(BufReader<ChildStdout>, ChildStderr)>,
 }
 
 impl Process {
@@ -33,7 +47,14 @@ impl Process {
     }
 
     /// The same by a command that ends up as the binary.
-    pub fn start_by(folder: tempfile::TempDir, mut command: Command) -> Self {
+    pub fn start_by(folder: tempfile::TempDir, command: Command) -> Self {
+        let mut started = Self::start_unread(folder, command);
+        started.read_on(std::io::sink());
+        started
+    }
+
+    /// The same, with what it writes in pipes that fill up.
+    pub fn start_unread(folder: tempfile::TempDir, mut command: Command) -> Self {
         let file = folder.path().join("transom.yaml");
         let config = fs::read_to_string(&file).expect("a config");
         let with_admin = config.contains("admin:");
@@ -61,25 +82,33 @@ impl Process {
         };
         let addresses: Vec<_> = (0..listeners).map(|_| on("listening on ")).collect();
         let admin = with_admin.then(|| on("admin on "));
-        let (tell, said) = mpsc::channel();
-        let stderr = BufReader::new(process.stderr.take().expect("piped"));
-        std::thread::spawn(move || {
-            for line in stderr.lines().map_while(Result::ok) {
-                if tell.send(line).is_err() {
-                    break;
-                }
-            }
-        });
-        // Whoever writes on needs a reader.
-        std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
+        let stderr = process.stderr.take().expect("piped");
         Self {
             folder,
             process,
             address: addresses[0],
             addresses,
             admin,
-            said,
+            said: mpsc::channel().1,
+            unread: Some((stdout, stderr)),
         }
+    }
+
+    /// Reads from now on: what comes on stdout goes to `out`.
+    pub fn read_on(&mut self, mut out: impl Write + Send + 'static) {
+        let Some((mut stdout, stderr)) = self.unread.take() else {
+            return;
+        };
+        let (tell, said) = mpsc::channel();
+        self.said = said;
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                if tell.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        std::thread::spawn(move || std::io::copy(&mut stdout, &mut out));
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -110,8 +139,26 @@ impl Process {
     }
 
     pub fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
+    fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.process.id()).expect("a pid");
-        kill_process(Pid::from_raw(pid).expect("a pid"), Signal::HUP).expect("it runs");
+        kill_process(Pid::from_raw(pid).expect("a pid"), signal).expect("it runs");
+    }
+
+    /// Asks it to end, and waits for that.
+    pub async fn terminate(mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        let ended = async {
+            loop {
+                match self.process.try_wait().expect("ours") {
+                    Some(status) => return status,
+                    None => tokio::task::yield_now().await,
+                }
+            }
+        };
+        soon("the end of the process", ended).await
     }
 
     /// Kills it, and gives its folder for the next.

@@ -18,6 +18,7 @@ use crate::failure::{Blame, Speaker};
 use super::account::{Account, Outcome, Text, Texts};
 
 pub(super) use object::Object;
+pub(super) use text::is_hidden;
 
 /// What every line of a log has.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -49,7 +49,8 @@ fn put_character(character: char, out: &mut Vec<u8>) {
     }
 }
 
-fn is_hidden(character: char) -> bool {
+/// What a line doesn't show, or shows as something else.
+pub(in super::super) fn is_hidden(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{2028}' | '\u{2029}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
