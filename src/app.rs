@@ -17,6 +17,7 @@ use crate::drain::{Drain, Drained, Stage};
 use crate::listener::{self, BindError, Gate, Inherited, Ports};
 use crate::live::Live;
 use crate::memory::{Memory, Source};
+use crate::otlp;
 use crate::snapshot::{Generation, Snapshot};
 use crate::telemetry::{Outputs, Reports};
 use crate::tokens::Tokens;
@@ -34,6 +35,8 @@ pub enum StartError {
     Bind(#[from] BindError),
     #[error("a thread can't be started: {0}")]
     Thread(#[from] io::Error),
+    #[error(transparent)]
+    Traces(#[from] otlp::StartError),
     #[error("the access log can't be written: {0}")]
     Log(io::Error),
 }
@@ -61,7 +64,11 @@ impl App {
     /// # Errors
     /// An address that can't be listened on, or no threads.
     pub fn start(config: &Config, live: Live) -> Result<Running, StartError> {
-        Self::start_with(config, live, &mut Inherited::default(), Arc::default())
+        let outputs = Arc::<Outputs>::default();
+        if let Some(tracing) = &config.trace {
+            outputs.export(otlp::start(tracing)?);
+        }
+        Self::start_with(config, live, &mut Inherited::default(), outputs)
     }
 
     /// The same, with sockets that somebody else has opened, in a process that may log already.

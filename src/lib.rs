@@ -77,6 +77,8 @@ pub mod admin;
 pub mod control;
 #[cfg(feature = "gateway")]
 pub mod demo;
+#[cfg(feature = "gateway")]
+pub mod otlp;
 
 #[cfg(feature = "gateway")]
 pub mod app;

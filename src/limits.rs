@@ -503,3 +503,25 @@ pub const LOG_FILE_LOOK: Duration = Duration::from_secs(1);
 pub const LOG_END_MAX: Duration = Duration::from_secs(1);
 /// Accounts of exchanges that a worker keeps for the next ones.
 pub const ACCOUNTS_KEPT_MAX: usize = 256;
+/// Requests whose spans wait to be sent; more are dropped and counted.
+pub const TRACE_QUEUE_REQUESTS: usize = 2048;
+/// Spans that are sent together.
+pub const TRACE_BATCH_SPANS: usize = 512;
+/// Fewer are, after so long.
+pub const TRACE_BATCH_WAIT: Duration = Duration::from_secs(5);
+/// One attempt to send them.
+pub const TRACE_EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Attempts at sending one batch, with growing waits between; then its spans are dropped and counted.
+pub const TRACE_ATTEMPTS_MAX: u32 = 4;
+/// The wait before the second of them; a collector that asks for a longer one gets it, up to the other.
+pub const TRACE_RETRY_WAIT: Duration = Duration::from_millis(500);
+pub const TRACE_RETRY_WAIT_MAX: Duration = Duration::from_secs(30);
+/// What is read of a collector's answer.
+pub const TRACE_ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// How long the end of the process waits for spans to be sent.
+pub const TRACE_END_MAX: Duration = Duration::from_secs(2);
+/// Tries of one request that have spans of their own.
+pub const TRACE_TRIES_MAX: usize = 32;
+/// A client's `tracestate` beyond this is dropped: nobody has to keep more (Trace Context §3.3.1).
+pub const TRACE_STATE_BYTES_MAX: usize = 512;
+pub const TRACE_STATE_MEMBERS_MAX: usize = 32;

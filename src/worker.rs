@@ -317,6 +317,12 @@ fn named(live: &Live) -> impl Iterator<Item = Named> {
 
 impl Gateway {
     fn connection(&self, ends: Ends) -> exchange::Connection {
+        let book = self.exchange.book();
+        let account = book.open();
+        if book.is_tracing() {
+            let secure = ends.secure.as_ref();
+            account.note_handshake(secure.and_then(|s| s.take_handshake()));
+        }
         exchange::Connection {
             peer: ends.peer,
             local: ends.local,
@@ -324,7 +330,7 @@ impl Gateway {
             certificate: ends.secure.and_then(|s| s.client().cloned()),
             redirect: ends.redirect,
             openapi: ends.openapi,
-            account: self.exchange.book().open(),
+            account,
         }
     }
 }

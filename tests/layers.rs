@@ -33,6 +33,7 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
     ("exchange", 4, &[]),
     ("acme", 5, &[]),
     ("handover", 4, &[]),
+    ("otlp", 5, &[]),
     ("control", 5, &[]),
     ("admin", 5, &["acme", "control"]),
     ("demo", 5, &[]),

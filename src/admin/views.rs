@@ -194,6 +194,11 @@ impl Views {
             facts: self.facts(),
             waiting: self.waiting(),
             logs: self.logs.outputs.report(),
+            spans: self
+                .logs
+                .outputs
+                .spans()
+                .map(crate::telemetry::Spans::report),
         };
         let (body, content_type) = expose(&workers, &process);
         Answer {

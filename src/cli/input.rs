@@ -80,10 +80,13 @@ impl ConfigArgs {
     pub fn load(&self, listen: Option<SocketAddr>) -> anyhow::Result<Loaded> {
         if let Some(endpoint) = &self.upstream {
             let listen = listen.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)));
-            return Ok(Loaded {
-                config: Config::for_upstream(endpoint, listen, self.auto)?,
-                warnings: Report::default(),
-            });
+            let mut config = Config::for_upstream(endpoint, listen, self.auto)?;
+            let mut warnings = Report::default();
+            config.trace = config::trace::resolve(None, &environment, &mut warnings.diagnostics);
+            if warnings.has_errors() {
+                return Err(warnings.into());
+            }
+            return Ok(Loaded { config, warnings });
         }
         let path = self.path()?;
         Ok(config::load(&path, &environment)?)

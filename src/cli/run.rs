@@ -24,6 +24,7 @@ use crate::control::sources::Built;
 use crate::handover::{self, Parent, PidFile, Program, Supervisor};
 use crate::listener::{Inherited, Purpose};
 use crate::live::{Live, Route, Target};
+use crate::otlp;
 use crate::telemetry::{Logs, Outputs, ProgramLog};
 use crate::tls;
 
@@ -130,6 +131,9 @@ pub(super) async fn start(
         }
     }
     let outputs = Arc::clone(&logs.outputs);
+    if let Some(tracing) = &config.trace {
+        outputs.export(otlp::start(tracing)?);
+    }
     let running = App::start_with(&config, live, &mut inherited, outputs)?;
     for (name, address) in inherited.unclaimed() {
         tracing::warn!(

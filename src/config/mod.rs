@@ -27,6 +27,7 @@ mod scalar;
 pub mod schema;
 pub mod site;
 mod source;
+pub mod trace;
 mod tree;
 mod upstreams;
 
@@ -138,7 +139,7 @@ fn survey_text(
     let mut root = tree_of(source, syntax)?;
     let mut faults = Vec::new();
     interpolate::expand(source, &mut root, environment, &mut faults);
-    let (mut config, mut report) = resolve::resolve(source, &root, folder);
+    let (mut config, mut report) = resolve::resolve(source, &root, folder, environment);
     if !faults.is_empty() {
         config = None;
         // A value without its variables is wrong in ways that only repeat this.
@@ -273,6 +274,7 @@ impl Config {
             probes: None,
             reload: model::Reload::default(),
             log: model::Log::default(),
+            trace: None,
             timeouts: crate::limits::Timeouts::default(),
             workers: None,
             trusted_proxies: Vec::new(),

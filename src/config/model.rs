@@ -24,6 +24,7 @@ pub use super::listeners::{
 };
 pub use super::log::{AccessLog, Log, LogFormat, LogLevel, LogOutput, Share};
 pub use super::site::{Compression, Effort, Files, HeaderRules, Redirect, Respond};
+pub use super::trace::{OtlpProtocol, Propagator, Sampler, Tracing};
 pub use super::upstreams::{
     Balance, Cluster, Connections, Ejection, HashOn, HedgeRule, Load, OwnCertificate, RetryBudget,
     RetryRule, Upstream, UpstreamProtocol, UpstreamRules, UpstreamTls,
@@ -56,6 +57,8 @@ pub struct Config {
     pub probes: Option<SocketAddr>,
     pub reload: Reload,
     pub log: Log,
+    /// Where traces go, if anywhere: what the environment says of it included.
+    pub trace: Option<Tracing>,
     /// Worker threads; `None` is one for each core that the process may use.
     pub workers: Option<NonZeroUsize>,
     /// Peers whose `X-Forwarded-*` and `Forwarded` headers are believed.

@@ -212,7 +212,14 @@ pub async fn exchange(
     head.headers.insert(X_REQUEST_ID, id.clone());
 
     let live = &*current.live;
-    told::describe(account, &connection, &head, &id, &live.trusted_proxies);
+    told::describe(
+        &cx.book,
+        account,
+        &connection,
+        &head,
+        &id,
+        &live.trusted_proxies,
+    );
     body.note_in(account);
     let mut voice = Voice::of_all(live, Some(account));
     current.takes(&voice);
@@ -331,6 +338,7 @@ pub fn refuse(
     let open = cx.book.follow(account);
     let id = cx.ids.of(None);
     told::describe(
+        &cx.book,
         account,
         connection,
         head,

@@ -14,7 +14,7 @@ use ipnet::IpNet;
 
 use crate::failure::Failure;
 use crate::listener::Tunnel;
-use crate::telemetry::{Account, Open, Text, Trace};
+use crate::telemetry::{Account, Book, Open, Text, Trace};
 
 use super::Connection;
 use super::forwarded::{host, is_trusted};
@@ -96,6 +96,7 @@ impl Body for Told {
 
 /// Keeps of a request what a line of the log may tell.
 pub(super) fn describe(
+    book: &Book,
     account: &Account,
     connection: &Connection,
     head: &Parts,
@@ -103,14 +104,15 @@ pub(super) fn describe(
     trusted: &[IpNet],
 ) {
     account.note_client(client(connection, head, trusted), head.version);
-    if account.is_told() {
+    book.trace(account, &head.headers, connection.tls);
+    if account.is_told() || account.is_traced() {
         describe_request(account, head, id);
     }
 }
 
 /// The same of a request that failed, which is remembered whether it has a line or not.
 pub(super) fn describe_failed(account: &Account, head: &Parts, id: &HeaderValue) {
-    if !account.is_told() {
+    if !account.is_told() && !account.is_traced() {
         describe_request(account, head, id);
     }
 }
@@ -130,8 +132,10 @@ fn describe_request(account: &Account, head: &Parts, id: &HeaderValue) {
         }
     }
     account.note_text(Text::RequestId, id.as_bytes());
-    let parent = head.headers.get(TRACEPARENT);
-    account.note_trace(parent.and_then(|p| Trace::of_traceparent(p.as_bytes())));
+    if !account.has_trace() {
+        let parent = head.headers.get(TRACEPARENT);
+        account.note_trace(parent.and_then(|p| Trace::of_traceparent(p.as_bytes())));
+    }
 }
 
 /// The client, past the proxies that are trusted; its port is known only where it is the peer.

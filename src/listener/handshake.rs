@@ -1,5 +1,6 @@
 //! From an accepted socket to a client's bytes: who it is, as far as a balancer tells, and TLS.
 
+use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 
@@ -7,9 +8,11 @@ use http::HeaderValue;
 use rustls::server::Acceptor;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::LazyConfigAcceptor;
 
 use crate::limits::PLAIN_TO_TLS_BYTES_MAX;
+use crate::telemetry::Handshake;
 use crate::tls::{ACME_PROTOCOL, Served, Terms, forwarded};
 
 use super::proxy_header;
@@ -27,6 +30,8 @@ pub struct Secure {
     /// What services are told of the client's certificate.
     client: Option<HeaderValue>,
     http2: bool,
+    /// Until the first request takes it.
+    handshake: Cell<Option<Handshake>>,
 }
 
 impl Secure {
@@ -39,6 +44,12 @@ impl Secure {
     #[must_use]
     pub fn client(&self) -> Option<&HeaderValue> {
         self.client.as_ref()
+    }
+
+    /// How the handshake went, for the first who asks.
+    #[must_use]
+    pub fn take_handshake(&self) -> Option<Handshake> {
+        self.handshake.take()
     }
 
     /// HTTP/2 was agreed on.
@@ -90,6 +101,7 @@ async fn shake_hands(
     ends: &mut Ends,
     pulse: &Rc<Pulse>,
 ) -> io::Result<Option<Wire>> {
+    let begun = Instant::now();
     let mut first = [0];
     socket.peek(&mut first).await?;
     // No handshake begins with a letter; every request of HTTP/1.1 does.
@@ -129,6 +141,14 @@ async fn shake_hands(
         name: name.map(String::into_boxed_str),
         client: client.and_then(forwarded),
         http2: session.alpn_protocol() == Some(b"h2"),
+        handshake: Cell::new(Some(Handshake {
+            begun,
+            took: begun.elapsed(),
+            version: match session.protocol_version() {
+                Some(rustls::ProtocolVersion::TLSv1_3) => "1.3",
+                _ => "1.2",
+            },
+        })),
     }));
     Ok(Some(Wire::Tls(Box::new(stream))))
 }

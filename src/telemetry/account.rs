@@ -4,6 +4,8 @@
 //! Of one worker alone: plain cells, and taken up again for the next exchange, so that keeping account
 //! asks the allocator for nothing.
 
+mod spans;
+
 use std::cell::{Cell, RefCell};
 use std::fmt::{self, Write as _};
 use std::net::IpAddr;
@@ -18,7 +20,7 @@ use crate::failure::{Blame, Failure, GrpcCode, Speaker};
 use crate::memory::Budget;
 
 use super::series::Track;
-use super::trace::Trace;
+use super::trace::{Attempt, Goal, Handshake, Trace, Traced, Try, Untraced};
 
 /// Longest text of each kind that is kept of a request: what is longer is cut, and says so.
 pub(super) const PATH_BYTES_MAX: usize = 2048;
@@ -101,6 +103,11 @@ pub struct Account {
     pub(super) speech: Cell<Speech>,
     pub(super) track: RefCell<Option<Rc<Track>>>,
     pub(super) trace: Cell<Option<Trace>>,
+    /// Whether its spans are exported; what of them is known then.
+    is_traced: Cell<bool>,
+    traced: RefCell<Option<Box<Traced>>>,
+    untraced: Cell<Option<Untraced>>,
+    handshake: Cell<Option<Handshake>>,
     /// Bytes of bodies, as they are on the wire.
     received: Cell<u64>,
     sent: Cell<u64>,
@@ -136,6 +143,10 @@ impl Default for Account {
             speech: Cell::default(),
             track: RefCell::default(),
             trace: Cell::default(),
+            is_traced: Cell::default(),
+            traced: RefCell::default(),
+            untraced: Cell::default(),
+            handshake: Cell::default(),
             received: Cell::default(),
             sent: Cell::default(),
             asked: Cell::default(),
@@ -178,6 +189,11 @@ impl Account {
         self.speech.set(Speech::default());
         self.track.replace(None);
         self.trace.set(None);
+        if self.is_traced.take() {
+            self.traced.replace(None);
+        }
+        self.untraced.set(None);
+        self.handshake.set(None);
         for count in [&self.received, &self.sent, &self.asked, &self.answered] {
             count.set(0);
         }
@@ -290,10 +306,11 @@ impl Account {
         }
     }
 
-    /// It is sent to this endpoint.
-    pub fn note_try(&self, endpoint: &Rc<str>) {
+    /// It is sent to this endpoint; what it comes to is noted by what is returned.
+    pub fn note_try(&self, goal: Goal<'_>) -> Attempt {
         self.tries.set(self.tries.get().saturating_add(1));
-        self.endpoint.replace(Some(Rc::clone(endpoint)));
+        self.endpoint.replace(Some(Rc::clone(goal.endpoint)));
+        self.begin_try(goal)
     }
 
     /// The head of an answer is there.
@@ -407,6 +424,17 @@ impl Account {
             fault: fault.as_deref(),
             track: track.as_deref(),
         })
+    }
+}
+
+/// `1.1`
+pub(super) fn version_text(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_09 => "0.9",
+        Version::HTTP_10 => "1.0",
+        Version::HTTP_2 => "2",
+        Version::HTTP_3 => "3",
+        _ => "1.1",
     }
 }
 

@@ -1,11 +1,12 @@
 //! The accounts of one worker: opened with each request, closed with the end of its reply, told to the
 //! log and to the cells of its route, and kept for the next one.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io::{self, IsTerminal};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use http::HeaderMap;
 use tokio::sync::Notify;
 
 use crate::config::model::{AccessLog, LogFormat};
@@ -16,6 +17,7 @@ use super::account::{Account, Outcome};
 use super::line::{self, Manner};
 use super::mishaps::{Mishap, Mishaps};
 use super::sink::{Output, Outputs, Sink};
+use super::trace::Tracer;
 
 /// What a worker knows of the exchanges under way.
 #[derive(Debug, Default)]
@@ -23,6 +25,8 @@ pub struct Book {
     free: RefCell<Vec<Rc<Account>>>,
     under_way: Cell<u64>,
     pen: RefCell<Option<Pen>>,
+    /// Of the process's life.
+    tracer: OnceCell<Tracer>,
     waiting: Notify,
     mishaps: Mishaps,
     budget: Arc<Budget>,
@@ -84,6 +88,9 @@ impl Book {
     /// # Errors
     /// It was not, and can't be.
     pub fn log(&self, rule: Option<&AccessLog>, outputs: &Outputs) -> io::Result<()> {
+        if let Some(spans) = outputs.spans() {
+            self.tracer.get_or_init(|| Tracer::new(spans));
+        }
         if self.pen.borrow().as_ref().map(|pen| &pen.rule) == rule {
             return Ok(());
         }
@@ -121,6 +128,24 @@ impl Book {
         if let Some(pen) = &*self.pen.borrow() {
             pen.flush();
         }
+        if let Some(tracer) = self.tracer.get() {
+            tracer.flush();
+        }
+    }
+
+    /// Whether any request may be traced.
+    #[must_use]
+    pub fn is_tracing(&self) -> bool {
+        self.tracer.get().is_some()
+    }
+
+    /// Decides whether the request is traced, if any are, and notes what it says of its trace.
+    pub fn trace(&self, account: &Account, headers: &HeaderMap, tls: bool) {
+        if let Some(tracer) = self.tracer.get() {
+            let (trace, begun) = tracer.begin(headers, tls, account.handshake());
+            account.note_trace(Some(trace));
+            account.note_begun(begun);
+        }
     }
 
     fn close(&self, account: &Rc<Account>) {
@@ -132,6 +157,12 @@ impl Book {
             && let Some(pen) = &*self.pen.borrow()
             && pen.is_chosen(outcome)
             && pen.write(account, outcome)
+        {
+            self.waiting.notify_one();
+        }
+        if let Some(tracer) = self.tracer.get()
+            && let Some(trail) = account.trail(outcome)
+            && tracer.keep(trail)
         {
             self.waiting.notify_one();
         }

@@ -16,6 +16,7 @@ use super::histogram::Histogram;
 use super::report::{UpstreamReport, WorkerReport};
 use super::series::Label;
 use super::sink::SinkReport;
+use super::trace::SpanReport;
 
 /// What is known beside the workers' reports.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +35,8 @@ pub struct Process {
     pub waiting: Vec<(String, u64)>,
     /// What became of lines of logs.
     pub logs: Vec<SinkReport>,
+    /// What became of spans, where there is tracing.
+    pub spans: Option<SpanReport>,
     /// Of others.
     pub facts: Vec<Facts>,
 }
@@ -410,6 +413,24 @@ fn of_process(workers: &[WorkerReport], process: &Process, families: &mut Vec<Me
         }
     }
     families.push(lines);
+    if let Some(report) = process.spans {
+        let mut spans = family(
+            "transom_trace_spans_total",
+            "Spans by what became of them: dropped are those that there was no room for while the \
+             collector was slow, failed those that it didn't take.",
+            MetricType::COUNTER,
+        );
+        for (result, count) in [
+            ("exported", report.exported),
+            ("dropped", report.dropped),
+            ("failed", report.failed),
+        ] {
+            spans
+                .mut_metric()
+                .push(counter(&[("result", result)], count));
+        }
+        families.push(spans);
+    }
     let mut transcoded = family(
         "transom_transcode_seconds_total",
         "Time spent on making messages of JSON (request) and JSON of messages (reply).",

@@ -25,5 +25,7 @@ pub use program::{Level, LevelError, Logs, ProgramLog};
 pub use report::{Asking, Count, Reports, RouteReport, UpstreamReport, WorkerReport};
 pub use series::{Cells, Label, Named, Rpc, Series, Track};
 pub use sink::{Events, Output, Outputs, Sink, SinkReport};
-pub use trace::Trace;
+pub use trace::{
+    Attempt, Goal, Handshake, Shaken, SpanCounts, SpanOrder, SpanReport, Spans, Trace, Trail, Try,
+};
 pub use transcoding::{Direction, transcoded, transcoding};

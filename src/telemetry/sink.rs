@@ -8,10 +8,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::trace::Spans;
 pub use crate::config::model::LogOutput as Output;
 use crate::limits::{LOG_BATCHES_MAX, LOG_END_MAX, LOG_FILE_LOOK};
 
@@ -78,7 +79,10 @@ pub struct SinkReport {
 
 /// The outputs of the process.
 #[derive(Debug, Default)]
-pub struct Outputs(Mutex<Vec<Known>>);
+pub struct Outputs {
+    all: Mutex<Vec<Known>>,
+    spans: OnceLock<Spans>,
+}
 
 #[derive(Debug)]
 struct Known {
@@ -94,7 +98,7 @@ impl Outputs {
     /// # Errors
     /// The file can't be opened, or no thread can be had.
     pub fn sink(&self, output: &Output) -> io::Result<Arc<Sink>> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         let known = all.iter().position(|k| k.output == *output);
         let known = known.and_then(|at| all.get_mut(at));
         if let Some(sink) = known.as_ref().and_then(|k| k.sink.clone()) {
@@ -129,9 +133,20 @@ impl Outputs {
         Ok(sink)
     }
 
+    /// Where spans go, if anywhere.
+    #[must_use]
+    pub fn spans(&self) -> Option<&Spans> {
+        self.spans.get()
+    }
+
+    /// Spans go there from now on; the first word stands.
+    pub fn export(&self, spans: Spans) {
+        self.spans.set(spans).ok();
+    }
+
     /// Lets go of outputs that are not among these; who still logs there has them for so long.
     pub fn retain(&self, wanted: impl Fn(&Output) -> bool) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         for known in all.iter_mut().filter(|k| !wanted(&k.output)) {
             known.sink = None;
         }
@@ -140,7 +155,7 @@ impl Outputs {
     /// What became of all lines.
     #[must_use]
     pub fn report(&self) -> Vec<SinkReport> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         let one = |known: &Known| SinkReport {
             output: match &known.output {
                 Output::Stdout => "stdout".to_owned(),
@@ -155,10 +170,13 @@ impl Outputs {
 
     /// Waits until what was handed over is written, for a while.
     pub fn finish(&self) {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         let until = Instant::now() + LOG_END_MAX;
         for sink in all.iter().filter_map(|k| k.sink.as_ref()) {
             sink.finish(until);
+        }
+        if let Some(spans) = self.spans() {
+            spans.finish();
         }
     }
 }

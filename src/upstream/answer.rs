@@ -16,13 +16,13 @@ use hyper::body::Incoming;
 
 use crate::failure::{Failure, GrpcCode, Retry};
 use crate::limits::REPLY_HEADER_BYTES_MAX;
-use crate::telemetry::Account;
+use crate::telemetry::{Account, Attempt};
 
 use super::UpstreamBody;
 use super::body::Handle;
 use super::breaker::Place;
 use super::outlier::Outcome;
-use super::trial::Trial;
+use super::trial::{Trial, code_of};
 use super::{connection, http1};
 
 /// A request's place on a connection of either kind.
@@ -74,6 +74,8 @@ impl Lease {
 pub struct AnswerBody {
     source: Source,
     account: Option<Rc<Account>>,
+    /// The try whose answer it is.
+    attempt: Attempt,
 }
 
 enum Source {
@@ -112,12 +114,19 @@ impl AnswerBody {
         Self {
             source,
             account: None,
+            attempt: Attempt::default(),
         }
     }
 
     /// Whoever reads it notes there how it goes.
     pub fn note_in(&mut self, account: &Rc<Account>) {
         self.account = Some(Rc::clone(account));
+    }
+
+    /// The same, and its end is that of the try.
+    pub(super) fn note_try_in(&mut self, account: &Rc<Account>, attempt: Attempt) {
+        self.note_in(account);
+        self.attempt = attempt;
     }
 
     /// Where that is noted.
@@ -133,6 +142,19 @@ impl AnswerBody {
         Self {
             source: Source::Local(frames),
             account: None,
+            attempt: Attempt::default(),
+        }
+    }
+
+    /// Notes the end of the answer, for its span.
+    fn note_frame(&self, account: &Account, frame: Option<&Result<Frame<Bytes>, Failure>>) {
+        match frame {
+            Some(Err(failure)) => account.note_try_failed(self.attempt, failure),
+            Some(Ok(frame)) if let Some(trailers) = frame.trailers_ref() => {
+                account.note_try_over(self.attempt, code_of(trailers));
+            }
+            Some(Ok(_)) if !self.is_end_stream() => {}
+            Some(Ok(_)) | None => account.note_try_over(self.attempt, None),
         }
     }
 
@@ -219,6 +241,17 @@ impl fmt::Debug for AnswerBody {
     }
 }
 
+impl Drop for AnswerBody {
+    fn drop(&mut self) {
+        if let Some(account) = self.account.take() {
+            match self.is_end_stream() {
+                true => account.note_try_over(self.attempt, None),
+                false => account.note_try_left(self.attempt),
+            }
+        }
+    }
+}
+
 impl Body for AnswerBody {
     type Data = Bytes;
     type Error = Failure;
@@ -227,10 +260,16 @@ impl Body for AnswerBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        match &mut self.source {
+        let polled = match &mut self.source {
             Source::Upstream(received) => received.poll_frame(cx),
             Source::Local(frames) => frames.poll_next_unpin(cx),
+        };
+        if let Poll::Ready(frame) = &polled
+            && let Some(account) = self.account.as_ref().filter(|a| a.is_traced())
+        {
+            self.note_frame(account, frame.as_ref());
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

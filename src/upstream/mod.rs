@@ -22,6 +22,7 @@ mod outlier;
 mod pick;
 mod pool;
 mod retry;
+mod sending;
 mod silence;
 mod trial;
 mod unreachable;

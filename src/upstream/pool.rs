@@ -16,6 +16,7 @@ use crate::failure::{Failure, GrpcCode, Retry};
 use crate::limits::{CALL_TIMEOUT, OVERLOAD_RETRY_AFTER_SECONDS, SENDS_MAX, Timeouts};
 use crate::rt::LocalExec;
 use crate::snapshot::Generation;
+use crate::telemetry::Goal;
 
 use super::UpstreamBody;
 use super::answer::{self, AnswerBody, Lease};
@@ -26,6 +27,7 @@ use super::endpoint::Endpoint;
 use super::fleet::{Member, Shared};
 use super::pick::{Picked, pick};
 use super::retry::{self, Budget, Course, Ending, Pushback};
+use super::sending::{Ended, Sending, Unsent};
 use super::trial::{Trial, code_of};
 use super::unreachable::Unreachable;
 
@@ -47,23 +49,6 @@ pub(super) struct Pool {
     turn: Cell<usize>,
     random: RefCell<fastrand::Rng>,
     counted: Rc<Cell<Counted>>,
-}
-
-/// How one attempt ended, and what another would send.
-struct Ended {
-    result: Result<Response<AnswerBody>, Failure>,
-    /// The request, if it may be sent again.
-    copy: Option<Copy>,
-    pushback: Pushback,
-}
-
-/// How one sending of a request ended without an answer.
-enum Unsent {
-    /// Never left us, or never begun on: as good as new.
-    Again(Box<Request<UpstreamBody>>, hyper::Error),
-    Failed(Failure, Option<Copy>),
-    /// The time of one attempt was over.
-    Late(Option<Copy>),
 }
 
 impl Pool {
@@ -237,22 +222,23 @@ impl Pool {
         loop {
             let (endpoint, lease, trial) = self.lease(tried, how).await?;
             course.sends();
-            if let Some(account) = how.account {
-                account.note_try(endpoint.name());
-            }
+            let span = Sending::begin(how.account, &self.shared, &endpoint, waiting.as_mut());
             if let Some(request) = waiting {
                 self.address(request, host.as_ref().unwrap_or(endpoint.authority()));
             }
             let sent = self.send(lease, waiting, trial, how, course);
             let ended = match sent.await {
                 Ok((answer, copy)) => self.answered(answer, copy, course),
-                Err(Unsent::Again(again, _)) if course.goes_on(Ending::Unbegun) => {
+                Err(Unsent::Again(again, error)) if course.goes_on(Ending::Unbegun) => {
                     self.count(|c| &mut c.resent);
+                    span.void(&error);
                     *waiting = Some(*again);
                     continue;
                 }
                 Err(Unsent::Again(_, error)) => {
-                    return Err(answer::unanswered(self.name(), error));
+                    let failure = answer::unanswered(self.name(), error);
+                    span.failed(&failure);
+                    return Err(failure);
                 }
                 Err(Unsent::Failed(failure, copy)) => Ended {
                     copy: copy.filter(|_| {
@@ -268,6 +254,7 @@ impl Pool {
                     result: Err(answer::too_late(self.name())),
                 },
             };
+            span.ended(&ended);
             if let Some(copy) = ended.copy
                 && let Some(again) = Box::pin(self.again(copy, ended.pushback, how, course)).await
             {
@@ -277,10 +264,7 @@ impl Pool {
             }
             let mut answer = ended.result?;
             let body = answer.body_mut();
-            if let Some(account) = how.account {
-                account.note_answer();
-                body.note_in(account);
-            }
+            span.goes_on(body);
             if let Some(requests) = &requests {
                 requests.begun();
             }
@@ -386,6 +370,8 @@ impl Pool {
             };
             let mut trial =
                 (endpoints.len() > 1).then(|| Trial::begin(self, endpoint, how.until, probes));
+            let traced = how.account.filter(|account| account.is_traced());
+            let traced = traced.map(|account| (account, Instant::now()));
             let lease = match protocol {
                 UpstreamProtocol::Http2 => endpoint.lease().await.map(Lease::Http2),
                 UpstreamProtocol::Http1 => endpoint.lease_http1().await.map(Lease::Http1),
@@ -402,6 +388,13 @@ impl Pool {
                     endpoints = self.endpoints();
                 }
                 Err(error) => {
+                    if let Some((account, begun)) = traced {
+                        let goal = Goal {
+                            upstream: &self.shared.spec().name,
+                            endpoint: endpoint.name(),
+                        };
+                        account.note_unreached(goal, begun.elapsed(), &error);
+                    }
                     if let Some(trial) = &mut trial {
                         // One that refuses costs its calls no time, and its back-off keeps them away
                         // while it restarts: left out, it would be missed for far longer.

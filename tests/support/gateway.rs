@@ -24,6 +24,7 @@ pub struct Gateway {
 pub struct Builder {
     config: Value,
     authority: Option<String>,
+    variables: Vec<(String, String)>,
 }
 
 impl Gateway {
@@ -31,6 +32,7 @@ impl Gateway {
     pub fn builder(upstream: SocketAddr) -> Builder {
         Builder {
             authority: None,
+            variables: Vec::new(),
             config: json!({
                 "listeners": [{ "address": "127.0.0.1:0" }],
                 "descriptors": [{ "protos": "tests/fixtures/proto" }],
@@ -46,6 +48,13 @@ impl Builder {
     #[must_use]
     pub fn set(mut self, key: &str, value: Value) -> Self {
         self.config[key] = value;
+        self
+    }
+
+    /// Sets a variable of its environment, which has no others.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: impl ToString) -> Self {
+        self.variables.push((name.to_owned(), value.to_string()));
         self
     }
 
@@ -77,7 +86,11 @@ impl Builder {
     pub fn live(&self) -> (config::model::Config, Live) {
         let text = self.config.to_string();
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let loaded = config::parse("test.json", &text, Syntax::Json, folder, &|_| None)
+        let environment = |name: &str| {
+            let found = self.variables.iter().find(|(known, _)| known == name);
+            found.map(|(_, value)| value.clone())
+        };
+        let loaded = config::parse("test.json", &text, Syntax::Json, folder, &environment)
             .unwrap_or_else(|report| panic!("{report:?}\n{text}"));
         let mut config = config::model::Config {
             workers: std::num::NonZeroUsize::new(1),

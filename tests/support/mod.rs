@@ -7,6 +7,7 @@
 pub mod acme;
 pub mod both;
 pub mod client;
+pub mod collector;
 pub mod edge;
 pub mod gateway;
 pub mod grpc;

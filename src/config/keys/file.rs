@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     ACME, DEFAULTS, DURATION_MAX, DURATION_OR_ZERO, LIMITS, LISTENER, LOG, ROUTE, Section, Shape,
-    TIMEOUTS, UPSTREAM, key,
+    TIMEOUTS, TRACE, UPSTREAM, key,
 };
 
 /// The whole file.
@@ -83,6 +83,12 @@ pub static FILE: Section = Section {
             "log",
             Shape::Section(&LOG),
             "What the program tells of itself, and of requests.",
+        ),
+        key(
+            "trace",
+            Shape::Section(&TRACE),
+            "Traces of requests, exported by OTLP. Default: none, unless OTEL_* variables ask for them. \
+             Changes take a restart.",
         ),
         key(
             "workers",

@@ -14,6 +14,7 @@ mod policy;
 mod replies;
 mod rules;
 mod site;
+mod trace;
 mod upstream;
 
 use std::time::Duration;
@@ -26,6 +27,7 @@ pub use listener::LISTENER;
 pub use log::LOG;
 pub use policy::{DEFAULTS, ERRORS, FORWARDED_HEADERS, JSON, ROUTE_LIMITS, TRANSCODING_POLICY};
 pub use rules::{BINDING, CUSTOM, ROUTE, RULE_MATCHERS, SELECTOR_RULE, SERVICE_HTTP};
+pub use trace::TRACE;
 pub use upstream::{HASH_ON, HEDGE, RETRY, UPSTREAM};
 
 /// One key of a [`Section`].

@@ -11,6 +11,7 @@ mod policy;
 mod replies;
 mod routes;
 mod site;
+mod trace;
 mod upstream;
 
 pub use routes::rule;
@@ -35,9 +36,14 @@ use memory::memory;
 
 /// Resolves a whole file. With errors in the report the config lacks the routes that are wrong; it is
 /// `None` when a descriptor source is, since nobody knows what that would have defined.
-pub fn resolve(source: &Source, root: &Node, folder: &Path) -> (Option<Config>, Report) {
+pub fn resolve(
+    source: &Source,
+    root: &Node,
+    folder: &Path,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> (Option<Config>, Report) {
     let reader = Reader::new(source);
-    let config = file(&reader, root, folder);
+    let config = file(&reader, root, folder, environment);
     let mut report = reader.finish();
     if report.has_errors() {
         // What looks unused may only be misspelt where it is used.
@@ -49,7 +55,12 @@ pub fn resolve(source: &Source, root: &Node, folder: &Path) -> (Option<Config>, 
     (config, report)
 }
 
-fn file(reader: &Reader<'_>, root: &Node, folder: &Path) -> Option<Config> {
+fn file(
+    reader: &Reader<'_>,
+    root: &Node,
+    folder: &Path,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Option<Config> {
     if root.is_null() {
         reader.push(
             reader
@@ -92,6 +103,12 @@ fn file(reader: &Reader<'_>, root: &Node, folder: &Path) -> Option<Config> {
         probes: address_of(&file, "probes"),
         reload: reload(&file, folder),
         log: log::log(&file, folder),
+        trace: {
+            let mut told = Vec::new();
+            let tracing = super::trace::resolve(trace::trace(&file), environment, &mut told);
+            told.into_iter().for_each(|d| reader.push(d));
+            tracing
+        },
         workers: count(&file, "workers").and_then(NonZeroUsize::new),
         trusted_proxies: file
             .items("trusted_proxies")

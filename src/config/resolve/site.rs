@@ -103,7 +103,7 @@ pub fn respond(section: &Section<'_, '_>) -> Option<Respond> {
 }
 
 /// The headers of a map from names to values.
-fn values(field: &Field<'_, '_>) -> Vec<(HeaderName, HeaderValue)> {
+pub(super) fn values(field: &Field<'_, '_>) -> Vec<(HeaderName, HeaderValue)> {
     let pairs = field.header_values();
     let read = pairs.iter().filter_map(|(name, value)| {
         let name = match site::settable(name) {

@@ -38,6 +38,7 @@ pub fn needs_restart(before: &Config, after: &Config) -> Report {
             (before.admin, &before.admin_token) != (after.admin, &after.admin_token),
         ),
         ("probes", before.probes != after.probes),
+        ("trace", before.trace != after.trace),
         ("log.format", before.log.format != after.log.format),
     ] {
         if changed {

@@ -35,11 +35,13 @@ pub(super) fn put(facts: &Facts<'_>, out: &mut Vec<u8>) {
         match &facts.manner.project {
             Some(project) => line.parts(
                 "logging.googleapis.com/trace",
-                &[b"projects/", project.as_bytes(), b"/traces/", trace.id()],
+                &[b"projects/", project.as_bytes(), b"/traces/", &trace.id()],
             ),
             None => line.text("logging.googleapis.com/trace", trace.id()),
         }
-        line.text("logging.googleapis.com/spanId", trace.span());
+        // Its own span where there is one, else that of the caller.
+        let span = account.span().or(trace.span());
+        line.some("logging.googleapis.com/spanId", span);
         line.bool("logging.googleapis.com/trace_sampled", trace.sampled);
     }
     line.some("code", facts.code());

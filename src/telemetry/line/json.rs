@@ -70,7 +70,10 @@ pub(super) fn put(facts: &Facts<'_>, out: &mut Vec<u8>) {
     line.some("request_id", Some(facts.text(Text::RequestId)));
     if let Some(trace) = account.trace.get() {
         line.text("trace_id", trace.id());
-        line.text("parent_id", trace.span());
+        line.some("parent_id", trace.span());
+    }
+    if let Some(span) = account.span() {
+        line.text("span_id", span);
     }
     line.close();
 }

@@ -10,12 +10,10 @@ mod time;
 
 use std::time::SystemTime;
 
-use http::Version;
-
 use crate::config::model::LogFormat;
 use crate::failure::{Blame, Speaker};
 
-use super::account::{Account, Outcome, Text, Texts};
+use super::account::{Account, Outcome, Text, Texts, version_text};
 
 pub(super) use object::Object;
 pub(super) use text::is_hidden;
@@ -117,12 +115,6 @@ impl<'a> Facts<'a> {
 
     /// `1.1`
     fn version(&self) -> &'static str {
-        match self.account.version.get() {
-            Version::HTTP_09 => "0.9",
-            Version::HTTP_10 => "1.0",
-            Version::HTTP_2 => "2",
-            Version::HTTP_3 => "3",
-            _ => "1.1",
-        }
+        version_text(self.account.version.get())
     }
 }

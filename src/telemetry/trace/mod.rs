@@ -1,16 +1,33 @@
-//! The trace that a request belongs to, as its client says: W3C's `traceparent`, for the log.
+//! The trace that a request belongs to: as its client says, in whichever of the usual forms, and as
+//! services are told.
+
+mod forms;
+mod record;
+mod tracer;
+
+pub use record::{Attempt, Goal, Handshake, Shaken, Trail, Try};
+pub use tracer::{Counts as SpanCounts, Order as SpanOrder, SpanReport, Spans};
+
+pub(super) use forms::put_hex;
+pub(super) use record::Traced;
+pub(super) use tracer::{Begun, Tracer, Untraced};
 
 use std::fmt;
 
 /// A trace, and the caller's span in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trace {
-    id: [u8; 32],
-    span: [u8; 16],
+    id: [u8; 16],
+    /// Zeros where the trace begins here.
+    span: [u8; 8],
     pub sampled: bool,
 }
 
 impl Trace {
+    pub(super) const fn new(id: [u8; 16], span: [u8; 8], sampled: bool) -> Self {
+        Self { id, span, sampled }
+    }
+
     /// Reads `00-<32 hex>-<16 hex>-<2 hex>` (Trace Context §3.2). `None` for anything else, zeros too.
     #[must_use]
     pub fn of_traceparent(text: &[u8]) -> Option<Self> {
@@ -22,36 +39,37 @@ impl Trace {
         let known = version == b"00" && rest.is_empty();
         let later =
             version != b"00" && version != b"ff" && (rest.is_empty() || rest.starts_with(b"-"));
-        let is_hex = |text: &[u8]| text.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        let is_zero = |text: &[u8]| text.iter().all(|b| *b == b'0');
-        let good = (known || later)
-            && [&version[..], id, span, flags].into_iter().all(is_hex)
-            && !is_zero(id)
-            && !is_zero(span);
+        let is_lower = |text: &[u8]| text.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let good = (known || later) && [&version[..], id, span, flags].into_iter().all(is_lower);
         let digit = char::from(low).to_digit(16).unwrap_or_default();
         good.then_some(Self {
-            id: *id,
-            span: *span,
+            id: forms::read_hex(id)?,
+            span: forms::read_hex(span)?,
             sampled: digit & 1 == 1,
         })
+        .filter(|trace| trace.id != [0; 16] && trace.span != [0; 8])
     }
 
     /// 32 hexadecimal digits.
     #[must_use]
-    pub fn id(&self) -> &[u8] {
-        &self.id
+    pub fn id(&self) -> [u8; 32] {
+        let mut text = [0; 32];
+        forms::put_hex(&self.id, &mut text);
+        text
     }
 
-    /// 16 of them.
+    /// 16 of them, where a caller began it.
     #[must_use]
-    pub fn span(&self) -> &[u8] {
-        &self.span
+    pub fn span(&self) -> Option<[u8; 16]> {
+        let mut text = [0; 16];
+        forms::put_hex(&self.span, &mut text);
+        (self.span != [0; 8]).then_some(text)
     }
 }
 
 impl fmt::Display for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&String::from_utf8_lossy(&self.id))
+        f.write_str(&String::from_utf8_lossy(&self.id()))
     }
 }
 
@@ -63,8 +81,8 @@ mod tests {
     fn a_traceparent_is_read_strictly() {
         let good = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         let trace = Trace::of_traceparent(good).unwrap();
-        assert_eq!(trace.id(), b"4bf92f3577b34da6a3ce929d0e0e4736");
-        assert_eq!(trace.span(), b"00f067aa0ba902b7");
+        assert_eq!(&trace.id(), b"4bf92f3577b34da6a3ce929d0e0e4736");
+        assert_eq!(trace.span().as_ref(), Some(b"00f067aa0ba902b7"));
         assert!(trace.sampled);
         for bad in [
             &b""[..],
