@@ -482,6 +482,70 @@ async fn a_request_that_is_passed_on_has_the_attributes_of_http() {
     assert_eq!(code(&trail.request), StatusCode::Unset);
 }
 
+/// The binary, which passes all on to `upstream` over HTTP/2.
+fn process(collector: &Collector, upstream: &Upstream, listener: &str, wait: u64) -> Process {
+    let folder = tempfile::tempdir().expect("a folder");
+    process_in(folder, collector, upstream, listener, wait)
+}
+
+fn process_in(
+    folder: tempfile::TempDir,
+    collector: &Collector,
+    upstream: &Upstream,
+    listener: &str,
+    wait: u64,
+) -> Process {
+    let config = format!(
+        "listeners: [{{ address: \"127.0.0.1:0\"{listener} }}]\nadmin: {{ address: \
+         \"127.0.0.1:0\" }}\nupstreams: {{ site: {{ endpoints: [\"{}\"], protocol: http2 }} }}\n\
+         routes: [{{ prefix: /, upstream: site }}]\ntimeouts: {{ drain_delay: 0s }}\n\
+         trace: {{ endpoint: \"http://{}\", protocol: grpc }}\n",
+        upstream.address, collector.address
+    );
+    fs::write(folder.path().join("transom.yaml"), config).expect("written");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_transom"));
+    command.env("OTEL_BSP_SCHEDULE_DELAY", wait.to_string());
+    command.env("OTEL_EXPORTER_OTLP_TIMEOUT", "3600000");
+    Process::start_by(folder, command)
+}
+
+const HOUR: u64 = 3_600_000;
+
+#[tokio::test]
+async fn metrics_tell_what_became_of_spans() {
+    let mut collector = Collector::over_grpc(Manner::Refuses);
+    let mut upstream = Upstream::start().await;
+    let gateway = process(&collector, &upstream, "", 1);
+    let mut client = Http1::connect(gateway.address).await;
+    client.send(get("/", &[])).await;
+    upstream.next().await.answer("here");
+    assert_eq!(client.reply().await.expect("a reply").status, 200);
+    collector.export().await;
+    soon("the metric", async {
+        let series = "transom_trace_spans_total{result=\"failed\"} 2";
+        while !gateway.admin("/metrics").await.1.contains(series) {}
+    })
+    .await;
+    gateway.says("traces can't be exported");
+}
+
+#[tokio::test]
+async fn the_end_of_the_process_sends_what_waits_and_waits_for_nobody() {
+    for manner in [Manner::Takes, Manner::NeverAnswers] {
+        let mut collector = Collector::over_grpc(manner);
+        let mut upstream = Upstream::start().await;
+        let gateway = process(&collector, &upstream, "", HOUR);
+        let mut client = Http1::connect(gateway.address).await;
+        client.send(get("/", &[("connection", "close")])).await;
+        upstream.next().await.answer("here");
+        assert_eq!(client.reply().await.expect("a reply").status, 200);
+        let status = gateway.terminate().await;
+        assert!(status.success(), "{status}");
+        let trail = collector.trail().await;
+        assert_eq!(trail.tries.len(), 1, "{trail:#?}");
+    }
+}
+
 #[tokio::test]
 async fn the_first_request_of_a_connection_tells_of_its_handshake() {
     let mut collector = Collector::over_grpc(Manner::Takes);
@@ -491,17 +555,8 @@ async fn the_first_request_of_a_connection_tells_of_its_handshake() {
         .server(&["shop.example"])
         .write(folder.path(), "shop");
     let mut upstream = Upstream::start().await;
-    let config = format!(
-        "listeners: [{{ address: \"127.0.0.1:0\", tls: {{ certificates: [{{ cert: shop.crt, key: \
-         shop.key }}] }} }}]\nupstreams: {{ site: {{ endpoints: [\"{}\"], protocol: http2 }} }}\n\
-         routes: [{{ prefix: /, upstream: site }}]\ntrace: {{ endpoint: \"http://{}\", protocol: \
-         grpc }}\n",
-        upstream.address, collector.address
-    );
-    fs::write(folder.path().join("transom.yaml"), config).expect("written");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_transom"));
-    command.env("OTEL_BSP_SCHEDULE_DELAY", "1");
-    let gateway = Process::start_by(folder, command);
+    let listener = ", tls: { certificates: [{ cert: shop.crt, key: shop.key }] }";
+    let gateway = process_in(folder, &collector, &upstream, listener, 1);
     let mut stream = connect(gateway.address, "shop.example", authority.trusted())
         .await
         .expect("a connection");
