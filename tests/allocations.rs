@@ -61,6 +61,8 @@ const CALLS: usize = 400;
 /// What a call may ask for at most: what it asks for today and a few more.
 const GET_MAX: usize = 34;
 const POST_MAX: usize = 39;
+/// What the header costs that tells a service of a request which isn't traced.
+const UNTRACED_MAX: usize = 2;
 
 #[test]
 fn a_small_call_asks_for_little() {
@@ -78,8 +80,18 @@ fn a_small_call_asks_for_little() {
         body.len()
     );
     let answer = framed("gamehub.v1.Catalogue/GetGame", &game);
-    for (request, most) in [(get, GET_MAX), (post, POST_MAX)] {
-        let gateway = gateway::Gateway::builder(service(answer.clone())).start();
+    // Nobody listens there, and nothing is to be sent.
+    let untraced = json!({ "endpoint": "http://127.0.0.1:9", "sample": 0 });
+    for (request, trace, most) in [
+        (&get, None, GET_MAX),
+        (&get, Some(untraced), GET_MAX + UNTRACED_MAX),
+        (&post, None, POST_MAX),
+    ] {
+        let builder = gateway::Gateway::builder(service(answer.clone()));
+        let gateway = match trace {
+            Some(trace) => builder.set("trace", trace).start(),
+            None => builder.start(),
+        };
         let mut client = TcpStream::connect(gateway.address).unwrap();
         let mut call = || {
             client.write_all(request.as_bytes()).unwrap();

@@ -20,7 +20,7 @@ use support::process::Process;
 use support::rpc::Grpc;
 use support::site::{Site, over_http1};
 use support::soon;
-use support::tls::{Authority, connect};
+use support::tls::{Authority, connect, front};
 use support::upstream::{Call, Upstream};
 use tokio::io::AsyncWriteExt;
 
@@ -636,6 +636,50 @@ async fn counted(gateway: &Gateway, is_so: impl Fn(u64, u64) -> bool) {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_collector_over_tls_is_told_apart_from_others() {
+    let authority = Authority::new("root");
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join("root.pem");
+    fs::write(&root, &authority.pem).expect("written");
+    authority.client("front", 1).write(folder.path(), "own");
+    let pair = authority.server(&["localhost"]);
+    for (over_grpc, alpn) in [(true, "h2"), (false, "http/1.1")] {
+        let (mut collector, protocol) = match over_grpc {
+            true => (Collector::over_grpc(Manner::Takes), "grpc"),
+            false => (Collector::over_http(Manner::Takes), "http/protobuf"),
+        };
+        // For clients of the authority alone.
+        let front = front(&pair, &[alpn], Some(&authority), collector.address).await;
+        let mut upstream = Upstream::start().await;
+        let endpoint = format!("https://localhost:{}", front.address.port());
+        let trace = json!({ "endpoint": endpoint, "protocol": protocol });
+        let builder = Gateway::builder(upstream.address)
+            .set("trace", trace)
+            .variable("OTEL_BSP_SCHEDULE_DELAY", 1)
+            .variable("OTEL_EXPORTER_OTLP_CERTIFICATE", root.display())
+            .variable(
+                "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
+                folder.path().join("own.crt").display(),
+            )
+            .variable(
+                "OTEL_EXPORTER_OTLP_CLIENT_KEY",
+                folder.path().join("own.key").display(),
+            );
+        let gateway = builder.start();
+        asked(&gateway, &mut upstream, &[]).await;
+        assert_eq!(collector.trail().await.tries.len(), 1);
+        // One whose certificate nobody has signed gets nothing.
+        let other = Authority::new("other").server(&["localhost"]);
+        let stranger = support::tls::front(&other, &[alpn], None, collector.address).await;
+        let endpoint = format!("https://localhost:{}", stranger.address.port());
+        let trace = json!({ "endpoint": endpoint, "protocol": protocol });
+        let gateway = builder.set("trace", trace).start();
+        asked(&gateway, &mut upstream, &[]).await;
+        counted(&gateway, |exported, failed| (exported, failed) == (0, 2)).await;
+    }
 }
 
 #[tokio::test]

@@ -216,20 +216,29 @@ impl Variables<'_, '_> {
             (Some(own), _) => ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", own, true),
             (None, Some(base)) => ("OTEL_EXPORTER_OTLP_ENDPOINT", base, false),
             (None, None) => {
-                return Some(with_path(
-                    &file.unwrap_or_else(|| local(protocol)),
-                    protocol,
-                ));
+                let uri = file.unwrap_or_else(|| local(protocol));
+                self.warn_of_path("trace.endpoint", &uri, protocol);
+                return Some(with_path(&uri, protocol));
             }
         };
         match collector(&text) {
             Ok(uri) if whole && protocol == OtlpProtocol::Http => Some(uri),
-            Ok(uri) => Some(with_path(&uri, protocol)),
+            Ok(uri) => {
+                self.warn_of_path(name, &uri, protocol);
+                Some(with_path(&uri, protocol))
+            }
             Err(why) => {
                 let wrong = Diagnostic::error(format!("{name}: {text:?}: {why}"));
                 self.told.push(wrong.at("environment"));
                 None
             }
+        }
+    }
+
+    fn warn_of_path(&mut self, name: &str, uri: &Uri, protocol: OtlpProtocol) {
+        let path = uri.path();
+        if protocol == OtlpProtocol::Grpc && path != "/" {
+            self.warn(format!("{name}: gRPC has no path: {path:?} is left out"));
         }
     }
 

@@ -21,6 +21,7 @@ use tokio::net::TcpStream;
 use crate::config::model::{OtlpProtocol, Tracing};
 use crate::failure::GrpcCode;
 use crate::limits::TRACE_ANSWER_BYTES_MAX;
+use crate::telemetry::brief;
 use crate::tls::{Outgoing, Speaks};
 
 use super::message::{ExportRequest, ExportResponse};
@@ -292,7 +293,7 @@ fn told(
     let code = field("grpc-status").and_then(|text| text.parse().ok());
     let code = code.map_or(GrpcCode::Unknown, GrpcCode::from_number);
     if code != GrpcCode::Ok {
-        let message = field("grpc-message").unwrap_or_default();
+        let message = brief(field("grpc-message").unwrap_or_default()).to_string();
         return Err(ExportError::Code { code, message });
     }
     // It was not told that compressed messages can be read.

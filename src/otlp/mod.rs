@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::config::model::Tracing;
 use crate::limits::{TRACE_ATTEMPTS_MAX, TRACE_RETRY_WAIT, TRACE_RETRY_WAIT_MAX};
-use crate::telemetry::{SpanCounts, SpanOrder, Spans};
+use crate::telemetry::{SpanCounts, SpanOrder, Spans, brief};
 use crate::tls::{Material, Outgoing};
 
 use client::{Client, ExportError};
@@ -147,8 +147,8 @@ impl Exporter {
                     self.counts.exported(count - lost);
                     self.counts.failed(lost);
                     if lost > 0 {
-                        let why = rejected.error_message;
-                        tracing::warn!(spans = lost, why, "the collector refused spans");
+                        let why = brief(rejected.error_message);
+                        tracing::warn!(spans = lost, %why, "the collector refused spans");
                     }
                     break None;
                 }

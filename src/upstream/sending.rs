@@ -59,14 +59,12 @@ impl<'a> Sending<'a> {
         });
         if let Some(request) = request {
             account.put_trace(attempt, request.headers_mut());
-            account.note_url(attempt, || {
-                let scheme = match shared.spec().tls {
-                    Some(_) => "https",
-                    None => "http",
-                };
-                let (authority, path) = (endpoint.authority(), request.uri().path());
-                format!("{scheme}://{authority}{path}")
-            });
+            let scheme = match shared.spec().tls {
+                Some(_) => "https",
+                None => "http",
+            };
+            let (authority, path) = (endpoint.authority(), request.uri().path());
+            account.note_url(attempt, format_args!("{scheme}://{authority}{path}"));
         }
         Self {
             account: Some(account),

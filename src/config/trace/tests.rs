@@ -140,6 +140,18 @@ fn every_sampler_of_the_specification_is_known() {
 }
 
 #[test]
+fn a_path_is_for_http_alone() {
+    let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4317/base");
+    let (tracing, told) = of(None, &[endpoint, ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]);
+    let path = tracing.unwrap().endpoint.path().to_owned();
+    assert!(path.ends_with("TraceService/Export"), "{path}");
+    assert!(told[0].contains("/base"), "{told:?}");
+    let (tracing, told) = of(None, &[endpoint]);
+    assert_eq!(tracing.unwrap().endpoint.path(), "/base/v1/traces");
+    assert_eq!(told.len(), 0, "{told:?}");
+}
+
+#[test]
 fn headers_that_say_how_exports_are_sent_stay() {
     let (tracing, told) = of(
         None,

@@ -10,7 +10,7 @@ use crate::failure::{Failure, GrpcCode};
 use crate::telemetry::series::Track;
 use crate::telemetry::trace::{Attempt, Begun, Goal, Handshake, Trail};
 
-use super::{Account, Outcome, Text};
+use super::{Account, Outcome, Text, brief};
 
 impl Account {
     /// The handshake of the connection, whose first request this is.
@@ -95,15 +95,15 @@ impl Account {
         self.end_try(attempt, |open| {
             open.begun = open.begun.saturating_sub(took);
             open.code = Some(GrpcCode::Unavailable);
-            open.error = Some(error.to_string());
+            open.error = Some(brief(error).to_string());
         });
     }
 
     /// Where the try is sent, if that isn't a method's path.
-    pub fn note_url(&self, attempt: Attempt, url: impl FnOnce() -> String) {
+    pub fn note_url(&self, attempt: Attempt, url: impl Display) {
         let is_call = |t: &Rc<Track>| t.rpc.is_some();
         if !self.track.borrow().as_ref().is_some_and(is_call) {
-            self.with_try(attempt, |open| open.url = url());
+            self.with_try(attempt, |open| open.url = brief(url).to_string());
         }
     }
 
@@ -119,13 +119,13 @@ impl Account {
     pub fn note_try_failed(&self, attempt: Attempt, failure: &Failure) {
         self.end_try(attempt, |open| {
             open.code = Some(failure.code);
-            open.error = Some(failure.message.to_string());
+            open.error = Some(brief(&failure.message).to_string());
         });
     }
 
     /// Nothing came of it, and it is sent again.
     pub fn note_try_void(&self, attempt: Attempt, error: &dyn Display) {
-        self.end_try(attempt, |open| open.error = Some(error.to_string()));
+        self.end_try(attempt, |open| open.error = Some(brief(error).to_string()));
     }
 
     /// All of its answer is there.
