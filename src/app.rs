@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use crate::config::model::Config;
 use crate::control::discovery::{self, NameServers};
 use crate::control::health;
-use crate::control::memory;
+use crate::control::{load, memory};
 use crate::copies::Copies;
 use crate::drain::{Drain, Drained, Stage};
 use crate::listener::{self, BindError, Gate, Inherited, Ports};
@@ -107,6 +107,7 @@ impl App {
         if let Some(control) = running.control() {
             let (fleet, live) = (Arc::clone(&running.fleet), Arc::clone(&running.live));
             control.spawn(health::run(Arc::clone(&fleet), Arc::clone(&live)));
+            control.spawn(load::run(Arc::clone(&fleet), Arc::clone(&live)));
             control.spawn(discovery::run(fleet, live, NameServers));
             let (memory, live) = (Arc::clone(&running.memory), Arc::clone(&running.live));
             control.spawn(memory::run(memory, live, Source::default()));

@@ -339,6 +339,8 @@ pub const DEALT_MAX: usize = 16;
 /// For how long a socket that yields to another waits for clients who are half connected: less than
 /// the second after which a new one that was left unanswered asks again (RFC 6298 §2).
 pub const YIELD_GRACE: Duration = Duration::from_millis(500);
+/// How often the limits on calls to upstreams are looked at, where they follow from the answers.
+pub const LOAD_LOOK: Duration = Duration::from_millis(100);
 /// How often the memory in use is looked at: a worker that reads bodies at 10 Gbit/s takes another
 /// 125 MB meanwhile.
 pub const MEMORY_LOOK: Duration = Duration::from_millis(100);

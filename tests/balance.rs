@@ -351,6 +351,7 @@ fn a_full_upstream_refuses_at_once_and_a_queue_waits() {
                 in_flight_max: 1,
                 queue_max,
                 queue_wait: support::PATIENCE,
+                adaptive: None,
             },
             ..UpstreamRules::default()
         };

@@ -212,7 +212,41 @@ impl Views {
         let mut facts = certificates::facts(&self.live.load(), &self.board.read());
         facts.extend(copies::facts(&self.copies));
         facts.extend(memory::facts(&self.memory));
+        facts.extend(self.places());
         facts
+    }
+
+    /// How many calls upstreams may be given.
+    fn places(&self) -> [Facts; 2] {
+        let live = self.live.load();
+        let (mut most, mut alone) = (Vec::new(), Vec::new());
+        for upstream in live.upstreams.iter() {
+            let adapted = self.fleet.upstream(upstream).adapted();
+            let limit = adapted.map_or(upstream.rules.load.in_flight_max, |a| a.limit);
+            let label = || vec![("upstream", upstream.name.to_string())];
+            most.push((label(), certificates::float_of(limit as u64)));
+            if let Some(time) = adapted.and_then(|a| a.alone) {
+                alone.push((label(), time.as_secs_f64()));
+            }
+        }
+        let fact = |name, about, rows| Facts {
+            name,
+            about,
+            counts: false,
+            rows,
+        };
+        [
+            fact(
+                "transom_upstream_calls_max",
+                "Calls that may be under way: load.in_flight, or what the answers allow.",
+                most,
+            ),
+            fact(
+                "transom_upstream_unloaded_seconds",
+                "What half of the answers take less than when nothing waits, for adaptive limits.",
+                alone,
+            ),
+        ]
     }
 
     fn waiting(&self) -> Vec<(String, u64)> {
@@ -386,9 +420,13 @@ impl Views {
                     })
                 })
                 .collect();
+            let load = &upstream.rules.load;
+            let adapted = shared.adapted();
             json!({
                 "name": &*upstream.name,
                 "endpoints": members,
+                "calls_max": adapted.map_or(load.in_flight_max, |a| a.limit),
+                "unloaded_seconds": adapted.and_then(|a| a.alone).map(|t| t.as_secs_f64()),
                 "sought": sought.collect::<Vec<_>>(),
             })
         };

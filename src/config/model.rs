@@ -26,8 +26,8 @@ pub use super::log::{AccessLog, Log, LogFormat, LogLevel, LogOutput, Share};
 pub use super::site::{Compression, Effort, Files, HeaderRules, Redirect, Respond};
 pub use super::trace::{OtlpProtocol, Propagator, Sampler, Tracing};
 pub use super::upstreams::{
-    Balance, Cluster, Connections, Ejection, HashOn, HedgeRule, Load, OwnCertificate, RetryBudget,
-    RetryRule, Upstream, UpstreamProtocol, UpstreamRules, UpstreamTls,
+    Adaptive, Balance, Cluster, Connections, Ejection, HashOn, HedgeRule, Load, OwnCertificate,
+    RetryBudget, RetryRule, Upstream, UpstreamProtocol, UpstreamRules, UpstreamTls,
 };
 pub use crate::transcode::reply_status::Statuses;
 pub use crate::transcode::{Compat, ErrorFormat, Forms, UnknownQuery};

@@ -162,6 +162,29 @@ pub struct Load {
     pub queue_max: usize,
     /// How long one waits.
     pub queue_wait: Duration,
+    /// Fewer calls than `in_flight_max`, as its answers grow slower.
+    pub adaptive: Option<Adaptive>,
+}
+
+/// How an upstream's limit follows from how it answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Adaptive {
+    /// Calls that are always let through.
+    pub in_flight_min: usize,
+    /// How much longer answers may take than when nothing waits.
+    pub slack_percent: u32,
+    /// How often it is measured what they take then.
+    pub probe: Duration,
+}
+
+impl Default for Adaptive {
+    fn default() -> Self {
+        Self {
+            in_flight_min: 8,
+            slack_percent: 50,
+            probe: Duration::from_secs(60),
+        }
+    }
 }
 
 /// When an instance is left out for what becomes of its calls.
@@ -240,6 +263,7 @@ impl Default for Load {
             in_flight_max: 1024,
             queue_max: 1024,
             queue_wait: Duration::from_secs(1),
+            adaptive: None,
         }
     }
 }

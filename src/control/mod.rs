@@ -6,6 +6,7 @@ mod certificates;
 pub mod discovery;
 pub mod health;
 pub mod kept;
+pub mod load;
 pub mod memory;
 mod protos;
 pub mod reach;

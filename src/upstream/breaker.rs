@@ -7,11 +7,15 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
 use crate::config::model::Load;
+
+use super::gradient::{CLASSES, Gradient, Seen, class};
 
 #[cfg(test)]
 mod tests;
@@ -22,18 +26,152 @@ pub(super) struct Places {
     free: Semaphore,
     waiting: AtomicUsize,
     rule: Load,
+    /// Where the number of places changes.
+    moving: Option<Moving>,
     /// What a worker takes at once, and keeps.
     handful: usize,
 }
 
+/// What the number of places follows from, and how it is changed.
+#[derive(Debug)]
+struct Moving {
+    /// Places now.
+    limit: AtomicUsize,
+    /// Of those that are taken, how many are no more once they are left.
+    surplus: AtomicUsize,
+    /// The most that were taken since the last look.
+    peak: AtomicUsize,
+    /// Answers since then, by the time that they took.
+    times: Box<[AtomicU32]>,
+    gradient: Mutex<Gradient>,
+}
+
 impl Places {
     pub(super) fn new(rule: &Load, workers: usize) -> Self {
+        let most = rule.in_flight_max.min(Semaphore::MAX_PERMITS);
+        let gradient = rule.adaptive.as_ref().map(|a| Gradient::new(a, most));
+        let moving = gradient.map(|gradient| Moving {
+            limit: AtomicUsize::new(gradient.limit()),
+            surplus: AtomicUsize::new(0),
+            peak: AtomicUsize::new(0),
+            times: std::iter::repeat_with(AtomicU32::default)
+                .take(CLASSES)
+                .collect(),
+            gradient: Mutex::new(gradient),
+        });
+        let limit = moving.as_ref().map(|m| m.limit.load(Ordering::Relaxed));
         Self {
-            free: Semaphore::new(rule.in_flight_max.min(Semaphore::MAX_PERMITS)),
+            free: Semaphore::new(limit.unwrap_or(most)),
             waiting: AtomicUsize::new(0),
-            // An eighth of the places at most lies about unused, a handful with each worker.
-            handful: rule.in_flight_max / workers.max(1).saturating_mul(8),
+            handful: match moving {
+                // There may be few, and whoever has some in store has more than its share.
+                Some(_) => 0,
+                // An eighth of the places at most lies about unused, a handful with each worker.
+                None => most / workers.max(1).saturating_mul(8),
+            },
             rule: rule.clone(),
+            moving,
+        }
+    }
+
+    /// Whether their number follows from the answers.
+    pub(super) fn adapts(&self) -> bool {
+        self.moving.is_some()
+    }
+
+    /// Notes how long an answer took, where that counts.
+    pub(super) fn note_time(&self, time: Duration) {
+        let moving = self.moving.as_ref();
+        if let Some(class) = moving.and_then(|m| m.times.get(class(time))) {
+            class.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Makes as many places as the answers of late allow. `None` where the number is fixed.
+    pub(super) fn adapt(&self, now: Duration, jitter: f64) -> Option<Adapted> {
+        let moving = self.moving.as_ref()?;
+        let mut times = [0; CLASSES];
+        for (count, class) in times.iter_mut().zip(&moving.times) {
+            *count = class.swap(0, Ordering::Relaxed);
+        }
+        let in_flight = self.taken(moving);
+        let mut gradient = moving
+            .gradient
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let seen = Seen {
+            times: &times,
+            in_flight,
+            peak: moving
+                .peak
+                .swap(in_flight, Ordering::Relaxed)
+                .max(in_flight),
+        };
+        gradient.look(now, seen, jitter);
+        self.resize(moving, gradient.limit());
+        Some(Adapted {
+            limit: gradient.limit(),
+            alone: gradient.alone(),
+        })
+    }
+
+    /// The number of places, and what answers take when nothing waits, where these change.
+    pub(super) fn adapted(&self) -> Option<Adapted> {
+        let moving = self.moving.as_ref()?;
+        let gradient = moving
+            .gradient
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        Some(Adapted {
+            limit: gradient.limit(),
+            alone: gradient.alone(),
+        })
+    }
+
+    fn taken(&self, moving: &Moving) -> usize {
+        let all = moving.limit.load(Ordering::Relaxed);
+        let all = all.saturating_add(moving.surplus.load(Ordering::Relaxed));
+        all.saturating_sub(self.free.available_permits())
+    }
+
+    /// Called by one at a time, who holds the gradient.
+    fn resize(&self, moving: &Moving, limit: usize) {
+        let before = moving.limit.swap(limit, Ordering::Relaxed);
+        if limit < before {
+            let fewer = before - limit;
+            let gone = self.free.forget_permits(fewer);
+            moving
+                .surplus
+                .fetch_add(fewer.saturating_sub(gone), Ordering::Relaxed);
+        } else if limit > before {
+            // Those who should have gone may stay.
+            let more = limit - before;
+            let take = |surplus: usize| Some(surplus.saturating_sub(more));
+            let surplus = moving
+                .surplus
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+                .unwrap_or_default();
+            self.free.add_permits(more.saturating_sub(surplus));
+        }
+    }
+
+    /// A place that is left, for whoever comes next.
+    fn give_back(&self, count: usize) {
+        let mut count = count;
+        if let Some(moving) = &self.moving {
+            let take = |surplus: usize| Some(surplus.saturating_sub(count));
+            let surplus = moving
+                .surplus
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+                .unwrap_or_default();
+            count = count.saturating_sub(surplus);
+        }
+        self.free.add_permits(count);
+    }
+
+    fn note_peak(&self) {
+        if let Some(moving) = &self.moving {
+            moving.peak.fetch_max(self.taken(moving), Ordering::Relaxed);
         }
     }
 
@@ -45,6 +183,14 @@ impl Places {
     fn is_wanted(&self) -> bool {
         self.waiting.load(Ordering::Acquire) > 0
     }
+}
+
+/// Where the number of places follows from the answers: how many there are, and how long answers take
+/// when nothing waits, once that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Adapted {
+    pub limit: usize,
+    pub alone: Option<Duration>,
 }
 
 /// Why a call gets no place.
@@ -107,6 +253,7 @@ impl Breaker {
             let permits = u32::try_from(count).unwrap_or(u32::MAX);
             if let Ok(taken) = places.free.try_acquire_many(permits) {
                 taken.forget();
+                places.note_peak();
                 self.kept.set(count.saturating_sub(1));
                 return Some(Place(Rc::clone(self)));
             }
@@ -124,6 +271,7 @@ impl Breaker {
         match tokio::time::timeout(places.rule.queue_wait, places.free.acquire()).await {
             Ok(Ok(permit)) => {
                 permit.forget();
+                places.note_peak();
                 Ok(Place(Rc::clone(self)))
             }
             Ok(Err(_)) | Err(_) => Err(Full::Waited),
@@ -142,14 +290,14 @@ impl Breaker {
         };
         self.kept.set(keep);
         if kept > keep {
-            places.free.add_permits(kept.saturating_sub(keep));
+            places.give_back(kept.saturating_sub(keep));
         }
     }
 }
 
 impl Drop for Breaker {
     fn drop(&mut self) {
-        self.places.free.add_permits(self.kept.get());
+        self.places.give_back(self.kept.get());
     }
 }
 

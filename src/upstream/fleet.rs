@@ -20,7 +20,7 @@ use tokio::sync::{Notify, watch};
 use crate::config::model::{self, Ejection, Upstream};
 use crate::snapshot::{Generation, Snapshot};
 
-use super::breaker::Places;
+use super::breaker::{Adapted, Places};
 use super::line::Socket;
 use super::outlier::{ejection_time, may_eject};
 
@@ -218,6 +218,18 @@ impl Shared {
     pub fn sought(&self) -> Vec<Sought> {
         let sought = self.sought.lock().unwrap_or_else(PoisonError::into_inner);
         sought.clone()
+    }
+
+    /// Makes as many places for calls as the answers of late allow, where that is wanted. `now` is a
+    /// time since some beginning, `jitter` from 0 to 1.
+    pub fn adapt(&self, now: Duration, jitter: f64) -> Option<Adapted> {
+        self.places.adapt(now, jitter)
+    }
+
+    /// What that came to.
+    #[must_use]
+    pub fn adapted(&self) -> Option<Adapted> {
+        self.places.adapted()
     }
 
     /// Calls that wait until there are fewer.

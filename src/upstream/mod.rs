@@ -13,6 +13,7 @@ mod connection;
 mod copy;
 mod endpoint;
 mod fleet;
+mod gradient;
 mod hedge;
 mod http1;
 mod knock;
@@ -29,6 +30,7 @@ mod unreachable;
 
 pub use answer::AnswerBody;
 pub use body::{FrameSource, UpstreamBody};
+pub use breaker::Adapted;
 pub use call::{Counted, How};
 pub use fleet::{Checks, Fleet, Location, Member, Members, Shared, Sought};
 pub use knock::knock;

@@ -368,8 +368,9 @@ impl Pool {
             let Some(endpoint) = endpoints.get(at) else {
                 break;
             };
-            let mut trial =
-                (endpoints.len() > 1).then(|| Trial::begin(self, endpoint, how.until, probes));
+            // Nobody would learn from one of a lone instance, but for a limit that goes by its answers.
+            let is_tried = endpoints.len() > 1 || self.shared.places.adapts();
+            let mut trial = is_tried.then(|| Trial::begin(self, endpoint, how.until, probes));
             let traced = how.account.filter(|account| account.is_traced());
             let traced = traced.map(|account| (account, Instant::now()));
             let lease = match protocol {

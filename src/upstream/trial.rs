@@ -52,8 +52,14 @@ impl Trial {
         };
         let time = now.saturating_duration_since(self.begun);
         match told {
+            // Refused at once, it says nothing of how busy the upstream is.
             Some(Outcome::Bad) => self.endpoint.slower(time, now),
-            Some(_) | None => self.endpoint.answered(time, now),
+            Some(_) | None => {
+                self.endpoint.answered(time, now);
+                if !streams {
+                    self.pool.shared().places.note_time(time);
+                }
+            }
         }
         if let Some(outcome) = told {
             self.end(outcome);
@@ -90,6 +96,7 @@ impl Trial {
 impl Drop for Trial {
     fn drop(&mut self) {
         if self.open && self.until.is_some_and(|until| Instant::now() >= until) {
+            self.pool.shared().places.note_time(self.begun.elapsed());
             self.failed();
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::health::HEALTH;
-use super::{DURATION, DURATION_OR_ZERO, Section, Shape, key};
+use super::{DURATION, DURATION_MAX, DURATION_OR_ZERO, Section, Shape, key};
 
 pub static UPSTREAM: Section = Section {
     name: "upstream",
@@ -125,6 +125,38 @@ pub static LOAD: Section = Section {
         )
         .default("1024"),
         key("queue_wait", DURATION, "How long one waits at most.").default("1s"),
+        key(
+            "adaptive",
+            Shape::ChoiceOr(&["on", "off"], &ADAPTIVE),
+            "Whether fewer than `in_flight` are let through while answers take longer than they do \
+             when nothing waits: an upstream that queues is given what it can do.",
+        )
+        .default("off"),
+    ]],
+    exactly_one: &[],
+};
+
+pub static ADAPTIVE: Section = Section {
+    name: "adaptive",
+    about: "How the limit on calls follows from how an upstream answers.",
+    groups: &[&[
+        key("min", COUNT, "Calls that are always let through.").default("8"),
+        key(
+            "slack_percent",
+            Shape::Integer { min: 1, max: 1000 },
+            "How much longer half of the answers may take than when nothing waits.",
+        )
+        .default("50"),
+        key(
+            "probe",
+            Shape::Duration {
+                min: Duration::from_secs(1),
+                max: DURATION_MAX,
+            },
+            "How often it is measured what they take then, give or take a tenth: a quarter of the limit \
+             is let through until twenty answers have come, for two seconds at most.",
+        )
+        .default("60s"),
     ]],
     exactly_one: &[],
 };

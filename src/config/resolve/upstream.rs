@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::super::endpoint;
 use super::super::keys::Shape;
 use super::super::model::{
-    Balance, Cluster, Connections, Ejection, Endpoint, HashOn, HeaderPattern, HedgeRule,
+    Adaptive, Balance, Cluster, Connections, Ejection, Endpoint, HashOn, HeaderPattern, HedgeRule,
     OwnCertificate, Place, Policy, RetryRule, Upstream, UpstreamProtocol, UpstreamRules,
     UpstreamTls,
 };
@@ -172,6 +172,7 @@ fn rules(section: &Section<'_, '_>, protocol: UpstreamProtocol) -> UpstreamRules
         if let Some(wait) = load.field("queue_wait").and_then(|f| f.duration()) {
             rules.load.queue_wait = wait;
         }
+        rules.load.adaptive = adaptive(&load);
     }
     if let Some(field) = section.field("ejection") {
         rules.ejection = match word_or_section(&field) {
@@ -192,6 +193,23 @@ fn rules(section: &Section<'_, '_>, protocol: UpstreamProtocol) -> UpstreamRules
         connections(&section, &mut rules.connections);
     }
     rules
+}
+
+fn adaptive(load: &Section<'_, '_>) -> Option<Adaptive> {
+    let standard = Adaptive::default();
+    let field = load.field("adaptive")?;
+    match word_or_section(&field)? {
+        WordOr::Word("on") => Some(standard),
+        WordOr::Word(_) => None,
+        WordOr::Section(section) => Some(Adaptive {
+            in_flight_min: count(&section, "min").unwrap_or(standard.in_flight_min),
+            slack_percent: small(&section, "slack_percent").unwrap_or(standard.slack_percent),
+            probe: section
+                .field("probe")
+                .and_then(|f| f.duration())
+                .unwrap_or(standard.probe),
+        }),
+    }
 }
 
 fn connections(section: &Section<'_, '_>, rules: &mut Connections) {

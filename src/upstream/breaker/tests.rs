@@ -11,6 +11,7 @@ fn rule(in_flight: usize, queue: usize) -> Load {
         in_flight_max: in_flight,
         queue_max: queue,
         queue_wait: Duration::from_secs(1),
+        adaptive: None,
     }
 }
 
@@ -218,5 +219,64 @@ proptest! {
         prop_assert_eq!(places.waiting(), 0);
         drop(hands);
         prop_assert_eq!(places.free.available_permits(), limit);
+    }
+}
+
+fn adaptive(most: usize) -> Places {
+    let rule = Load {
+        adaptive: Some(crate::config::model::Adaptive {
+            in_flight_min: 1,
+            ..Default::default()
+        }),
+        ..rule(most, 0)
+    };
+    Places::new(&rule, 4)
+}
+
+#[test]
+fn fewer_places_are_there_once_those_who_have_them_leave() {
+    let places = Arc::new(adaptive(64));
+    let moving = places.moving.as_ref().unwrap();
+    let breaker = Breaker::new(Arc::clone(&places));
+    let mut taken: Vec<_> = (0..64).map(|_| breaker.try_enter().unwrap()).collect();
+    assert!(breaker.try_enter().is_none());
+    places.resize(moving, 10);
+    taken.truncate(10);
+    assert!(breaker.try_enter().is_none());
+    taken.pop();
+    assert!(breaker.try_enter().is_some());
+    places.resize(moving, 64);
+    let more: Vec<_> = std::iter::from_fn(|| breaker.try_enter()).collect();
+    assert_eq!(taken.len() + more.len(), 64);
+}
+
+proptest! {
+    #[test]
+    fn however_places_come_and_go_there_are_as_many_as_may_be(
+        steps in prop::collection::vec((0..3_u8, 1..100_usize), 1..200),
+    ) {
+        let places = Arc::new(adaptive(100));
+        let moving = places.moving.as_ref().unwrap();
+        let workers = [Breaker::new(Arc::clone(&places)), Breaker::new(Arc::clone(&places))];
+        let mut taken = Vec::new();
+        for (what, n) in steps {
+            match what {
+                0 => {
+                    let limit = moving.limit.load(Ordering::Relaxed);
+                    let before = taken.len();
+                    taken.extend(workers[n % 2].try_enter());
+                    assert!(taken.len() == before || taken.len() <= limit);
+                    assert!(taken.len() > before || before >= limit);
+                }
+                1 if !taken.is_empty() => drop(taken.swap_remove(n % taken.len())),
+                1 => {}
+                _ => places.resize(moving, n),
+            }
+            assert_eq!(places.taken(moving), taken.len());
+        }
+        let limit = moving.limit.load(Ordering::Relaxed);
+        drop(taken);
+        assert_eq!(places.free.available_permits(), limit);
+        assert_eq!(moving.surplus.load(Ordering::Relaxed), 0);
     }
 }
