@@ -68,6 +68,8 @@ fn gateway(folder: &Path, games: [SocketAddr; 2]) -> Gateway {
         ],
         "limits": { "body": "1KiB" },
         "log": { "access": { "format": "json", "output": folder.join("access.log") } },
+        // Nobody takes the spans.
+        "trace": { "endpoint": "http://127.0.0.1:9" },
         "workers": 2,
     });
     let file = folder.join("transom.json");

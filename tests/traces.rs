@@ -161,8 +161,11 @@ async fn parents_are_right_across_browser_gateway_and_service() {
                 ("client.address", "127.0.0.1"),
                 ("user_agent.original", "test/1"),
                 ("transom.upstream", "games"),
+                ("transom.rpc", "gamehub.v1.Catalogue/GetGame"),
+                ("transom.code", "OK"),
             ],
         );
+        assert_eq!(of(request, "rpc.system.name"), None);
         assert_eq!(of(request, "error.type"), None);
         assert_eq!(one.name, "gamehub.v1.Catalogue/GetGame");
         assert_eq!(one.kind, SpanKind::Client as i32);
@@ -428,6 +431,26 @@ async fn failures_are_errors_of_whom_they_are() {
             ],
         );
     }
+    // Connect has words of its own.
+    let mut client = Http1::connect(gateway.address).await;
+    client
+        .send(concat!(
+            "POST /gamehub.v1.Catalogue/GetGame HTTP/1.1\r\nhost: test\r\n",
+            "connect-protocol-version: 1\r\ncontent-type: application/json\r\n",
+            "content-length: 2\r\n\r\n{}",
+        ))
+        .await;
+    refuse(upstream.next().await, "5");
+    assert_eq!(client.reply().await.expect("a reply").status, 404);
+    let trail = collector.trail().await;
+    has(
+        &trail.request,
+        &[
+            ("rpc.system.name", "connectrpc"),
+            ("rpc.response.status_code", "not_found"),
+        ],
+    );
+    assert_eq!(code(&trail.request), StatusCode::Unset);
     // Nobody is asked, and nothing was called.
     let mut client = Http1::connect(gateway.address).await;
     let reply = client.get("/nowhere").await;

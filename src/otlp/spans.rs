@@ -64,13 +64,7 @@ fn server(trail: &Trail) -> Span {
     all.text("user_agent.original", &trail.user_agent);
     all.number("http.request.body.size", trail.received);
     all.number("http.response.body.size", trail.sent);
-    if let Some(rpc) = &trail.rpc {
-        all.text("rpc.system.name", "grpc");
-        all.text("rpc.method", rpc);
-    }
-    if let Some(code) = trail.code {
-        all.text("rpc.response.status_code", code.name());
-    }
+    call(trail, is_rpc, &mut all);
     all.text("transom.speech", trail.speech.name());
     all.text("transom.request_id", &trail.request_id);
     all.text("transom.upstream", trail.upstream.as_deref().unwrap_or(""));
@@ -107,6 +101,27 @@ fn server(trail: &Trail) -> Span {
             false => SAMPLED_OF_REMOTE,
         },
         ..span(trail, trail.span, name, Duration::ZERO, trail.total)
+    }
+}
+
+/// The call that it is, in the words of the client's protocol, or that was made of it.
+fn call(trail: &Trail, is_rpc: bool, all: &mut Attributes) {
+    let rpc = trail.rpc.as_deref().unwrap_or("");
+    let code = trail.code.map_or("", GrpcCode::name);
+    if !is_rpc {
+        all.text("transom.rpc", rpc);
+        all.text("transom.code", code);
+        return;
+    }
+    all.text("rpc.method", rpc);
+    if trail.speech == Speech::Connect {
+        all.text("rpc.system.name", "connectrpc");
+        if trail.code != Some(GrpcCode::Ok) {
+            all.text("rpc.response.status_code", &code.to_ascii_lowercase());
+        }
+    } else {
+        all.text("rpc.system.name", "grpc");
+        all.text("rpc.response.status_code", code);
     }
 }
 
