@@ -18,7 +18,8 @@ use transom::config::model::{
 use transom::failure::Failure;
 use transom::limits::Timeouts;
 use transom::rt::LocalExec;
-use transom::upstream::{AnswerBody, Counted, Fleet, How, UpstreamBody, Upstreams};
+use transom::telemetry::Counted;
+use transom::upstream::{AnswerBody, Fleet, How, UpstreamBody, Upstreams};
 
 const GAMES: UpstreamId = UpstreamId(0);
 

@@ -130,10 +130,10 @@ fn upstream(upstream: &Upstream, workers: &[WorkerReport]) -> Value {
     json!({
         "connections": sum(|r| r.connections),
         "in_flight": sum(|r| r.in_flight),
-        "calls": sum(|r| r.calls),
-        "retries": sum(|r| r.retries),
-        "refused": sum(|r| r.refused),
-        "not_connected": sum(|r| r.not_connected),
+        "calls": sum(|r| r.counted.calls),
+        "retries": sum(|r| r.counted.retries),
+        "refused": sum(|r| r.counted.refused),
+        "not_connected": sum(|r| r.counted.not_connected),
     })
 }
 

@@ -189,71 +189,73 @@ fn upstreams(workers: &[WorkerReport], families: &mut Vec<MetricFamily>) {
         (
             "calls",
             "Calls, each once however often it was sent.",
-            |u| u.calls,
+            |u| u.counted.calls,
         ),
         (
             "retries",
             "Further attempts at calls that had failed.",
-            |u| u.retries,
+            |u| u.counted.retries,
         ),
         (
             "retries_over_budget",
             "Failed calls that the retry budget kept from another attempt.",
-            |u| u.over_budget,
+            |u| u.counted.over_budget,
         ),
         (
             "resent",
             "Calls sent again since the upstream had not begun on them.",
-            |u| u.resent,
+            |u| u.counted.resent,
         ),
         (
             "refused",
             "Calls refused since the upstream had as many as it may have.",
-            |u| u.refused,
+            |u| u.counted.refused,
         ),
         (
             "ejections",
             "Instances left out for what became of their calls.",
-            |u| u.ejections,
+            |u| u.counted.ejections,
         ),
-        ("connections_opened", "Connections opened.", |u| u.connected),
+        ("connections_opened", "Connections opened.", |u| {
+            u.counted.connected
+        }),
         (
             "connection_failures",
             "Attempts to connect that failed.",
-            |u| u.not_connected,
+            |u| u.counted.not_connected,
         ),
         (
             "connections_aged",
             "Connections replaced for their age.",
-            |u| u.aged,
+            |u| u.counted.aged,
         ),
         (
             "connections_idle_closed",
             "Connections closed since they had no calls.",
-            |u| u.idled,
+            |u| u.counted.idled,
         ),
         (
             "connections_silent",
             "Connections given up since calls waited in vain and nothing came at all.",
-            |u| u.silent,
+            |u| u.counted.silent,
         ),
         (
             "connections_at_max",
             "Times that one more connection was wanted, and there were as many as may be.",
-            |u| u.at_connections_max,
+            |u| u.counted.at_connections_max,
         ),
         (
             "connections_queue_full",
             "Calls that found as many waiting for a connection as may.",
-            |u| u.at_waiting_max,
+            |u| u.counted.at_waiting_max,
         ),
         (
             "hedges",
             "Sendings of calls beside one that was slow.",
-            |u| u.hedges,
+            |u| u.counted.hedges,
         ),
         ("hedges_won", "Those of them that answered first.", |u| {
-            u.hedges_won
+            u.counted.hedges_won
         }),
     ];
     for (name, about, read) in counted {

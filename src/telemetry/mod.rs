@@ -22,7 +22,7 @@ pub use expose::{Endpoint, Facts, Process, expose, old_generations};
 pub use histogram::{BUCKETS, Histogram};
 pub use mishaps::Mishap;
 pub use program::{Level, LevelError, Logs, ProgramLog};
-pub use report::{Asking, Count, Reports, RouteReport, UpstreamReport, WorkerReport};
+pub use report::{Asking, Count, Counted, Reports, RouteReport, UpstreamReport, WorkerReport};
 pub use series::{Cells, Label, Named, Rpc, Series, Track};
 pub use sink::{Events, Output, Outputs, Sink, SinkReport};
 pub use trace::{

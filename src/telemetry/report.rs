@@ -70,20 +70,39 @@ pub struct UpstreamReport {
     /// Open connections to its instances.
     pub connections: u64,
     pub in_flight: u64,
+    pub counted: Counted,
+}
+
+/// What has been counted of one upstream's calls, by one worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// Calls, each once however often it was sent.
     pub calls: u64,
+    /// Further attempts at calls that had failed.
     pub retries: u64,
+    /// Failed calls that another attempt might have saved, had there been budget for it.
     pub over_budget: u64,
+    /// Sent again since the upstream had not begun on them.
     pub resent: u64,
+    /// Refused because there were too many.
     pub refused: u64,
+    /// Endpoints left out for what became of their calls.
     pub ejections: u64,
+    /// Connections opened, and attempts that failed.
     pub connected: u64,
     pub not_connected: u64,
+    /// Connections that were replaced for their age, and closed since they had no calls.
     pub aged: u64,
     pub idled: u64,
+    /// Connections given up since calls waited in vain and nothing came.
     pub silent: u64,
+    /// Calls for which one more connection was wanted, and there were `connections.max`.
     pub at_connections_max: u64,
+    /// Calls that found as many waiting for a connection as may.
     pub at_waiting_max: u64,
+    /// Sendings beside one that was slow.
     pub hedges: u64,
+    /// Those of them that answered first.
     pub hedges_won: u64,
 }
 

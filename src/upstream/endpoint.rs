@@ -19,10 +19,10 @@ use tokio::time::Instant;
 use crate::config::model::{Connections, Ejection, UpstreamProtocol};
 use crate::limits::{Timeouts, UPSTREAM_CONNECTIONS_MAX, UPSTREAM_WAITING_MAX};
 use crate::rt::LocalExec;
+use crate::telemetry::Counted;
 use crate::tls::Speaks;
 
 use super::balance::Latency;
-use super::call::Counted;
 use super::connection::{Connection, Lease};
 use super::fleet::{Location, Member, Shared};
 use super::http1;

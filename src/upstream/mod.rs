@@ -31,7 +31,7 @@ mod unreachable;
 pub use answer::AnswerBody;
 pub use body::{FrameSource, UpstreamBody};
 pub use breaker::Adapted;
-pub use call::{Counted, How};
+pub use call::How;
 pub use fleet::{Checks, Fleet, Location, Member, Members, Shared, Sought};
 pub use knock::knock;
 pub use line::Socket;
@@ -46,7 +46,7 @@ use crate::config::model::{Upstream, UpstreamId};
 use crate::failure::{Failure, GrpcCode};
 use crate::limits::Timeouts;
 use crate::rt::LocalExec;
-use crate::telemetry::UpstreamReport;
+use crate::telemetry::{Counted, UpstreamReport};
 
 use pool::Pool;
 
@@ -130,28 +130,11 @@ impl Upstreams {
     /// What this worker knows of all of them.
     #[must_use]
     pub fn report(&self) -> Vec<UpstreamReport> {
-        let report = |pool: &Rc<Pool>| {
-            let counted = pool.counted();
-            UpstreamReport {
-                name: pool.name().to_owned(),
-                connections: pool.open() as u64,
-                in_flight: pool.in_flight() as u64,
-                calls: counted.calls,
-                retries: counted.retries,
-                over_budget: counted.over_budget,
-                resent: counted.resent,
-                refused: counted.refused,
-                ejections: counted.ejections,
-                connected: counted.connected,
-                not_connected: counted.not_connected,
-                aged: counted.aged,
-                idled: counted.idled,
-                silent: counted.silent,
-                at_connections_max: counted.at_connections_max,
-                at_waiting_max: counted.at_waiting_max,
-                hedges: counted.hedges,
-                hedges_won: counted.hedges_won,
-            }
+        let report = |pool: &Rc<Pool>| UpstreamReport {
+            name: pool.name().to_owned(),
+            connections: pool.open() as u64,
+            in_flight: pool.in_flight() as u64,
+            counted: pool.counted(),
         };
         self.pools.iter().map(report).collect()
     }

@@ -16,12 +16,12 @@ use crate::failure::{Failure, GrpcCode, Retry};
 use crate::limits::{CALL_TIMEOUT, OVERLOAD_RETRY_AFTER_SECONDS, SENDS_MAX, Timeouts};
 use crate::rt::LocalExec;
 use crate::snapshot::Generation;
-use crate::telemetry::Goal;
+use crate::telemetry::{Counted, Goal};
 
 use super::UpstreamBody;
 use super::answer::{self, AnswerBody, Lease};
 use super::breaker::{Breaker, Full, Place};
-use super::call::{Counted, How, Tried};
+use super::call::{How, Tried};
 use super::copy::Copy;
 use super::endpoint::Endpoint;
 use super::fleet::{Member, Shared};
