@@ -4,7 +4,6 @@
 //! `backend bodies FOLDER` writes the request bodies that the load generator sends.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::error::Error;
 use std::fs;
 use std::path::Path;
@@ -12,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -189,7 +188,7 @@ impl Canned {
     }
 }
 
-/// `/plain/1k` and `/plain/1m` over HTTP/1.1.
+/// `/plain/1k` and `/plain/1m` over HTTP/1.1; `/v1/traces` takes spans.
 async fn serve_plain(address: String) -> Result<(), Failed> {
     let (small, large) = (vec![b'x'; 1 << 10], vec![b'x'; 1 << 20]);
     let (small, large) = (Bytes::from(small), Bytes::from(large));
@@ -200,10 +199,15 @@ async fn serve_plain(address: String) -> Result<(), Failed> {
         let (small, large) = (small.clone(), large.clone());
         tokio::spawn(async move {
             let service = service_fn(move |request: Request<Incoming>| {
-                let large_wanted = request.uri().path().ends_with("1m");
-                let body = if large_wanted { &large } else { &small };
-                let reply = Response::new(Full::new(body.clone()));
-                async move { Ok::<_, Infallible>(reply) }
+                let body = match request.uri().path() {
+                    "/v1/traces" => Bytes::new(),
+                    path if path.ends_with("1m") => large.clone(),
+                    _ => small.clone(),
+                };
+                async move {
+                    request.into_body().collect().await?;
+                    Ok::<_, hyper::Error>(Response::new(Full::new(body)))
+                }
             });
             // A proxy that is stopped in the middle of a call is not this service's fault.
             let _ = hyper::server::conn::http1::Builder::new()

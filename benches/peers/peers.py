@@ -11,6 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 HERE = ROOT / "benches" / "peers"
 WORK = ROOT / ".peers" / "bench"
+PROFILE = os.environ.get("PROFILE", "dist")  # what is shipped; `release` builds faster
 BACKEND, PLAIN = 19051, 19052
 PORTS = {"hop": 19080, "transom": 19081, "envoy": 19082, "structured-proxy": 19083, "nginx": 19084}
 WIDE_PORT = 100  # added for the process with 10,000 routes
@@ -28,7 +29,7 @@ def set_up(peers):
         print("installing h2load (Debian package nghttp2-client)", flush=True)
         sh("apt-get", "install", "-y", "-qq", "nghttp2-client", stdout=subprocess.DEVNULL)
     print("building transom, the backend and the bare hop", flush=True)
-    sh("cargo", "build", "--locked", "--profile", "dist", "--bin", "transom", "--example", "peers_backend",
+    sh("cargo", "build", "--locked", "--profile", PROFILE, "--bin", "transom", "--example", "peers_backend",
        "--example", "peers_bare_hop", "--example", "peers_handshakes", cwd=ROOT)
     sh(target("examples/peers_backend"), "bodies", WORK)
     descriptor_sets()
@@ -55,7 +56,7 @@ def have(program):
 
 def target(name):
     base = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    return base / "dist" / name
+    return base / PROFILE / name
 
 
 def descriptor_sets():
