@@ -25,32 +25,38 @@ impl<'o> Object<'o> {
         self.out.push(b'}');
     }
 
+    // Where the name is known it is copied in a step, not by a call.
+    #[inline(always)]
     fn name(&mut self, name: &str) -> &mut Vec<u8> {
-        if !std::mem::replace(&mut self.empty, false) {
-            self.out.push(b',');
+        match std::mem::replace(&mut self.empty, false) {
+            true => self.out.push(b'"'),
+            false => self.out.extend_from_slice(b",\""),
         }
-        self.out.push(b'"');
         self.out.extend_from_slice(name.as_bytes());
         self.out.extend_from_slice(b"\":");
         self.out
     }
 
+    #[inline]
     pub(in super::super) fn text(&mut self, name: &str, text: impl AsRef<[u8]>) {
         put_string(text.as_ref(), self.name(name));
     }
 
     /// A text that is there.
+    #[inline]
     pub(in super::super) fn some(&mut self, name: &str, text: Option<impl AsRef<[u8]>>) {
         if let Some(text) = text.filter(|t| !t.as_ref().is_empty()) {
             self.text(name, text);
         }
     }
 
+    #[inline]
     pub(in super::super) fn number(&mut self, name: &str, number: u64) {
         put_number(number, self.name(name));
     }
 
     /// A number as a string, as protobuf's JSON has those of 64 bits.
+    #[inline]
     pub(in super::super) fn long(&mut self, name: &str, number: u64) {
         let out = self.name(name);
         out.push(b'"');
@@ -58,16 +64,19 @@ impl<'o> Object<'o> {
         out.push(b'"');
     }
 
+    #[inline]
     pub(in super::super) fn bool(&mut self, name: &str, value: bool) {
         let text: &[u8] = if value { b"true" } else { b"false" };
         self.name(name).extend_from_slice(text);
     }
 
+    #[inline]
     pub(in super::super) fn millis(&mut self, name: &str, time: Duration) {
         put_millis(time, self.name(name));
     }
 
     /// `"0.001234s"`
+    #[inline]
     pub(in super::super) fn seconds(&mut self, name: &str, time: Duration) {
         let out = self.name(name);
         out.push(b'"');
@@ -75,6 +84,7 @@ impl<'o> Object<'o> {
         out.extend_from_slice(b"s\"");
     }
 
+    #[inline]
     pub(in super::super) fn address(&mut self, name: &str, address: IpAddr) {
         let out = self.name(name);
         out.push(b'"');
@@ -83,6 +93,7 @@ impl<'o> Object<'o> {
     }
 
     /// What `write` puts, as a string that needs no escaping.
+    #[inline]
     pub(in super::super) fn plain(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
         let out = self.name(name);
         out.push(b'"');

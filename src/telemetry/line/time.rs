@@ -7,20 +7,17 @@ pub(super) fn put_time(time: SystemTime, out: &mut Vec<u8>) {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let seconds = since.as_secs();
     let (year, month, day) = date(seconds / 86_400);
-    put_digits(year, 4, out);
-    for (mark, part) in [
-        (b'-', month),
-        (b'-', day),
-        (b'T', seconds / 3600 % 24),
-        (b':', seconds / 60 % 60),
-        (b':', seconds % 60),
-    ] {
-        out.push(mark);
-        put_digits(part, 2, out);
-    }
-    out.push(b'.');
-    put_digits(u64::from(since.subsec_micros()), 6, out);
-    out.push(b'Z');
+    let [y0, y1, y2, y3] = digits(year);
+    let [m0, m1] = digits(month);
+    let [d0, d1] = digits(day);
+    let [h0, h1] = digits(seconds / 3600 % 24);
+    let [n0, n1] = digits(seconds / 60 % 60);
+    let [s0, s1] = digits(seconds % 60);
+    let [f0, f1, f2, f3, f4, f5] = digits(u64::from(since.subsec_micros()));
+    out.extend_from_slice(&[
+        y0, y1, y2, y3, b'-', m0, m1, b'-', d0, d1, b'T', h0, h1, b':', n0, n1, b':', s0, s1, b'.',
+        f0, f1, f2, f3, f4, f5, b'Z',
+    ]);
 }
 
 /// Howard Hinnant's days-to-civil, for days after 1970-01-01.
@@ -42,26 +39,28 @@ fn date(days: u64) -> (u64, u64, u64) {
 }
 
 /// With zeros in front; the last digits of what is longer.
-fn put_digits(number: u64, digits: u32, out: &mut Vec<u8>) {
-    for place in (0..digits).rev() {
-        let digit = number / 10_u64.pow(place) % 10;
-        out.push(b'0' + u8::try_from(digit).unwrap_or_default());
+fn digits<const N: usize>(mut number: u64) -> [u8; N] {
+    let mut digits = [b'0'; N];
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + u8::try_from(number % 10).unwrap_or_default();
+        number /= 10;
     }
+    digits
 }
 
 /// `1.234`, in milliseconds.
 pub(super) fn put_millis(time: Duration, out: &mut Vec<u8>) {
     let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     put_number(micros / 1000, out);
-    out.push(b'.');
-    put_digits(micros % 1000, 3, out);
+    let [a, b, c] = digits(micros);
+    out.extend_from_slice(&[b'.', a, b, c]);
 }
 
 /// `0.001234`, in seconds.
 pub(super) fn put_seconds(time: Duration, out: &mut Vec<u8>) {
     put_number(time.as_secs(), out);
     out.push(b'.');
-    put_digits(u64::from(time.subsec_micros()), 6, out);
+    out.extend_from_slice(&digits::<6>(u64::from(time.subsec_micros())));
 }
 
 pub(super) fn put_number(number: u64, out: &mut Vec<u8>) {

@@ -48,7 +48,35 @@ pub(super) struct Caller {
     pub w3c: bool,
 }
 
+/// All that say something of a trace.
+static ALL: [HeaderName; 10] = [
+    TRACEPARENT,
+    TRACESTATE,
+    B3,
+    B3_TRACE,
+    B3_SPAN,
+    B3_PARENT,
+    B3_SAMPLED,
+    B3_FLAGS,
+    CLOUD,
+    GRPC,
+];
+
+/// Whether anything is said of a trace. Most requests say nothing, and are looked at no further.
+pub(super) fn is_said(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| ALL.contains(name))
+}
+
 impl Forms {
+    /// Of a request that says nothing.
+    pub(super) fn only(also: &[Propagator]) -> Self {
+        Self {
+            b3: also.contains(&Propagator::B3),
+            b3_multi: also.contains(&Propagator::B3Multi),
+            ..Self::default()
+        }
+    }
+
     pub(super) fn of(headers: &HeaderMap, also: &[Propagator]) -> Self {
         Self {
             b3: headers.contains_key(&B3) || also.contains(&Propagator::B3),
@@ -61,6 +89,9 @@ impl Forms {
     /// Tells of this span as the parent, in place of whatever the headers say.
     pub(super) fn put(self, headers: &mut HeaderMap, id: [u8; 16], span: [u8; 8], sampled: bool) {
         put(headers, TRACEPARENT, &traceparent(id, span, sampled));
+        if self == Self::default() {
+            return;
+        }
         let flag = if sampled { b'1' } else { b'0' };
         let (mut id_text, mut span_text) = ([0; 32], [0; 16]);
         put_hex(&id, &mut id_text);

@@ -14,7 +14,7 @@ use crate::config::model::Tracing;
 use crate::limits::TRACE_END_MAX;
 
 use super::Trace;
-use super::forms::{Caller, Forms, TRACESTATE, caller, is_declined, state};
+use super::forms::{Caller, Forms, TRACESTATE, caller, is_declined, is_said, state};
 use super::record::{Handshake, Traced, Trail};
 
 /// Requests that a worker hands over together.
@@ -131,14 +131,14 @@ pub(in crate::telemetry) struct Untraced {
     id: [u8; 16],
     span: [u8; 8],
     forms: Forms,
-    /// Its client has said so by `traceparent`.
-    w3c: bool,
+    /// Its client has sent a `tracestate` that isn't of this trace.
+    stray: bool,
 }
 
 impl Untraced {
     pub(in crate::telemetry) fn put(self, headers: &mut HeaderMap) {
         self.forms.put(headers, self.id, self.span, false);
-        if !self.w3c {
+        if self.stray {
             headers.remove(TRACESTATE);
         }
     }
@@ -172,10 +172,11 @@ impl Tracer {
     ) -> (Trace, Begun) {
         let mut random = self.random.borrow_mut();
         let rule = &*self.spans.rule;
-        let caller = caller(headers);
+        let is_said = is_said(headers);
+        let caller = is_said.then(|| caller(headers)).flatten();
         let told = match caller {
             Some(caller) => caller.sampled,
-            None => is_declined(headers).then_some(false),
+            None => (is_said && is_declined(headers)).then_some(false),
         };
         let Caller {
             id,
@@ -195,14 +196,17 @@ impl Tracer {
         if !sampled && caller.is_some() && told == Some(false) {
             return (trace, Begun::AsItCame);
         }
-        let forms = Forms::of(headers, &rule.also);
+        let forms = match is_said {
+            true => Forms::of(headers, &rule.also),
+            false => Forms::only(&rule.also),
+        };
         let span = random.u64(1..).to_be_bytes();
         if !sampled {
             let untraced = Untraced {
                 id,
                 span,
                 forms,
-                w3c,
+                stray: is_said && !w3c,
             };
             return (trace, Begun::Untraced(untraced));
         }

@@ -126,11 +126,11 @@ fn services_learn_of_requests_that_are_not_traced() {
     };
     let (spans, _coming, _) = Spans::new(tracing(off, 1));
     let tracer = Tracer::new(&spans);
-    let (trace, begun) = tracer.begin(&headers(&[]), false, None);
+    let mut told = headers(&[("tracestate", "of=another")]);
+    let (trace, begun) = tracer.begin(&told, false, None);
     let Begun::Untraced(untraced) = begun else {
         panic!("{begun:?}");
     };
-    let mut told = headers(&[("tracestate", "of=another")]);
     untraced.put(&mut told);
     let parent = Trace::of_traceparent(told["traceparent"].as_bytes()).unwrap();
     assert_eq!((parent.id(), parent.sampled), (trace.id(), false));
