@@ -9,7 +9,9 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
 use support::client::Http1;
+use support::process;
 use support::soon;
 use tokio::net::TcpListener;
 
@@ -341,9 +343,90 @@ async fn the_log_s_level_changes_live() {
     );
     let (_, status) = running.get(running.admin, "/status").await;
     assert!(status.contains("\"log_level\":\"debug\""), "{status}");
-    assert_eq!(running.send(&post("loud")).await.0, 400);
-    let get = "GET /log-level?level=info HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    assert_eq!(running.send(get).await.0, 405);
+    for level in ["loud", "", "off", "DEBUG", "debug,hyper=trace", "%64ebug"] {
+        let (status, why) = running.send(&post(level)).await;
+        let choices = "a level is error, warn, info, debug or trace\n";
+        assert_eq!((status, &*why), (400, choices), "{level}");
+    }
+    // A page that a browser shows can't.
+    let (path, none) = ("POST /log-level?level=error", "Content-Length: 0\r\n\r\n");
+    for (head, refused) in [
+        (
+            "GET /log-level?level=error HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(),
+            405,
+        ),
+        (
+            format!("{path} HTTP/1.1\r\nHost: evil.example\r\n{none}"),
+            403,
+        ),
+        (
+            format!("{path} HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.example\r\n{none}"),
+            403,
+        ),
+        (
+            format!("{path} HTTP/1.1\r\nHost: localhost\r\nOrigin: null\r\n{none}"),
+            403,
+        ),
+    ] {
+        assert_eq!(running.send(&head).await.0, refused, "{head}");
+    }
+    let mut probes = Http1::connect(running.probes).await;
+    probes
+        .send(format!("{path} HTTP/1.1\r\nHost: localhost\r\n{none}"))
+        .await;
+    assert_eq!(probes.reply().await.expect("a reply").status, 404);
+    let (_, status) = running.get(running.admin, "/status").await;
+    assert!(status.contains("\"log_level\":\"debug\""), "{status}");
+}
+
+#[tokio::test]
+async fn what_is_logged_follows_the_level() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let routes = json!([{ "path": "/hello", "respond": { "body": "hi" } }]);
+    let config = |level: &str| {
+        process::config(&json!({ "log": { "level": level }, "routes": routes, "workers": 1 }))
+    };
+    let file = folder.path().join("transom.yaml");
+    fs::write(&file, config("info")).expect("written");
+    let process = process::Process::start(folder);
+    let admin = process.admin.expect("an admin address").to_string();
+    let level = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_transom"))
+            .args(["log-level", "--admin", &admin])
+            .args(arguments)
+            .output()
+            .expect("it runs");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (
+            output.status.code(),
+            text(&output.stdout) + &text(&output.stderr),
+        )
+    };
+    let refused = "request refused";
+    assert_eq!(level(&[]), (Some(0), "info\n".to_owned()));
+    assert_eq!(process.status("/quiet-1").await, 404);
+    assert_eq!(level(&["debug"]).0, Some(0));
+    assert_eq!(process.status("/loud").await, 404);
+    process.says("was changed by hand");
+    process.says(refused);
+    assert_eq!(level(&["warn"]).0, Some(0));
+    assert_eq!(process.status("/quiet-2").await, 404);
+    // A reload that changes other things leaves it alone, one that changes it takes it up.
+    fs::write(&file, config("info").replace("/hello", "/hallo")).expect("written");
+    assert_eq!(process.reload().await.0, 200);
+    assert_eq!(level(&[]), (Some(0), "warn\n".to_owned()));
+    fs::write(&file, config("debug")).expect("written");
+    assert_eq!(process.reload().await.0, 200);
+    assert_eq!(level(&[]), (Some(0), "debug\n".to_owned()));
+    let between = process.unheard();
+    assert!(!between.iter().any(|l| l.contains(refused)), "{between:?}");
+    assert_eq!(process.status("/loud").await, 404);
+    process.says(refused);
+    let json = "{\"log_level\":\"error\"}\n".to_owned();
+    assert_eq!(level(&["error", "--json"]), (Some(0), json));
+    let (code, told) = level(&["loud"]);
+    assert_eq!(code, Some(2), "{told}");
+    assert!(told.contains("error, warn, info, debug or trace"), "{told}");
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ mod check;
 mod demo;
 mod diff;
 mod input;
+mod level;
 mod life;
 mod look;
 mod openapi;
@@ -51,6 +52,7 @@ While it runs (by its `admin` address):
   transom status                             its generation, the last reload and what that changed
   transom reload                             read config and descriptors again
   transom certs                              its certificates: until when, renewed when, what went wrong
+  transom log-level debug                    have it tell more of itself
   transom upgrade                            go on with the program that is on disk now
 
 Without -c, the config is ./transom.yaml, ./config/transom.yaml or /etc/transom/transom.yaml.
@@ -95,6 +97,8 @@ enum Verb {
     Revoke(revoke::Args),
     /// Have another process of the program follow a running one on its sockets, without a refused connection
     Upgrade(remote::Args),
+    /// Tell how much a running gateway logs of itself, or change it until the next reload that does
+    LogLevel(level::Args),
     /// Print the JSON Schema of the config file
     Schema(schema::Args),
 }
@@ -121,6 +125,7 @@ pub fn main() -> ExitCode {
         Verb::Renew(args) => renew::run(args),
         Verb::Revoke(args) => revoke::run(args),
         Verb::Upgrade(args) => remote::upgrade(args),
+        Verb::LogLevel(args) => level::run(args),
         Verb::Schema(args) => schema::run(args),
     };
     outcome.unwrap_or_else(|error| {

@@ -30,6 +30,7 @@ Examples:
   transom status                             the gateway of ./transom.yaml, by its `admin` address
   transom status --admin 127.0.0.1:9901 --json
   transom reload                             read config and descriptors again, and tell what came of it
+  transom log-level debug                    tell more of itself; without a level, tell the one it has
   transom upgrade                            start the program anew on the same sockets; once that serves, the old
                                              process stops accepting and drains (SIGUSR2 does the same)
 
