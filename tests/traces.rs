@@ -464,10 +464,8 @@ async fn failures_are_errors_of_whom_they_are() {
 #[tokio::test]
 async fn an_instance_that_cannot_be_reached_is_a_try() {
     let mut collector = Collector::over_grpc(Manner::Takes);
-    let closed = {
-        let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
-        socket.local_addr().expect("address")
-    };
+    // Nobody listens there.
+    let closed = ([127, 0, 0, 1], 9).into();
     let gateway = traced(Gateway::builder(closed), collector.address, "grpc").start();
     assert_eq!(ask(&gateway, &[]).await.status, 503);
     let trail = collector.trail().await;
