@@ -223,6 +223,11 @@ async fn a_process_near_its_limit_sheds_and_recovers() {
         (reply.status, reply.header("connection")),
         (503, Some("close"))
     );
+    let said = running.unheard();
+    assert!(
+        !said.iter().any(|l| l.contains("short of memory")),
+        "{said:?}"
+    );
     let mut shut = Http1::connect(running.address).await;
     shut.send("GET /fixed HTTP/1.1\r\nhost: test\r\n\r\n").await;
     assert!(soon("the end", shut.reply()).await.is_none());

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use crate::codec::Codec;
 use crate::config::model::Policy;
-use crate::failure::{Blame, Failure, GrpcCode, Speaker};
+use crate::failure::{Blame, Failure, GrpcCode, Limit, Speaker};
 use crate::live::{Live, Route, Target};
 use crate::protocol::rest::RawBody;
 use crate::telemetry::{Account, brief};
@@ -140,9 +140,12 @@ pub(super) fn note(failure: &Failure, route: Option<&str>, account: Option<&Acco
     log(failure, route);
 }
 
-/// Clients' mistakes are theirs; the rest is for the operator.
+/// Clients' mistakes are theirs; the rest is for the operator, but for requests that are shed: those are
+/// many, counted, and the level of memory has a line of its own.
 fn log(failure: &Failure, route: Option<&str>) {
-    if failure.blame == Blame::Client && !tracing::enabled!(tracing::Level::DEBUG) {
+    let is_shed = matches!(failure.limit, Some(Limit::Held | Limit::Memory));
+    let is_quiet = is_shed || failure.blame == Blame::Client;
+    if is_quiet && !tracing::enabled!(tracing::Level::DEBUG) {
         return;
     }
     let source = failure.source.as_ref().map(|s| brief(s).to_string());
@@ -152,6 +155,9 @@ fn log(failure: &Failure, route: Option<&str>) {
     let code = failure.code.name();
     match (failure.blame, failure.speaker) {
         (Blame::Client, _) => tracing::debug!(code, error, route, source, "request refused"),
+        (Blame::Gateway, _) if is_shed => {
+            tracing::debug!(code, error, route, source, "request shed");
+        }
         (Blame::Upstream, Speaker::Gateway) => {
             tracing::warn!(code, error, route, source, "upstream failed");
         }
