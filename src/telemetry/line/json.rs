@@ -14,7 +14,7 @@ pub(super) fn put(facts: &Facts<'_>, out: &mut Vec<u8>) {
     } = facts;
     let mut line = Object::open(out);
     line.plain("time", |out| put_time(facts.time, out));
-    line.text(
+    line.word(
         "level",
         match facts.severity() {
             Severity::Info => "info",
@@ -22,7 +22,7 @@ pub(super) fn put(facts: &Facts<'_>, out: &mut Vec<u8>) {
             Severity::Error => "error",
         },
     );
-    line.text("kind", "access");
+    line.word("kind", "access");
     line.number("status", u64::from(outcome.status));
     line.some("code", facts.code());
     line.some("fault", facts.fault());
@@ -58,7 +58,7 @@ pub(super) fn put(facts: &Facts<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(b"HTTP/");
         out.extend_from_slice(facts.version().as_bytes());
     });
-    line.text("speech", account.speech.get().name());
+    line.word("speech", account.speech.get().name());
     if let Some((address, port)) = account.client.get() {
         line.address("client", address);
         if port != 0 {

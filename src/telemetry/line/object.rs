@@ -42,6 +42,15 @@ impl<'o> Object<'o> {
         put_string(text.as_ref(), self.name(name));
     }
 
+    /// A word of ours, which needs no escaping.
+    #[inline]
+    pub(in super::super) fn word(&mut self, name: &str, word: &str) {
+        let out = self.name(name);
+        out.push(b'"');
+        out.extend_from_slice(word.as_bytes());
+        out.push(b'"');
+    }
+
     /// A text that is there.
     #[inline]
     pub(in super::super) fn some(&mut self, name: &str, text: Option<impl AsRef<[u8]>>) {
