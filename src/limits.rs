@@ -399,6 +399,8 @@ pub const CERTIFICATES_IN_CHAIN_MAX: usize = 16;
 pub const PEM_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// What is read of a request without TLS that comes where TLS is spoken.
 pub const PLAIN_TO_TLS_BYTES_MAX: usize = 16 * 1024;
+/// Handshakes that came to nothing, of which a worker writes a line in a second: more are only counted.
+pub const REFUSALS_TOLD_A_SECOND_MAX: u32 = 10;
 /// A client's certificate that services are told of.
 pub const CLIENT_CERTIFICATE_BYTES_MAX: usize = 16 * 1024;
 /// Files and folders looked at below one `protos` folder: the whole of googleapis is 10,000.

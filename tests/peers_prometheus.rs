@@ -38,6 +38,7 @@ impl Drop for Running {
 struct Gateway {
     _process: Running,
     plain: SocketAddr,
+    secure: SocketAddr,
     probes: SocketAddr,
 }
 
@@ -89,12 +90,13 @@ fn gateway(folder: &Path, games: [SocketAddr; 2]) -> Gateway {
         address.unwrap_or_else(|| panic!("{line:?} for {what:?}"))
     };
     let plain = on("listening on http://");
-    on("listening on https://");
+    let secure = on("listening on https://");
     let probes = on("probes on http://");
     thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
     Gateway {
         _process: process,
         plain,
+        secure,
         probes,
     }
 }
@@ -118,7 +120,7 @@ fn request(address: SocketAddr, head: &str, body: &str) -> (u16, String) {
 }
 
 /// Requests of every kind of outcome, until told to stop.
-fn drive(plain: SocketAddr, stop: &AtomicBool) {
+fn drive(plain: SocketAddr, secure: SocketAddr, stop: &AtomicBool) {
     let mut number = 0_u32;
     while !stop.load(Ordering::Relaxed) {
         number += 1;
@@ -136,6 +138,8 @@ fn drive(plain: SocketAddr, stop: &AtomicBool) {
         }
         request(plain, &format!("GET /nowhere/{number}"), "");
         request(plain, "POST /v1/games", &"x".repeat(2048));
+        // No handshake.
+        request(secure, "GET /v1/games/7", "");
     }
 }
 
@@ -338,8 +342,9 @@ fn everything_that_boards_and_alerts_ask_for_is_told() {
     let gateway = gateway(folder.path(), [service(false), service(true)]);
     let stop = Arc::new(AtomicBool::new(false));
     let driver = {
-        let (plain, stop) = (gateway.plain, Arc::clone(&stop));
-        thread::spawn(move || drive(plain, &stop))
+        let (plain, secure) = (gateway.plain, gateway.secure);
+        let stop = Arc::clone(&stop);
+        thread::spawn(move || drive(plain, secure, &stop))
     };
     let text = text_with(
         gateway.probes,

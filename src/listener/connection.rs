@@ -64,10 +64,16 @@ pub(super) async fn serve<S: Service>(mut accepted: Accepted<S>) {
     let _entered = accepted.connections.enter(accepted.bounds.door.id, &pulse);
     let (ends, bounds) = (&mut accepted.ends, &accepted.bounds);
     let (headers, handshake) = (bounds.timeouts.headers, bounds.timeouts.handshake);
-    let wire = tokio::select! {
+    let (counters, stage) = (&accepted.counters, Cell::default());
+    let opened = tokio::select! {
         biased;
-        wire = handshake::open(accepted.stream, ends, bounds, &pulse, &accepted.counters) => wire,
-        () = until_due(&pulse, at, handshake, &accepted.counters.slow_handshakes) => return,
+        wire = handshake::open(accepted.stream, ends, bounds, &pulse, counters, &stage) => Ok(wire),
+        due = until_due(&pulse, at, handshake, &counters.slow_handshakes) => Err(due),
+    };
+    let wire = match opened {
+        Ok(wire) => wire,
+        Err(Due::Closing) => return,
+        Err(Due::Late) => return handshake::late(stage.get(), counters, &accepted.ends.peer),
     };
     let Some(mut wire) = wire else {
         return;
@@ -80,7 +86,7 @@ pub(super) async fn serve<S: Service>(mut accepted: Accepted<S>) {
     let first = tokio::select! {
         biased;
         first = sniff(&mut wire) => first,
-        () = until_due(&pulse, at, headers, &accepted.counters.slow_heads) => return,
+        _ = until_due(&pulse, at, headers, &accepted.counters.slow_heads) => return,
     };
     let Ok((protocol, ahead, read @ 1..)) = first else {
         return;
@@ -157,8 +163,15 @@ fn is_calmed(error: &hyper::Error) -> bool {
     false
 }
 
+/// Why first bytes aren't waited for any longer.
+enum Due {
+    Late,
+    /// The worker drains.
+    Closing,
+}
+
 /// Resolves when the first bytes are due: soon, when the worker drains.
-async fn until_due(pulse: &Pulse, at: Instant, wait: Duration, slow: &Cell<u64>) {
+async fn until_due(pulse: &Pulse, at: Instant, wait: Duration, slow: &Cell<u64>) -> Due {
     let closing = std::future::poll_fn(|cx| {
         pulse.register(cx.waker());
         if pulse.is_closing() {
@@ -173,8 +186,11 @@ async fn until_due(pulse: &Pulse, at: Instant, wait: Duration, slow: &Cell<u64>)
         tokio::time::sleep_until(at + FIRST_BYTES_GRACE).await;
     };
     tokio::select! {
-        () = closing => {}
-        () = tokio::time::sleep(wait) => count(slow),
+        () = closing => Due::Closing,
+        () = tokio::time::sleep(wait) => {
+            count(slow);
+            Due::Late
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use http::HeaderValue;
@@ -15,10 +16,14 @@ use crate::limits::PLAIN_TO_TLS_BYTES_MAX;
 use crate::telemetry::Handshake;
 use crate::tls::{ACME_PROTOCOL, Served, Terms, forwarded};
 
+use super::broken::Broken;
 use super::proxy_header;
 use super::pulse::Pulse;
 use super::wire::{Metered, Wire};
 use super::{Bounds, Counters, Ends, count};
+
+/// What the first record of a client begins with (RFC 8446 §5.1).
+const HANDSHAKE_RECORD: u8 = 22;
 
 /// What is known of a connection with TLS.
 #[derive(Debug)]
@@ -58,13 +63,38 @@ impl Secure {
     }
 }
 
-/// Reads what comes before HTTP. `None` is a connection that isn't to be served.
+/// How far a connection has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Stage {
+    #[default]
+    Header,
+    Tls,
+}
+
+/// Why there is no TLS, in a word and in all of them.
+struct Failed(Broken, io::Error);
+
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Self {
+        Self(Broken::of(&error), error)
+    }
+}
+
+impl Failed {
+    fn since(why: Broken, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self(why, io::Error::other(error))
+    }
+}
+
+/// Reads what comes before HTTP. `None` is a connection that isn't to be served. Whoever drops it learns
+/// from `stage` what was waited for.
 pub(super) async fn open(
     mut socket: TcpStream,
     ends: &mut Ends,
     bounds: &Bounds,
     pulse: &Rc<Pulse>,
     counters: &Counters,
+    stage: &Cell<Stage>,
 ) -> Option<Wire> {
     let door = &bounds.door;
     if door.proxy_protocol && bounds.trusts(ends.peer.ip()) {
@@ -81,17 +111,27 @@ pub(super) async fn open(
     let Some(terms) = &door.tls else {
         return Some(Wire::Plain(Metered::new(socket, pulse)));
     };
+    stage.set(Stage::Tls);
     let peer = ends.peer;
     match shake_hands(socket, terms, ends, pulse).await {
         Ok(wire) => {
             count(&counters.handshakes);
             wire
         }
-        Err(error) => {
-            count(&counters.handshakes_failed);
-            tracing::debug!(%peer, %error, "TLS handshake");
+        Err(Failed(why, error)) => {
+            counters.broken_handshakes.note(why, &peer, &error);
             None
         }
+    }
+}
+
+/// Of a connection whose time was over before it had come through.
+pub(super) fn late(stage: Stage, counters: &Counters, peer: &SocketAddr) {
+    if stage == Stage::Tls {
+        let why = Broken::Timeout;
+        counters
+            .broken_handshakes
+            .note(why, peer, &"it took too long");
     }
 }
 
@@ -100,17 +140,24 @@ async fn shake_hands(
     terms: &std::sync::Arc<Terms>,
     ends: &mut Ends,
     pulse: &Rc<Pulse>,
-) -> io::Result<Option<Wire>> {
+) -> Result<Option<Wire>, Failed> {
     let begun = Instant::now();
     let mut first = [0];
-    socket.peek(&mut first).await?;
+    if !matches!(socket.peek(&mut first).await, Ok(1..)) {
+        return Err(Failed::since(Broken::NothingSent, "nothing was sent"));
+    }
     // No handshake begins with a letter; every request of HTTP/1.1 does.
     if first.first().is_some_and(u8::is_ascii_uppercase) {
         tell_of_tls(&mut socket).await;
-        return Err(io::Error::other("HTTP without TLS"));
+        return Err(Failed::since(Broken::NotTls, "HTTP without TLS"));
     }
     let socket = Metered::new(socket, pulse);
-    let start = LazyConfigAcceptor::new(Acceptor::default(), socket).await?;
+    let start = LazyConfigAcceptor::new(Acceptor::default(), socket).await;
+    let start = start.map_err(|error| match (first, Broken::of(&error)) {
+        ([HANDSHAKE_RECORD], why) => Failed(why, error),
+        (_, Broken::Malformed) => Failed(Broken::NotTls, error),
+        (_, why) => Failed(why, error),
+    })?;
     let hello = start.client_hello();
     let name = hello.server_name().map(str::to_ascii_lowercase);
     let challenges = |alpn: &[u8]| alpn == ACME_PROTOCOL;
@@ -118,7 +165,8 @@ async fn shake_hands(
         let name = name.unwrap_or_default();
         let config = terms.challenge(&name).map_err(io::Error::other)?;
         let Some(config) = config else {
-            return Err(io::Error::other("no challenge is under way for this name"));
+            let error = format!("no challenge is under way for {name:?}");
+            return Err(Failed::since(Broken::NoChallenge, error));
         };
         let mut stream = start.into_stream(config).await?;
         // The certificate is all that it came for.
@@ -126,10 +174,12 @@ async fn shake_hands(
         return Ok(None);
     }
     let Some(served) = terms.choose(name.as_deref(), ends.local.ip()) else {
-        return Err(io::Error::other(match name {
-            Some(name) => format!("no certificate for {name:?}"),
-            None => "no certificate".to_owned(),
-        }));
+        return Err(match name {
+            Some(name) => {
+                Failed::since(Broken::UnknownName, format!("no certificate for {name:?}"))
+            }
+            None => Failed::since(Broken::NoName, "no certificate without a name"),
+        });
     };
     let config = served.config().map_err(io::Error::other)?;
     let stream = start.into_stream(config).await?;

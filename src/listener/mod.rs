@@ -3,6 +3,7 @@
 //! What is done with a checked request is the [`Service`]'s matter: this module knows no routes.
 
 mod accept;
+mod broken;
 pub mod check;
 mod connection;
 mod dealer;
@@ -22,6 +23,7 @@ mod switch;
 mod wire;
 
 pub use accept::{Listener, Stop, accept, take_dealt};
+pub use broken::{Broken, BrokenHandshakes};
 pub use dealer::Dealt;
 pub use gate::{Gate, Pass, Refused};
 pub use handshake::Secure;
@@ -136,7 +138,7 @@ pub struct Counters {
     pub floods: Cell<u64>,
     /// TLS
     pub handshakes: Cell<u64>,
-    pub handshakes_failed: Cell<u64>,
+    pub broken_handshakes: BrokenHandshakes,
     /// `timeouts.handshake`
     pub slow_handshakes: Cell<u64>,
     /// Connections of trusted peers without a PROXY header.
@@ -156,7 +158,7 @@ impl Counters {
             label: ("", ""),
             value: value.get(),
         };
-        vec![
+        let mut all = vec![
             one(
                 "connections_accepted",
                 "Client connections.",
@@ -173,11 +175,6 @@ impl Counters {
                 &self.accept_pauses,
             ),
             one("tls_handshakes", "TLS handshakes done.", &self.handshakes),
-            one(
-                "tls_handshakes_failed",
-                "TLS handshakes that came to nothing.",
-                &self.handshakes_failed,
-            ),
             one(
                 "proxy_headers_refused",
                 "Connections of trusted peers without a PROXY header.",
@@ -202,7 +199,9 @@ impl Counters {
             hit("framing", &self.unreadable),
             hit("headers", &self.heads_too_large),
             hit("control_frames", &self.floods),
-        ]
+        ];
+        all.extend(self.broken_handshakes.report());
+        all
     }
 }
 

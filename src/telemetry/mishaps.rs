@@ -3,16 +3,15 @@
 //! Clients' mistakes have places of their own, so that a flood of them hides nothing that is the
 //! operator's. Under a flood only so many in a second are kept: the rest is in the counters.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::time::{Duration, SystemTime};
-
-use tokio::time::Instant;
 
 use crate::failure::Blame;
 use crate::limits::{MISHAPS_A_SECOND_MAX, MISHAPS_KEPT_MAX};
 
 use super::account::{Account, Outcome, Text};
+use super::quota::Quota;
 
 /// Longest text of each kind that is kept.
 const TEXT_BYTES_MAX: usize = 400;
@@ -45,9 +44,7 @@ pub struct Mishap {
 pub(super) struct Mishaps {
     of_clients: RefCell<VecDeque<Mishap>>,
     others: RefCell<VecDeque<Mishap>>,
-    /// The second that is counted, and what has been kept in it.
-    since: Cell<Option<Instant>>,
-    kept: Cell<u32>,
+    quota: Quota,
 }
 
 impl Mishaps {
@@ -56,7 +53,7 @@ impl Mishaps {
         let Some(blame) = outcome.blame else {
             return;
         };
-        if !self.has_room() {
+        if self.quota.pass(MISHAPS_A_SECOND_MAX).is_none() {
             return;
         }
         let mishap = account.with_texts(|texts| {
@@ -94,21 +91,6 @@ impl Mishaps {
             ring.pop_front();
         }
         ring.push_back(mishap);
-    }
-
-    fn has_room(&self) -> bool {
-        let now = Instant::now();
-        let fresh = self
-            .since
-            .get()
-            .is_none_or(|since| now.duration_since(since) >= Duration::from_secs(1));
-        if fresh {
-            self.since.set(Some(now));
-            self.kept.set(0);
-        }
-        let kept = self.kept.get();
-        self.kept.set(kept.saturating_add(1));
-        kept < MISHAPS_A_SECOND_MAX
     }
 
     /// All that are kept.
