@@ -323,11 +323,16 @@ impl Gateway {
             let secure = ends.secure.as_ref();
             account.note_handshake(secure.and_then(|s| s.take_handshake()));
         }
+        if let Some(secure) = &ends.secure
+            && account.is_told()
+        {
+            account.note_session(secure.session());
+        }
         exchange::Connection {
             peer: ends.peer,
             local: ends.local,
             tls: ends.secure.is_some(),
-            certificate: ends.secure.and_then(|s| s.client().cloned()),
+            certificate: ends.secure.and_then(|s| s.forwarded().cloned()),
             redirect: ends.redirect,
             openapi: ends.openapi,
             account,

@@ -1,4 +1,4 @@
-//! What is told of TLS: why handshakes came to nothing.
+//! What is told of TLS: why handshakes came to nothing, and what lines of the access log have of it.
 
 mod support;
 
@@ -7,12 +7,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustls::ClientConfig;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use serde_json::Value;
 use support::client::Http1;
 use support::process::Process;
 use support::soon;
 use support::tls::{Authority, Pair, connect};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// `transom run` over a folder with these files.
 fn run(config: &str, files: impl FnOnce(&std::path::Path)) -> Process {
@@ -240,4 +242,113 @@ async fn who_takes_too_long_over_a_handshake_is_counted() {
     );
     let limits = counted(&gateway, "transom_limits_hit_total").await;
     assert_eq!(limits.get("handshake"), Some(&2));
+}
+
+/// The next line of a log that begins at this byte.
+async fn line(file: &std::path::Path, read: &mut usize) -> Value {
+    let next = async {
+        loop {
+            let text = std::fs::read_to_string(file).unwrap_or_default();
+            if let Some(line) = text
+                .get(*read..)
+                .and_then(|t| t.split_inclusive('\n').next())
+                && line.ends_with('\n')
+            {
+                return line.to_owned();
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let line = soon("a line", next).await;
+    *read += line.len();
+    serde_json::from_str(&line).expect("JSON")
+}
+
+#[tokio::test]
+async fn the_access_log_tells_of_the_connection_s_tls() {
+    let (authority, clients) = (Authority::new("Test"), Authority::new("Clients"));
+    for format in ["json", "gcp", "ecs"] {
+        let config = format!(
+            "listeners:\n\
+             - {{ address: \"127.0.0.1:0\", tls: {{ certificates: [{{ cert: a.crt, key: a.key }}], \
+             client_certificates: {{ ca: clients.pem, required: false }} }} }}\n\
+             - {{ address: \"127.0.0.1:0\" }}\n\
+             admin: {{ address: \"127.0.0.1:0\" }}\n\
+             log: {{ access: {{ format: {format}, output: access.log }} }}\n\
+             routes: [{{ prefix: /, respond: {{ body: here }} }}]\n"
+        );
+        let gateway = run(&config, |folder| {
+            authority.server(&["localhost"]).write(folder, "a");
+            std::fs::write(folder.join("clients.pem"), &clients.pem).expect("written");
+        });
+        let (file, mut read) = (gateway.path("access.log"), 0);
+        let of = |line: &Value, name: &str| {
+            let (flat, ecs) = match name {
+                "name" => ("tls_name", "tls.client.server_name"),
+                "version" => ("tls_version", "tls.version"),
+                "cipher" => ("tls_cipher", "tls.cipher"),
+                "resumed" => ("tls_resumed", "tls.resumed"),
+                "subject" => ("tls_client_subject", "tls.client.subject"),
+                _ => ("tls_client_sha256", "tls.client.hash.sha256"),
+            };
+            line[if format == "ecs" { ecs } else { flat }].clone()
+        };
+
+        let plain = Http1::connect(gateway.addresses[1])
+            .await
+            .get("/plain")
+            .await;
+        assert_eq!(plain.status, 200);
+        let told = line(&file, &mut read).await;
+        assert!(!told.to_string().contains("tls"), "{told}");
+
+        // What a subject holds is the client's to choose, where its authority lets it.
+        let evil = "shop\",\"status\":\"0\n\u{1b}[2J";
+        let own = clients.client(evil, 7);
+        for (versions, version) in [
+            (&[&rustls::version::TLS12][..], "1.2"),
+            (&[&rustls::version::TLS13], "1.3"),
+        ] {
+            let named = Arc::new(authority.client_of(Some(&own), versions));
+            for resumed in [false, true] {
+                let stream = connect(gateway.address, "localhost", Arc::clone(&named)).await;
+                let mut stream = stream.expect("a handshake");
+                let suite = stream
+                    .get_ref()
+                    .1
+                    .negotiated_cipher_suite()
+                    .expect("a suite");
+                // Two requests of one connection tell the same.
+                for _ in 0..2 {
+                    stream.write_all(GET).await.expect("sent");
+                    let got = stream.read(&mut [0; 4096]).await.expect("a reply");
+                    assert!(got > 0);
+                    let told = line(&file, &mut read).await;
+                    assert_eq!(of(&told, "version"), version);
+                    let cipher = suite.suite().as_str().expect("known");
+                    assert_eq!(of(&told, "cipher"), cipher.replace("TLS13_", "TLS_"));
+                    assert_eq!(of(&told, "name"), "localhost");
+                    assert_eq!(of(&told, "resumed"), resumed, "{version} {told}");
+                    let subject = of(&told, "subject");
+                    assert!(subject.as_str().is_some_and(|s| s.contains(evil)), "{told}");
+                    let der = CertificateDer::from_pem_slice(own.cert.as_bytes()).expect("PEM");
+                    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &der);
+                    let hash: String = digest.as_ref().iter().map(|b| format!("{b:02x}")).collect();
+                    let shown = of(&told, "sha256");
+                    assert_eq!(shown.as_str().map(str::to_lowercase), Some(hash));
+                }
+            }
+        }
+        let stream = connect(gateway.address, "127.0.0.1", Arc::new(authority.trusted())).await;
+        assert!(stream.is_err(), "the certificate is for localhost alone");
+        let stream = connect(gateway.address, "localhost", authority.trusted()).await;
+        let mut stream = stream.expect("a handshake");
+        stream.write_all(GET).await.expect("sent");
+        let told = line(&file, &mut read).await;
+        assert_eq!(of(&told, "version"), "1.3");
+        assert_eq!(
+            (of(&told, "subject"), of(&told, "sha256")),
+            (Value::Null, Value::Null)
+        );
+    }
 }

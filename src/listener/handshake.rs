@@ -4,17 +4,20 @@ use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use http::HeaderValue;
+use rustls::HandshakeKind;
 use rustls::server::Acceptor;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::limits::PLAIN_TO_TLS_BYTES_MAX;
-use crate::telemetry::Handshake;
-use crate::tls::{ACME_PROTOCOL, Served, Terms, forwarded};
+use crate::telemetry::{Handshake, Session, Shown, brief};
+use crate::tls::{ACME_PROTOCOL, ClientCertificate, Served, Terms};
 
 use super::broken::Broken;
 use super::proxy_header;
@@ -28,27 +31,74 @@ const HANDSHAKE_RECORD: u8 = 22;
 /// What is known of a connection with TLS.
 #[derive(Debug)]
 pub struct Secure {
-    terms: std::sync::Arc<Terms>,
-    served: std::sync::Arc<Served>,
-    /// What the client asked for, in lower case.
-    name: Option<Box<str>>,
+    terms: Arc<Terms>,
+    served: Arc<Served>,
+    /// What logs are told. The name that the client asked for is in lower case.
+    session: Rc<Session>,
     /// What services are told of the client's certificate.
-    client: Option<HeaderValue>,
+    forwarded: Option<HeaderValue>,
     http2: bool,
     /// Until the first request takes it.
     handshake: Cell<Option<Handshake>>,
 }
 
 impl Secure {
+    fn of<S>(
+        stream: &TlsStream<S>,
+        terms: &Arc<Terms>,
+        served: Arc<Served>,
+        name: Option<String>,
+        begun: Instant,
+    ) -> Self {
+        let (_, session) = stream.get_ref();
+        let client = session.peer_certificates().and_then(|all| all.first());
+        let client = client.map(ClientCertificate::of);
+        let version = match session.protocol_version() {
+            Some(rustls::ProtocolVersion::TLSv1_3) => "1.3",
+            _ => "1.2",
+        };
+        let cipher = session.negotiated_cipher_suite();
+        let told = Session {
+            version,
+            cipher: cipher.and_then(|c| c.suite().as_str()).unwrap_or_default(),
+            name: name.map(String::into_boxed_str),
+            resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
+            client: client.as_ref().map(|client| Shown {
+                subject: brief(&client.subject).to_string().into(),
+                sha256: client.sha256.as_str().into(),
+            }),
+            ..Session::default()
+        };
+        Self {
+            terms: Arc::clone(terms),
+            served,
+            session: Rc::new(told),
+            forwarded: client.and_then(|client| client.forwarded),
+            http2: session.alpn_protocol() == Some(b"h2"),
+            handshake: Cell::new(Some(Handshake {
+                begun,
+                took: begun.elapsed(),
+                version,
+            })),
+        }
+    }
+
     /// Whether requests for this host may come here.
     pub(super) fn allows(&self, host: &str) -> bool {
-        self.terms.allows(&self.served, self.name.as_deref(), host)
+        self.terms
+            .allows(&self.served, self.session.name.as_deref(), host)
     }
 
     /// The client's certificate in the form of `x-forwarded-client-cert`.
     #[must_use]
-    pub fn client(&self) -> Option<&HeaderValue> {
-        self.client.as_ref()
+    pub fn forwarded(&self) -> Option<&HeaderValue> {
+        self.forwarded.as_ref()
+    }
+
+    /// What all lines of the log tell of the connection.
+    #[must_use]
+    pub fn session(&self) -> &Rc<Session> {
+        &self.session
     }
 
     /// How the handshake went, for the first who asks.
@@ -137,7 +187,7 @@ pub(super) fn late(stage: Stage, counters: &Counters, peer: &SocketAddr) {
 
 async fn shake_hands(
     mut socket: TcpStream,
-    terms: &std::sync::Arc<Terms>,
+    terms: &Arc<Terms>,
     ends: &mut Ends,
     pulse: &Rc<Pulse>,
 ) -> Result<Option<Wire>, Failed> {
@@ -183,23 +233,7 @@ async fn shake_hands(
     };
     let config = served.config().map_err(io::Error::other)?;
     let stream = start.into_stream(config).await?;
-    let (_, session) = stream.get_ref();
-    let client = session.peer_certificates().and_then(|all| all.first());
-    ends.secure = Some(Rc::new(Secure {
-        terms: std::sync::Arc::clone(terms),
-        served,
-        name: name.map(String::into_boxed_str),
-        client: client.and_then(forwarded),
-        http2: session.alpn_protocol() == Some(b"h2"),
-        handshake: Cell::new(Some(Handshake {
-            begun,
-            took: begun.elapsed(),
-            version: match session.protocol_version() {
-                Some(rustls::ProtocolVersion::TLSv1_3) => "1.3",
-                _ => "1.2",
-            },
-        })),
-    }));
+    ends.secure = Some(Rc::new(Secure::of(&stream, terms, served, name, begun)));
     Ok(Some(Wire::Tls(Box::new(stream))))
 }
 

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use crate::failure::{Blame, Failure, GrpcCode, Speaker};
 use crate::memory::Budget;
 
+use super::line::Session;
 use super::series::Track;
 use super::trace::{Attempt, Goal, Handshake, Trace, Traced, Try, Untraced};
 
@@ -101,6 +102,7 @@ pub struct Account {
     pub(super) client: Cell<Option<(IpAddr, u16)>>,
     pub(super) version: Cell<Version>,
     pub(super) speech: Cell<Speech>,
+    pub(super) session: RefCell<Option<Rc<Session>>>,
     pub(super) track: RefCell<Option<Rc<Track>>>,
     pub(super) trace: Cell<Option<Trace>>,
     /// Whether its spans are exported; what of them is known then.
@@ -141,6 +143,7 @@ impl Default for Account {
             client: Cell::default(),
             version: Cell::new(Version::HTTP_11),
             speech: Cell::default(),
+            session: RefCell::default(),
             track: RefCell::default(),
             trace: Cell::default(),
             is_traced: Cell::default(),
@@ -187,6 +190,7 @@ impl Account {
         let texts = std::mem::take(&mut *self.texts.borrow_mut());
         self.client.set(None);
         self.speech.set(Speech::default());
+        self.session.replace(None);
         self.track.replace(None);
         self.trace.set(None);
         if self.is_traced.take() {
@@ -235,6 +239,11 @@ impl Account {
     pub fn note_client(&self, client: (IpAddr, u16), version: Version) {
         self.client.set(Some(client));
         self.version.set(version);
+    }
+
+    /// TLS of the connection that it comes on.
+    pub fn note_session(&self, session: &Rc<Session>) {
+        self.session.replace(Some(Rc::clone(session)));
     }
 
     pub fn note_speech(&self, speech: Speech) {

@@ -21,6 +21,7 @@ pub use book::{Book, Open};
 pub use calls::{CallReport, Side};
 pub use expose::{Endpoint, Facts, Process, expose, old_generations};
 pub use histogram::{BUCKETS, Histogram};
+pub use line::{Session, Shown};
 pub use mishaps::Mishap;
 pub use program::{Level, LevelError, Logs, ProgramLog};
 pub use quota::Quota;

@@ -127,22 +127,43 @@ fn next_update(list: &CertificateRevocationListDer<'_>) -> Option<SystemTime> {
 const QUOTED: &AsciiSet = &CONTROLS.add(b'"').add(b'\\').add(b'%');
 const BARE: &AsciiSet = &QUOTED.add(b',').add(b';').add(b'=').add(b' ');
 
-/// The value of `x-forwarded-client-cert`, as Envoy has it: the certificate's SHA-256, its subject, and
-/// the URIs and DNS names that it is for. `None` for one that can't be told whole.
-#[must_use]
-pub fn forwarded(certificate: &CertificateDer<'_>) -> Option<HeaderValue> {
-    if certificate.len() > CLIENT_CERTIFICATE_BYTES_MAX {
-        return None;
+/// What is told of a client's certificate.
+#[derive(Debug)]
+pub struct ClientCertificate {
+    /// The value of `x-forwarded-client-cert`, as Envoy has it: the certificate's SHA-256, its subject,
+    /// and the URIs and DNS names that it is for. `None` for one that can't be told whole.
+    pub forwarded: Option<HeaderValue>,
+    /// As text; empty where there is none.
+    pub subject: String,
+    /// Of its DER form, in hexadecimal digits.
+    pub sha256: String,
+}
+
+impl ClientCertificate {
+    #[must_use]
+    pub fn of(certificate: &CertificateDer<'_>) -> Self {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, certificate);
+        let mut sha256 = String::with_capacity(64);
+        for byte in digest.as_ref() {
+            // Writing to a String doesn't fail.
+            _ = write!(sha256, "{byte:02x}");
+        }
+        let parsed = X509Certificate::from_der(certificate).ok();
+        let subject = parsed.as_ref().map(|(_, p)| p.subject().to_string());
+        let subject = subject.unwrap_or_default();
+        let whole = certificate.len() <= CLIENT_CERTIFICATE_BYTES_MAX;
+        let parsed = parsed.filter(|_| whole);
+        Self {
+            forwarded: parsed.and_then(|(_, parsed)| forwarded(&sha256, &subject, &parsed)),
+            subject,
+            sha256,
+        }
     }
-    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
-    let mut told = String::from("Hash=");
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, certificate);
-    for byte in digest.as_ref() {
-        write!(told, "{byte:02x}").ok()?;
-    }
-    let subject = parsed.subject().to_string();
-    let subject = utf8_percent_encode(&subject, QUOTED);
-    write!(told, ";Subject=\"{subject}\"").ok()?;
+}
+
+fn forwarded(sha256: &str, subject: &str, parsed: &X509Certificate<'_>) -> Option<HeaderValue> {
+    let subject = utf8_percent_encode(subject, QUOTED);
+    let mut told = format!("Hash={sha256};Subject=\"{subject}\"");
     if let Ok(Some(names)) = parsed.subject_alternative_name() {
         for name in &names.value.general_names {
             let (what, name) = match name {

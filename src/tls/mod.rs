@@ -12,7 +12,7 @@ mod shared;
 mod terms;
 mod vouched;
 
-pub use client::{ClientAuth, ClientAuthError, forwarded};
+pub use client::{ClientAuth, ClientAuthError, ClientCertificate};
 pub use identity::{Identity, IdentityError, Warning};
 pub use outgoing::{HandshakeError, Material, Outgoing, OutgoingError, Speaks};
 pub use shared::Shared;

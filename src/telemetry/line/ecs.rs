@@ -57,6 +57,9 @@ pub(super) fn put(facts: &Facts<'_>, out: &mut Vec<u8>) {
             line.number("client.port", u64::from(port));
         }
     }
+    if let Some(session) = &*account.session.borrow() {
+        line.members(session.ecs());
+    }
     line.some("user_agent.original", Some(facts.text(Text::UserAgent)));
     if let Some(trace) = account.trace.get() {
         line.text("trace.id", trace.id());

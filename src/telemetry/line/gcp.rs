@@ -60,6 +60,9 @@ pub(super) fn put(facts: &Facts<'_>, out: &mut Vec<u8>) {
     if let Some(time) = outcome.upstream {
         line.millis("upstream_ms", time);
     }
+    if let Some(session) = &*account.session.borrow() {
+        line.members(session.flat());
+    }
     line.some("request_id", Some(facts.text(Text::RequestId)));
     line.close();
 }

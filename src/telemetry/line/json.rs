@@ -65,6 +65,9 @@ pub(super) fn put(facts: &Facts<'_>, out: &mut Vec<u8>) {
             line.number("client_port", u64::from(port));
         }
     }
+    if let Some(session) = &*account.session.borrow() {
+        line.members(session.flat());
+    }
     line.some("user_agent", Some(facts.text(Text::UserAgent)));
     line.some("referer", Some(facts.text(Text::Referer)));
     line.some("request_id", Some(facts.text(Text::RequestId)));

@@ -5,6 +5,7 @@ mod gcp;
 mod json;
 mod object;
 mod pretty;
+mod session;
 mod text;
 mod time;
 
@@ -16,6 +17,7 @@ use crate::failure::{Blame, Speaker};
 use super::account::{Account, Outcome, Text, Texts, version_text};
 
 pub(super) use object::Object;
+pub use session::{Session, Shown};
 pub(super) use text::is_hidden;
 
 /// What every line of a log has.

@@ -21,6 +21,26 @@ impl<'o> Object<'o> {
         Self { out, empty: true }
     }
 
+    /// What `fill` puts, without the braces.
+    pub(super) fn only_members(fill: impl FnOnce(&mut Object<'_>)) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut object = Object {
+            out: &mut out,
+            empty: true,
+        };
+        fill(&mut object);
+        out
+    }
+
+    /// Members that have been written before.
+    #[inline]
+    pub(super) fn members(&mut self, members: &[u8]) {
+        if !std::mem::replace(&mut self.empty, false) {
+            self.out.push(b',');
+        }
+        self.out.extend_from_slice(members);
+    }
+
     pub(in super::super) fn close(self) {
         self.out.push(b'}');
     }
