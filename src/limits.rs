@@ -401,6 +401,8 @@ pub const PEM_BYTES_MAX: u64 = 4 * 1024 * 1024;
 pub const PLAIN_TO_TLS_BYTES_MAX: usize = 16 * 1024;
 /// Handshakes that came to nothing, of which a worker writes a line in a second: more are only counted.
 pub const REFUSALS_TOLD_A_SECOND_MAX: u32 = 10;
+/// How long a worker says nothing of refused PROXY headers after a line about one: all are counted.
+pub const PROXY_HEADERS_UNTOLD: Duration = Duration::from_secs(10);
 /// A client's certificate that services are told of.
 pub const CLIENT_CERTIFICATE_BYTES_MAX: usize = 16 * 1024;
 /// Files and folders looked at below one `protos` folder: the whole of googleapis is 10,000.

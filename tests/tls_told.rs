@@ -352,3 +352,80 @@ async fn the_access_log_tells_of_the_connection_s_tls() {
         );
     }
 }
+
+#[tokio::test]
+async fn refused_proxy_headers_are_warned_of_and_counted_by_why() {
+    const FAMILY: &str = "transom_proxy_headers_refused_total";
+    let config = |trusted: &str, wait: &str| {
+        format!(
+            "listeners: [{{ address: \"127.0.0.1:0\", proxy_protocol: true }}]\n\
+             admin: {{ address: \"127.0.0.1:0\" }}\n\
+             trusted_proxies: [{trusted}]\n\
+             timeouts: {{ handshake: {wait} }}\n\
+             workers: 1\n\
+             routes: [{{ prefix: /, respond: {{ body: here }} }}]\n"
+        )
+    };
+    let header = b"PROXY TCP4 192.0.2.7 10.0.0.1 12345 443\r\n";
+    let text = [&header[..], GET].concat();
+    let binary = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
+
+    let trusting = run(&config("127.0.0.0/8", "10s"), |_| {});
+    let mut wanted: BTreeMap<String, u64> = BTreeMap::new();
+    // The first is warned of; those that come in the ten seconds after it have no line.
+    for (sent, then, reason) in [
+        (&b""[..], Then::Goes, Some("nothing_sent")),
+        (GET, Then::Waits, Some("missing")),
+        (b"PROXY TCP4 192.", Then::Goes, Some("closed")),
+        (b"PROXY TCP4 1 2 3 4\r\n", Then::Waits, Some("malformed")),
+        (
+            &[&b"PROXY "[..], &[b'9'; 200]].concat(),
+            Then::Waits,
+            Some("too_long"),
+        ),
+        (
+            &[&header[..], b"GET / HTTP/1.0\r\n\r\n"].concat(),
+            Then::Waits,
+            None,
+        ),
+    ] {
+        Deed::Bytes(sent.to_vec(), then)
+            .be_done(trusting.address)
+            .await;
+        if let Some(reason) = reason {
+            *wanted.entry(reason.to_owned()).or_default() += 1;
+        }
+        let seen = async { while counted(&trusting, FAMILY).await != wanted {} };
+        soon(reason.unwrap_or("the request"), seen).await;
+    }
+    let line = trusting.says("PROXY header refused");
+    assert!(
+        line.contains("WARN") && line.contains("peer=127.0.0.1:"),
+        "{line}"
+    );
+    assert!(line.contains("reason=\"missing\""), "{line}");
+
+    let wary = run(&config("192.0.2.0/24", "10s"), |_| {});
+    for (sent, untrusted) in [(GET, 0), (&text, 1), (&binary[..], 2)] {
+        let mut client = Http1::connect(wary.address).await;
+        client.send(sent).await;
+        let status = client.reply().await.expect("a reply").status;
+        assert_eq!(status, if untrusted > 0 { 400 } else { 200 });
+        let counts = counted(&wary, FAMILY).await;
+        assert_eq!(
+            counts.get("untrusted").copied().unwrap_or_default(),
+            untrusted
+        );
+    }
+    let line = wary.says("PROXY header refused");
+    assert!(
+        line.contains("its address is not among trusted_proxies"),
+        "{line}"
+    );
+
+    let hasty = run(&config("127.0.0.0/8", "50ms"), |_| {});
+    let mut half = Http1::connect(hasty.address).await;
+    half.send(b"PROXY TCP4").await;
+    soon("the end", half.closed()).await;
+    assert_eq!(counted(&hasty, FAMILY).await.get("timeout"), Some(&1));
+}

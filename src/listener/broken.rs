@@ -1,14 +1,17 @@
 //! Why handshakes come to nothing: so few kinds that each can be counted, told apart by whose matter it
 //! is and what helps.
 
-use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use rustls::{AlertDescription, CertificateError, PeerIncompatible};
 
 use crate::limits::REFUSALS_TOLD_A_SECOND_MAX;
-use crate::telemetry::{Count, Quota};
+
+use super::tally::{Reason, Tally};
+
+const SECOND: Duration = Duration::from_secs(1);
 
 /// Kinds of broken handshakes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +47,12 @@ pub enum Broken {
     Other,
 }
 
-impl Broken {
-    const ALL: [Self; 18] = [
+impl Reason for Broken {
+    const COUNTER: (&'static str, &'static str) = (
+        "tls_handshakes_failed",
+        "TLS handshakes that came to nothing, by why.",
+    );
+    const ALL: &'static [Self] = &[
         Self::NothingSent,
         Self::Closed,
         Self::Timeout,
@@ -66,9 +73,7 @@ impl Broken {
         Self::Other,
     ];
 
-    /// As metrics and logs have it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
             Self::NothingSent => "nothing_sent",
             Self::Closed => "closed",
@@ -90,7 +95,9 @@ impl Broken {
             Self::Other => "other",
         }
     }
+}
 
+impl Broken {
     /// By what a handshake ended with.
     pub(super) fn of(error: &io::Error) -> Self {
         let inner = error.get_ref().and_then(|e| e.downcast_ref());
@@ -165,59 +172,22 @@ impl Broken {
     }
 }
 
-/// How many there were of each kind.
-#[derive(Debug, Default)]
-pub struct BrokenHandshakes {
-    counts: [Cell<u64>; Broken::ALL.len()],
-    quota: Quota,
-}
-
-impl BrokenHandshakes {
+impl Tally<Broken> {
     /// Counts one, and tells of it while a flood of them is no flood of lines.
     pub(super) fn note(&self, why: Broken, peer: &SocketAddr, error: &dyn std::fmt::Display) {
-        if let Some((count, _)) = self.each().find(|(_, kind)| *kind == why) {
-            super::count(count);
-        }
+        self.count(why);
         if tracing::enabled!(tracing::Level::DEBUG)
-            && let Some(untold) = self.quota.pass(REFUSALS_TOLD_A_SECOND_MAX)
+            && let Some(untold) = self.quota.pass(REFUSALS_TOLD_A_SECOND_MAX, SECOND)
         {
-            tracing::debug!(%peer, reason = why.name(), %error, untold, "a TLS handshake came to nothing");
+            let reason = why.name();
+            tracing::debug!(%peer, reason, %error, untold, "a TLS handshake came to nothing");
         }
-    }
-
-    fn each(&self) -> impl Iterator<Item = (&Cell<u64>, Broken)> {
-        self.counts.iter().zip(Broken::ALL)
-    }
-
-    pub(super) fn report(&self) -> impl Iterator<Item = Count> {
-        self.each().map(|(count, why)| Count {
-            name: "tls_handshakes_failed",
-            about: "TLS handshakes that came to nothing, by why.",
-            label: ("reason", why.name()),
-            value: count.get(),
-        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn each_kind_is_counted_under_its_own_name() {
-        let broken = BrokenHandshakes::default();
-        let peer = "192.0.2.1:9".parse().unwrap();
-        for (times, why) in (1..).zip(Broken::ALL) {
-            for _ in 0..times {
-                broken.note(why, &peer, &"why");
-            }
-        }
-        let all: Vec<_> = broken.report().map(|c| (c.label.1, c.value)).collect();
-        let wanted = Broken::ALL.iter().map(|why| why.name()).zip(1..);
-        assert_eq!(all, wanted.collect::<Vec<_>>());
-        let names: std::collections::BTreeSet<_> = all.iter().map(|(name, _)| name).collect();
-        assert_eq!(names.len(), Broken::ALL.len());
-    }
 
     #[test]
     fn errors_have_their_kinds() {

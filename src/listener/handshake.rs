@@ -20,7 +20,7 @@ use crate::telemetry::{Handshake, Session, Shown, brief};
 use crate::tls::{ACME_PROTOCOL, ClientCertificate, Served, Terms};
 
 use super::broken::Broken;
-use super::proxy_header;
+use super::proxy_header::{self, NoHeader, RefusedHeader};
 use super::pulse::Pulse;
 use super::wire::{Metered, Wire};
 use super::{Bounds, Counters, Ends, count};
@@ -117,6 +117,7 @@ impl Secure {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Stage {
     #[default]
+    Begun,
     Header,
     Tls,
 }
@@ -147,16 +148,21 @@ pub(super) async fn open(
     stage: &Cell<Stage>,
 ) -> Option<Wire> {
     let door = &bounds.door;
+    let tally = &counters.proxy_headers_refused;
     if door.proxy_protocol && bounds.trusts(ends.peer.ip()) {
+        stage.set(Stage::Header);
         match proxy_header::read(&mut socket).await {
             Ok(Some((peer, local))) => (ends.peer, ends.local) = (peer, local),
             Ok(None) => {}
-            Err(error) => {
-                count(&counters.proxy_headers_refused);
-                tracing::debug!(peer = %ends.peer, %error, "no PROXY header");
+            Err(NoHeader(why, error)) => {
+                tally.note(why, &ends.peer, &error);
                 return None;
             }
         }
+    } else if door.proxy_protocol && proxy_header::is_next(&socket).await {
+        // It is taken for what it is then: no HTTP, and no TLS.
+        let error = "its address is not among trusted_proxies";
+        tally.note(RefusedHeader::Untrusted, &ends.peer, &error);
     }
     let Some(terms) = &door.tls else {
         return Some(Wire::Plain(Metered::new(socket, pulse)));
@@ -177,11 +183,17 @@ pub(super) async fn open(
 
 /// Of a connection whose time was over before it had come through.
 pub(super) fn late(stage: Stage, counters: &Counters, peer: &SocketAddr) {
-    if stage == Stage::Tls {
-        let why = Broken::Timeout;
-        counters
-            .broken_handshakes
-            .note(why, peer, &"it took too long");
+    let error = "it took too long";
+    match stage {
+        Stage::Begun => {}
+        Stage::Header => {
+            let tally = &counters.proxy_headers_refused;
+            tally.note(RefusedHeader::Timeout, peer, &error);
+        }
+        Stage::Tls => {
+            let tally = &counters.broken_handshakes;
+            tally.note(Broken::Timeout, peer, &error);
+        }
     }
 }
 

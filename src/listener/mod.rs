@@ -20,17 +20,20 @@ mod sniff;
 mod socket;
 mod streams;
 mod switch;
+mod tally;
 mod wire;
 
 pub use accept::{Listener, Stop, accept, take_dealt};
-pub use broken::{Broken, BrokenHandshakes};
+pub use broken::Broken;
 pub use dealer::Dealt;
 pub use gate::{Gate, Pass, Refused};
 pub use handshake::Secure;
 pub use inherited::{Inherited, Passed, Purpose};
 pub use ports::{Change, Changed, Order, Ports, Post, Source};
+pub use proxy_header::RefusedHeader;
 pub use socket::{BindError, Bound, bind, raise_open_files};
 pub use switch::{ClientStream, Ending, Tunnel};
+pub use tally::{Reason, Tally};
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
@@ -138,11 +141,11 @@ pub struct Counters {
     pub floods: Cell<u64>,
     /// TLS
     pub handshakes: Cell<u64>,
-    pub broken_handshakes: BrokenHandshakes,
+    pub broken_handshakes: Tally<Broken>,
     /// `timeouts.handshake`
     pub slow_handshakes: Cell<u64>,
-    /// Connections of trusted peers without a PROXY header.
-    pub proxy_headers_refused: Cell<u64>,
+    /// Connections of trusted peers without a PROXY header, and others' with one.
+    pub proxy_headers_refused: Tally<RefusedHeader>,
     /// Requests for a host that the connection's certificate isn't for (421).
     pub misdirected: Cell<u64>,
 }
@@ -176,11 +179,6 @@ impl Counters {
             ),
             one("tls_handshakes", "TLS handshakes done.", &self.handshakes),
             one(
-                "proxy_headers_refused",
-                "Connections of trusted peers without a PROXY header.",
-                &self.proxy_headers_refused,
-            ),
-            one(
                 "requests_misdirected",
                 "Requests for a host that the connection's certificate isn't for (421).",
                 &self.misdirected,
@@ -201,6 +199,7 @@ impl Counters {
             hit("control_frames", &self.floods),
         ];
         all.extend(self.broken_handshakes.report());
+        all.extend(self.proxy_headers_refused.report());
         all
     }
 }

@@ -1,6 +1,7 @@
 //! The header that a load balancer puts before a connection's bytes to tell whose they are: PROXY
 //! protocol, versions 1 and 2. Exactly the header is read, whatever follows it.
 
+use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
 
@@ -9,12 +10,99 @@ use ppp::{HeaderResult, PartialResult};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
+use crate::limits::PROXY_HEADERS_UNTOLD;
+
+use super::tally::{Reason, Tally};
+
 /// What every header of version 2 begins with.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
+/// And of version 1.
+const TEXT: &[u8] = b"PROXY ";
 /// A version 1 header ends within so many bytes.
 const TEXT_BYTES_MAX: usize = 107;
 /// Addresses and whatever else a balancer tells.
 const BINARY_BYTES_MAX: usize = 4096;
+
+/// Why a connection is refused for its header, or its header isn't believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusedHeader {
+    /// The peer went without a byte, as checks of whether a port is open do.
+    NothingSent,
+    /// It went in the midst of the header.
+    Closed,
+    /// `timeouts.handshake`
+    Timeout,
+    /// Something else came first.
+    Missing,
+    Malformed,
+    TooLong,
+    /// It comes from a peer that `trusted_proxies` doesn't name.
+    Untrusted,
+}
+
+impl Reason for RefusedHeader {
+    const COUNTER: (&'static str, &'static str) = (
+        "proxy_headers_refused",
+        "Connections of trusted peers without a PROXY header, and others' with one, by why.",
+    );
+    const ALL: &'static [Self] = &[
+        Self::NothingSent,
+        Self::Closed,
+        Self::Timeout,
+        Self::Missing,
+        Self::Malformed,
+        Self::TooLong,
+        Self::Untrusted,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::NothingSent => "nothing_sent",
+            Self::Closed => "closed",
+            Self::Timeout => "timeout",
+            Self::Missing => "missing",
+            Self::Malformed => "malformed",
+            Self::TooLong => "too_long",
+            Self::Untrusted => "untrusted",
+        }
+    }
+}
+
+impl Tally<RefusedHeader> {
+    /// Counts one, and tells of it, unless another was told of just now. Who only looks whether the
+    /// port is open does so all day: that is for those who look closely.
+    pub(super) fn note(&self, why: RefusedHeader, peer: &SocketAddr, error: &dyn Display) {
+        self.count(why);
+        let reason = why.name();
+        if why == RefusedHeader::NothingSent {
+            tracing::debug!(%peer, reason, "no PROXY header");
+        } else if let Some(untold) = self.quota.pass(1, PROXY_HEADERS_UNTOLD) {
+            tracing::warn!(%peer, reason, %error, untold, "PROXY header refused");
+        }
+    }
+}
+
+/// Why there is no header, in a word and in all of them.
+#[derive(Debug)]
+pub(super) struct NoHeader(pub(super) RefusedHeader, pub(super) io::Error);
+
+/// Of the socket: it ended.
+impl From<io::Error> for NoHeader {
+    fn from(error: io::Error) -> Self {
+        Self(RefusedHeader::Closed, error)
+    }
+}
+
+/// Whether a peer whose word doesn't count begins with one. Nothing is taken from the socket, and
+/// there may be more of it than is there yet.
+pub(super) async fn is_next(stream: &TcpStream) -> bool {
+    let mut first = [0; SIGNATURE.len()];
+    let seen = match stream.peek(&mut first).await {
+        Ok(seen) => first.get(..seen).unwrap_or_default(),
+        Err(_) => return false,
+    };
+    seen == SIGNATURE || seen.starts_with(TEXT)
+}
 
 /// Whose connection it is, and what they connected to; `None` for one of the balancer's own.
 pub(super) type Told = Option<(SocketAddr, SocketAddr)>;
@@ -23,7 +111,10 @@ pub(super) type Told = Option<(SocketAddr, SocketAddr)>;
 ///
 /// # Errors
 /// Bytes that are none, or the stream's end. Dropping it loses what was read.
-pub(super) async fn read(stream: &mut TcpStream) -> io::Result<Told> {
+pub(super) async fn read(stream: &mut TcpStream) -> Result<Told, NoHeader> {
+    if !matches!(stream.peek(&mut [0]).await, Ok(1..)) {
+        return Err(wrong(RefusedHeader::NothingSent, "nothing was sent"));
+    }
     let mut head = vec![0; SIGNATURE.len()];
     stream.read_exact(&mut head).await?;
     match head == SIGNATURE {
@@ -34,26 +125,26 @@ pub(super) async fn read(stream: &mut TcpStream) -> io::Result<Told> {
             let [_, _, high, low] = rest;
             let more = usize::from(u16::from_be_bytes([high, low]));
             if more > BINARY_BYTES_MAX {
-                return Err(wrong("its header is too long"));
+                return Err(wrong(RefusedHeader::TooLong, "it is too long"));
             }
             let begun = head.len();
             head.resize(begun + more, 0);
             let rest = head.get_mut(begun..).unwrap_or_default();
             stream.read_exact(rest).await?;
         }
-        false if head.starts_with(b"PROXY ") => read_line(stream, &mut head).await?,
-        false => return Err(wrong("it has no header")),
+        false if head.starts_with(TEXT) => read_line(stream, &mut head).await?,
+        false => return Err(wrong(RefusedHeader::Missing, "something else came first")),
     }
     told(&head)
 }
 
 /// Only as far as the line goes: what follows it is somebody else's.
-async fn read_line(stream: &mut TcpStream, head: &mut Vec<u8>) -> io::Result<()> {
+async fn read_line(stream: &mut TcpStream, head: &mut Vec<u8>) -> Result<(), NoHeader> {
     let mut piece = [0; TEXT_BYTES_MAX];
     while !head.ends_with(b"\n") {
         let left = TEXT_BYTES_MAX.saturating_sub(head.len());
         if left == 0 {
-            return Err(wrong("its header has no end"));
+            return Err(wrong(RefusedHeader::TooLong, "it has no end"));
         }
         let peeked = stream
             .peek(piece.get_mut(..left).unwrap_or_default())
@@ -62,7 +153,7 @@ async fn read_line(stream: &mut TcpStream, head: &mut Vec<u8>) -> io::Result<()>
         let of_line = memchr::memchr(b'\n', seen).map_or(peeked, |at| at + 1);
         let part = piece.get_mut(..of_line).unwrap_or_default();
         if part.is_empty() {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
         stream.read_exact(part).await?;
         head.extend_from_slice(part);
@@ -70,10 +161,10 @@ async fn read_line(stream: &mut TcpStream, head: &mut Vec<u8>) -> io::Result<()>
     Ok(())
 }
 
-fn told(head: &[u8]) -> io::Result<Told> {
+fn told(head: &[u8]) -> Result<Told, NoHeader> {
     let parsed = HeaderResult::parse(head);
     if parsed.is_incomplete() {
-        return Err(wrong("its header is cut off"));
+        return Err(malformed("it is cut off"));
     }
     match parsed {
         HeaderResult::V1(Ok(header)) => Ok(match header.addresses {
@@ -99,13 +190,20 @@ fn told(head: &[u8]) -> io::Result<Told> {
             )),
             v2::Addresses::Unspecified | v2::Addresses::Unix(_) => None,
         }),
-        HeaderResult::V1(Err(error)) => Err(wrong(&error.to_string())),
-        HeaderResult::V2(Err(error)) => Err(wrong(&error.to_string())),
+        HeaderResult::V1(Err(error)) => Err(malformed(&error.to_string())),
+        HeaderResult::V2(Err(error)) => Err(malformed(&error.to_string())),
     }
 }
 
-fn wrong(why: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, why.to_owned())
+fn malformed(why: &str) -> NoHeader {
+    wrong(RefusedHeader::Malformed, why)
+}
+
+fn wrong(reason: RefusedHeader, why: &str) -> NoHeader {
+    NoHeader(
+        reason,
+        io::Error::new(io::ErrorKind::InvalidData, why.to_owned()),
+    )
 }
 
 #[cfg(test)]
@@ -115,7 +213,7 @@ mod tests {
     use tokio::io::AsyncWriteExt;
 
     /// What is read of these bytes, and what is left of them.
-    async fn read_of(sent: &[u8]) -> (io::Result<Told>, Vec<u8>) {
+    async fn read_of(sent: &[u8]) -> (Result<Told, NoHeader>, Vec<u8>) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let sent = sent.to_vec();
@@ -165,16 +263,20 @@ mod tests {
     #[tokio::test]
     async fn what_is_no_header_is_refused() {
         let too_long = [&SIGNATURE[..], &[0x21, 0x11, 0xff, 0xff], &[0; 70_000]].concat();
-        for sent in [
-            &b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"[..],
-            b"PROXY TCP4 192.0.2.7",
-            b"PROXY TCP4 192.0.2.7 10.0.0.1 12345 443 and so on and on and on and on and on and on and on and on and on and on and on and on\r\n",
-            b"PROXY TCP4 300.0.2.7 10.0.0.1 12345 443\r\n",
-            b"\r\n\r\n\0\r\nQUIT\n\x41\x11\0\x0c............",
-            &too_long,
-            b"",
+        for (sent, why) in [
+            (
+                &b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"[..],
+                RefusedHeader::Missing,
+            ),
+            (b"PROXY TCP4 192.0.2.7", RefusedHeader::Closed),
+            (b"PROXY TCP4 192.0.2.7 10.0.0.1 12345 443 and so on and on and on and on and on and on and on and on and on and on and on and on\r\n", RefusedHeader::TooLong),
+            (b"PROXY TCP4 300.0.2.7 10.0.0.1 12345 443\r\n", RefusedHeader::Malformed),
+            (b"\r\n\r\n\0\r\nQUIT\n\x41\x11\0\x0c............", RefusedHeader::Malformed),
+            (&too_long, RefusedHeader::TooLong),
+            (b"", RefusedHeader::NothingSent),
         ] {
-            assert!(read_of(sent).await.0.is_err(), "{sent:?}");
+            let refused = read_of(sent).await.0.unwrap_err();
+            assert_eq!(refused.0, why, "{sent:?}");
         }
     }
 

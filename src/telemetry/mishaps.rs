@@ -53,7 +53,11 @@ impl Mishaps {
         let Some(blame) = outcome.blame else {
             return;
         };
-        if self.quota.pass(MISHAPS_A_SECOND_MAX).is_none() {
+        if self
+            .quota
+            .pass(MISHAPS_A_SECOND_MAX, Duration::from_secs(1))
+            .is_none()
+        {
             return;
         }
         let mishap = account.with_texts(|texts| {

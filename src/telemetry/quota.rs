@@ -1,14 +1,14 @@
-//! So many in a second: for what strangers can cause at will, and somebody is to read.
+//! So many in a while: for what strangers can cause at will, and somebody is to read.
 
 use std::cell::Cell;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Lets a number through in each second, and counts the rest. One for each thread.
+/// Lets a number through in each while, and counts the rest. One for each thread.
 #[derive(Debug, Default)]
 pub struct Quota {
-    /// The second that is counted, and how many were let through in it.
+    /// When the while began, and how many were let through in it.
     since: Cell<Option<Instant>>,
     passed: Cell<u32>,
     kept_back: Cell<u64>,
@@ -16,17 +16,17 @@ pub struct Quota {
 
 impl Quota {
     /// Whether this one may pass: with how many were kept back since the last that did.
-    pub fn pass(&self, a_second: u32) -> Option<u64> {
+    pub fn pass(&self, max: u32, each: Duration) -> Option<u64> {
         let now = Instant::now();
         let fresh = self
             .since
             .get()
-            .is_none_or(|since| now.duration_since(since) >= Duration::from_secs(1));
+            .is_none_or(|since| now.duration_since(since) >= each);
         if fresh {
             self.since.set(Some(now));
             self.passed.set(0);
         }
-        if self.passed.get() >= a_second {
+        if self.passed.get() >= max {
             self.kept_back.set(self.kept_back.get().saturating_add(1));
             return None;
         }
@@ -42,8 +42,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_flood_is_cut_and_what_was_cut_is_told() {
         let quota = Quota::default();
-        let passed =
-            |times: usize| -> Vec<_> { (0..times).filter_map(|_| quota.pass(3)).collect() };
+        let passed = |times: usize| -> Vec<_> {
+            (0..times)
+                .filter_map(|_| quota.pass(3, Duration::from_secs(1)))
+                .collect()
+        };
         assert_eq!(passed(1000), [0, 0, 0]);
         tokio::time::advance(Duration::from_millis(999)).await;
         assert_eq!(passed(1), [0; 0]);
