@@ -45,6 +45,8 @@ pub mod drain;
 #[cfg(feature = "gateway")]
 pub mod explain;
 #[cfg(feature = "gateway")]
+pub mod gather;
+#[cfg(feature = "gateway")]
 pub mod live;
 #[cfg(feature = "gateway")]
 pub mod memory;

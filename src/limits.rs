@@ -326,6 +326,8 @@ pub const REPLY_HEADER_BYTES_MAX: usize = 64 * 1024;
 pub const REPLY_HEADER_BYTES_READ: u32 = 4 * 64 * 1024;
 /// Bytes that one HTTP/2 stream may hold on their way out.
 pub const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of one turn of a connection that wait to be sent together.
+pub const GATHER_BYTES_MAX: usize = 16 * 1024;
 /// Connections that the kernel has made and we have not accepted, for each socket.
 pub const ACCEPT_QUEUE: i32 = 1024;
 /// From the start of the next process, when one is handed over to, until it serves: after that it is ended.

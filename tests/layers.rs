@@ -22,6 +22,7 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
     ("memory", 2, &[]),
     ("drain", 2, &[]),
     ("client_body", 2, &["telemetry"]),
+    ("gather", 2, &[]),
     ("rt", 2, &[]),
     ("telemetry", 2, &["config", "memory", "snapshot"]),
     ("tokens", 2, &[]),

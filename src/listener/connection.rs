@@ -22,6 +22,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::client_body::{ClientBody, Pace};
 use crate::failure::Failure;
+use crate::gather::Gather;
 use crate::limits::{
     CLIENT_CONNECTION_WINDOW, CLIENT_STREAM_WINDOW, CLOSE_GRACE, FIRST_BYTES_GRACE,
     H1_BUFFER_BYTES_MAX, H2_ERROR_RESETS_MAX, H2_PENDING_RESETS_MAX, SEND_BUFFER_BYTES_MAX,
@@ -38,6 +39,7 @@ use super::reply::Reply;
 use super::sniff::{Protocol, sniff};
 use super::streams::StreamExec;
 use super::switch::{Http1, Switch};
+use super::wire::Wire;
 use super::{Bounds, Connections, Counters, Ends, Pass, Service, count};
 
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
@@ -98,9 +100,6 @@ pub(super) async fn serve<S: Service>(mut accepted: Accepted<S>) {
     }
     let counters = Rc::clone(&accepted.counters);
     let bounds = Rc::clone(&accepted.bounds);
-    let flood = (protocol == Protocol::Http2)
-        .then(|| Flood::new(bounds.limits.control_frames_max, Rc::clone(&counters)));
-    let io = ClientIo::new(wire, ahead, read, flood, Rc::clone(&pulse));
     let switch = Rc::new(Switch::default());
     let service = Requests {
         switch: Rc::clone(&switch),
@@ -111,17 +110,21 @@ pub(super) async fn serve<S: Service>(mut accepted: Accepted<S>) {
         counters: Rc::clone(&counters),
         memory: accepted.memory,
     };
-    let io = TokioIo::new(io);
     let peer = whose;
     let aged_at = accepted.at + jittered(bounds.timeouts.max_age, &peer);
     let ended = match protocol {
         Protocol::Http1 => {
+            let io = TokioIo::new(ClientIo::new(wire, ahead, read, None, Rc::clone(&pulse)));
             let connection = http1_builder(&bounds).serve_connection(io, service);
             let connection = Http1::new(connection, switch);
             Driver::new(connection, pulse, bounds, Rc::clone(&counters), aged_at).await
         }
         Protocol::Http2 => {
             pulse.on_preface();
+            let flood = Flood::new(bounds.limits.control_frames_max, Rc::clone(&counters));
+            let out = Gather::new(wire);
+            let io = ClientIo::new(out.clone(), ahead, read, Some(flood), Rc::clone(&pulse));
+            let io = TokioIo::new(io);
             let exec = StreamExec {
                 exec: accepted.exec,
                 pulse: Rc::clone(&pulse),
@@ -129,6 +132,7 @@ pub(super) async fn serve<S: Service>(mut accepted: Accepted<S>) {
                 counters: Rc::clone(&counters),
             };
             let connection = http2_builder(&bounds, exec).serve_connection(io, service);
+            let connection = Http2 { connection, out };
             Driver::new(connection, pulse, bounds, Rc::clone(&counters), aged_at).await
         }
     };
@@ -235,18 +239,45 @@ pub(super) trait Served: Future<Output = hyper::Result<()>> {
     fn finish(self: Pin<&mut Self>, cut_at: Instant);
 }
 
-impl<I, S, B> Served for http2::Connection<I, S, StreamExec>
+type H2Io = TokioIo<ClientIo<Gather<Wire>>>;
+
+/// An HTTP/2 connection; what it writes in one turn is sent together.
+struct Http2<S>
 where
-    S: hyper::service::HttpService<Incoming, ResBody = B>,
+    S: hyper::service::HttpService<Incoming>,
+{
+    connection: http2::Connection<H2Io, S, StreamExec>,
+    out: Gather<Wire>,
+}
+
+impl<S, B> Served for Http2<S>
+where
+    S: hyper::service::HttpService<Incoming, ResBody = B> + Unpin,
     S::Future: 'static,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    I: hyper::rt::Read + hyper::rt::Write + Unpin,
     B: Body + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     const SAYS_GOODBYE: bool = true;
-    fn finish(self: Pin<&mut Self>, _cut_at: Instant) {
-        self.graceful_shutdown();
+    fn finish(mut self: Pin<&mut Self>, _cut_at: Instant) {
+        Pin::new(&mut self.connection).graceful_shutdown();
+    }
+}
+
+impl<S, B> Future for Http2<S>
+where
+    S: hyper::service::HttpService<Incoming, ResBody = B> + Unpin,
+    S::Future: 'static,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B: Body + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    type Output = hyper::Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        this.out
+            .turn(cx, |cx| Pin::new(&mut this.connection).poll(cx))
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::config::model::UpstreamProtocol;
+use crate::gather::Gather;
 use crate::limits::{
     REPLY_HEADER_BYTES_READ, SEND_BUFFER_BYTES_MAX, UPSTREAM_CONNECTION_WINDOW,
     UPSTREAM_PING_INTERVAL, UPSTREAM_STREAM_WINDOW,
@@ -29,7 +30,7 @@ use super::line::{Line, Open};
 use super::silence::{Sent, Silence};
 use super::unreachable::Unreachable;
 
-type Driver = http2::Connection<TokioIo<Heard<Line>>, UpstreamBody, Spawner>;
+type Driver = http2::Connection<TokioIo<Heard<Gather<Line>>>, UpstreamBody, Spawner>;
 type Sender = http2::SendRequest<UpstreamBody>;
 
 /// An old connection that had no calls for so long is closed without another in its place.
@@ -64,8 +65,9 @@ impl Connection {
         let heard = Rc::new(Notify::new());
         let begins = Rc::new(RefCell::new(Vec::with_capacity(BEGINNING)));
         let pieces = Rc::default();
+        let out = Gather::new(stream);
         let io = Heard {
-            stream,
+            stream: out.clone(),
             tell: Some(Rc::clone(&heard)),
             _open: Open::new(&endpoint.open),
             begins: Rc::clone(&begins),
@@ -83,7 +85,7 @@ impl Connection {
                 None => format!("{authority}: HTTP/2: {e}"),
             })
         };
-        let spawner = Spawner::new(exec.clone());
+        let spawner = Spawner::new(exec.clone(), out);
         let (sender, mut driver) = http2::Builder::new(spawner.clone())
             .timer(TokioTimer::new())
             .initial_max_send_streams(NO_SETTINGS_YET)

@@ -5,13 +5,16 @@
 //! known here, by being the one that is spawned right after the body's first poll, and it is aborted.
 
 use std::cell::{Cell, RefCell};
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::rc::Rc;
 
 use futures_util::FutureExt;
 use tokio::task::AbortHandle;
 
+use crate::gather::Gather;
 use crate::rt::LocalExec;
+
+use super::line::Line;
 
 /// Holds the task that sends one body, once there is one.
 #[derive(Clone, Debug, Default)]
@@ -67,19 +70,28 @@ pub(super) struct Spawner {
     /// The leash of a body that was polled for the first time; hyper spawns its task before it looks at
     /// another.
     polled: Rc<RefCell<Option<Leash>>>,
+    /// Where the connection writes, until its own task is spawned: hyper's first.
+    out: Rc<RefCell<Option<Gather<Line>>>>,
 }
 
 impl Spawner {
-    pub(super) fn new(exec: LocalExec) -> Self {
+    pub(super) fn new(exec: LocalExec, out: Gather<Line>) -> Self {
         Self {
             exec,
             polled: Rc::default(),
+            out: Rc::new(RefCell::new(Some(out))),
         }
     }
 }
 
 impl<F: Future + 'static> hyper::rt::Executor<F> for Spawner {
     fn execute(&self, future: F) {
+        if let Some(out) = self.out.take() {
+            let mut connection = Box::pin(future);
+            let turns = poll_fn(move |cx| out.turn(cx, |cx| connection.as_mut().poll(cx)));
+            self.exec.spawn(turns.map(drop));
+            return;
+        }
         let task = self.exec.spawn(future.map(drop));
         if let Some(leash) = self.polled.take() {
             leash.hold(task.abort_handle());
