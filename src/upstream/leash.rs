@@ -92,7 +92,8 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for Spawner {
             self.exec.spawn(turns.map(drop));
             return;
         }
-        let task = self.exec.spawn(future.map(drop));
+        // In a box, since a task that is spawned is moved from hand to hand.
+        let task = self.exec.spawn(Box::pin(future).map(drop));
         if let Some(leash) = self.polled.take() {
             leash.hold(task.abort_handle());
         }
