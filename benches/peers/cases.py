@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 TRANSCODERS = ("hop", "transom", "envoy", "structured-proxy")
 GRPC = ("transom", "envoy")
+ALONE = ("transom",)
 PROXIES = ("transom", "nginx", "envoy")
 
 
@@ -12,16 +13,21 @@ class Case:
     title: str
     path: str
     body: str | None = None  # a file in the work folder; such a request is a POST
-    headers: tuple = ("content-type: application/json",)
+    headers: tuple = ()
     connections: int = 32
     http2: bool = False
     tls: bool = False  # 1.3
     routes: int = 5
     peers: tuple = TRANSCODERS
 
+    def sent(self):
+        """The headers of its requests."""
+        return self.headers or (("content-type: application/json",) if self.body else ())
+
 
 ITEM = "/v1/items/item-00007"
 CALL = "/shop.v1.Shop/GetItem"
+ZIPPED = "/v1/zipped?page_size=100"
 CASES = {
     "get": Case("small GET", ITEM),
     "post": Case("small POST", "/v1/items", "post.json"),
@@ -39,6 +45,11 @@ CASES = {
     "web": Case("gRPC-Web unary", CALL, "get.frame", ("content-type: application/grpc-web+proto",), peers=GRPC),
     "grpc": Case("gRPC passed through", CALL, "get.frame", ("content-type: application/grpc", "te: trailers"),
                  http2=True, peers=GRPC),
+    "connect": Case("Connect unary, JSON", CALL, "get.json", ("content-type: application/json", "connect-protocol-version: 1"),
+                    peers=ALONE),
+    "list-gzip": Case("answer of 100 objects, gzip", ZIPPED, headers=("accept-encoding: gzip",), peers=ALONE),
+    "list-zstd": Case("answer of 100 objects, zstd", ZIPPED, headers=("accept-encoding: zstd",), peers=ALONE),
+    "list-br": Case("answer of 100 objects, br", ZIPPED, headers=("accept-encoding: br",), peers=ALONE),
     "plain": Case("plain proxy, 1 KiB", "/plain/1k", peers=PROXIES),
     "plain-1m": Case("plain proxy, 1 MiB out", "/plain/1m", connections=8, peers=PROXIES),
 }

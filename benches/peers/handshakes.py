@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import sys
 
-from peers import WORK, certificate, set_up, start, target, wait_for
+from peers import WORK, certificate, set_up, start, target, transom, wait_for
 from run import ROOT, cores, cpu_seconds, machine
 
 PORTS = {"transom": 19443, "nginx": 19444, "envoy": 19445}
@@ -104,7 +104,7 @@ def run(name, cpu):
     config = WORK / f"{port}-{name}.{'conf' if name == 'nginx' else 'yaml'}"
     config.write_text(CONFIGS[name].replace("@PORT@", str(port)).replace("@WORK@", str(WORK)))
     command = {
-        "transom": [target("transom"), "run", "-c", config],
+        "transom": [transom(), "run", "-c", config],
         "nginx": ["nginx", "-c", config],
         "envoy": [WORK / "envoy", "-c", config, "--concurrency", "1", "--disable-hot-restart", "-l", "error"],
     }[name]

@@ -37,7 +37,11 @@ KNOWN = [(name, re.compile(pattern)) for name, pattern in PARTS.items()]
 REST = "the rest"
 
 
-def part(name):
+def part(name, kind):
+    if kind == "function":
+        # The crate and module that it is of, not those of the types that it is made for.
+        owner = re.match(r"(?:<(?:[&\w<> ,']* as )?)?(?:\w+::)?\w+(?:::\w+)*", name)
+        name = owner.group().removeprefix("<") if owner else name
     return next((of for of, pattern in KNOWN if pattern.search(name)), None)
 
 
@@ -52,7 +56,7 @@ def read(file):
             called, kind, number, name = named.groups()
             kind = "function" if kind == "n" else "file"
             if name is not None:
-                names[kind][number] = part(name)
+                names[kind][number] = part(name, kind)
             if not called:
                 here[kind] = names[kind].get(number)
         elif line.startswith("calls="):

@@ -12,10 +12,19 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = ROOT / "benches" / "peers"
 WORK = ROOT / ".peers" / "bench"
 PROFILE = os.environ.get("PROFILE", "dist")  # what is shipped; `release` builds faster
+GIVEN = os.environ.get("TRANSOM")  # a binary of Transom that is there already
 BACKEND, PLAIN = 19051, 19052
 PORTS = {"hop": 19080, "transom": 19081, "envoy": 19082, "structured-proxy": 19083, "nginx": 19084}
 WIDE_PORT = 100  # added for the process with 10,000 routes
 TLS_PORT = 200  # added for the same listener over TLS
+ADMIN_PORT = 50  # added for Transom's metrics
+# What Transom's users have on: metrics, a JSON access log, and traces of one request in a hundred, to a
+# collector that takes them.
+TOLD = f"""
+admin: {{ address: "127.0.0.1:@ADMIN@" }}
+log: {{ access: {{ format: json, output: /dev/null }} }}
+trace: {{ endpoint: "http://127.0.0.1:{PLAIN}", protocol: http/protobuf, sample: 0.01 }}
+"""
 
 
 def sh(*command, **more):
@@ -28,11 +37,18 @@ def set_up(peers):
     if not have("h2load"):
         print("installing h2load (Debian package nghttp2-client)", flush=True)
         sh("apt-get", "install", "-y", "-qq", "nghttp2-client", stdout=subprocess.DEVNULL)
-    print("building transom, the backend and the bare hop", flush=True)
-    sh("cargo", "build", "--locked", "--profile", PROFILE, "--bin", "transom", "--example", "peers_backend",
-       "--example", "peers_bare_hop", "--example", "peers_handshakes", cwd=ROOT)
+    print("building the backend and the bare hop", flush=True)
+    sh("cargo", "build", "--locked", "--profile", PROFILE, "--example", "peers_backend", "--example",
+       "peers_bare_hop", "--example", "peers_handshakes", cwd=ROOT)
+    if not GIVEN:
+        print(f"building transom ({PROFILE})", flush=True)
+        sh(*(["benches/pgo"] if PROFILE == "dist" else
+             ["cargo", "build", "--locked", "--profile", PROFILE, "--bin", "transom"]), cwd=ROOT)
     sh(target("examples/peers_backend"), "bodies", WORK)
-    descriptor_sets()
+    (WORK / "get.json").write_text('{"itemId": "item-00007"}')
+    protos()
+    if "envoy" in peers or "structured-proxy" in peers:
+        descriptor_sets()
     if "nginx" in peers and not have("nginx"):
         print("installing nginx (Debian package nginx-light)", flush=True)
         sh("apt-get", "install", "-y", "-qq", "--no-install-recommends", "nginx-light", stdout=subprocess.DEVNULL)
@@ -59,20 +75,36 @@ def target(name):
     return base / PROFILE / name
 
 
+def transom():
+    """The binary that is measured."""
+    if GIVEN:
+        return Path(GIVEN)
+    if PROFILE != "dist":
+        return target("transom")
+    version = subprocess.run(["rustc", "-vV"], capture_output=True, text=True, check=True).stdout
+    host = next(line.split()[1] for line in version.splitlines() if line.startswith("host: "))
+    return target("transom").parents[1] / host / "dist" / "transom"
+
+
+def protos():
+    """The folders of `.proto` text, which Transom compiles itself."""
+    text = (HERE / "shop.proto").read_text()
+    for folder, files in {"shop": {"shop.proto": text},
+                          "wide": {"shop.proto": text, "wide.proto": wide()}}.items():
+        (WORK / folder).mkdir(exist_ok=True)
+        for name, content in files.items():
+            (WORK / folder / name).write_text(content)
+
+
 def descriptor_sets():
-    """The descriptor sets that Envoy and structured-proxy need; Transom compiles the text itself."""
+    """What Envoy and structured-proxy need instead."""
     venv = WORK / "venv"
     if not (venv / "bin" / "python").exists():
         sh(sys.executable, "-m", "venv", venv)
         sh(venv / "bin" / "pip", "install", "-q", "grpcio-tools", "setuptools")
-    text = (HERE / "shop.proto").read_text()
-    for folder, protos in {"shop": {"shop.proto": text},
-                           "wide": {"shop.proto": text, "wide.proto": wide()}}.items():
-        (WORK / folder).mkdir(exist_ok=True)
-        for name, content in protos.items():
-            (WORK / folder / name).write_text(content)
+    for folder in ("shop", "wide"):
         sh(venv / "bin" / "python", "-m", "grpc_tools.protoc", f"-I{WORK / folder}", f"-I{ROOT / 'proto'}",
-           "--include_imports", f"--descriptor_set_out={WORK / folder}.binpb", *(WORK / folder / n for n in protos))
+           "--include_imports", f"--descriptor_set_out={WORK / folder}.binpb", *sorted((WORK / folder).glob("*.proto")))
 
 
 def wide(routes=9_994):
@@ -93,15 +125,15 @@ def configure(name, wide, workers=1):
         certificate()
     services = '"shop.v1.Shop", "wide.v1.Wide"' if wide else '"shop.v1.Shop"'
     values = {"PORT": port, "TLS_PORT": port + TLS_PORT, "BACKEND": BACKEND, "PLAIN": PLAIN, "SET": f"{protos}.binpb", "PROTOS": protos,
-              "SERVICES": services, "WORK": WORK, "WORKERS": workers}
+              "SERVICES": services, "WORK": WORK, "WORKERS": workers, "ADMIN": port + ADMIN_PORT}
     template = "nginx.conf" if name == "nginx" else f"{name}.yaml"
-    text = (HERE / template).read_text()
+    text = (HERE / template).read_text() + (TOLD if name == "transom" else "")
     for key, value in values.items():
         text = text.replace(f"@{key}@", str(value))
     config = WORK / f"{port}-{template}"
     config.write_text(text)
     return port, {
-        "transom": [target("transom"), "run", "-c", config],
+        "transom": [transom(), "run", "-c", config],
         "envoy": [WORK / "envoy", "-c", config, "--concurrency", str(workers), "--disable-hot-restart", "-l", "error"],
         "structured-proxy": [WORK / "bin" / "structured-proxy", "--config", config],
         "nginx": ["nginx", "-c", config],

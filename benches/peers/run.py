@@ -54,8 +54,8 @@ def load(port, case, requests, cpus, *more):
                "-n", str(max(requests, c.connections)), *(["-m", "10"] if c.http2 else ["--h1"]), *more]
     if c.body:
         command += ["-d", str(WORK / c.body)]
-        for header in c.headers:
-            command += ["-H", header]
+    for header in c.sent():
+        command += ["-H", header]
     base = f"http://127.0.0.1:{port}"
     if c.tls:
         # The name of the certificate: requests for others are sent away.

@@ -24,7 +24,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from cases import CASES
-from peers import BACKEND, HERE, PLAIN, PROFILE, ROOT, WORK, certificate, set_up, start, target, wait_for
+from peers import BACKEND, HERE, PLAIN, PROFILE, ROOT, WORK, certificate, set_up, start, transom, wait_for
 from run import Field, load, machine
 
 ADMIN = "admin: { address: \"127.0.0.1:@ADMIN@\" }\n"
@@ -49,7 +49,7 @@ def levels():
     known = {}
     for number, (name, more) in enumerate(LEVELS.items()):
         write(config, FIRST_PORT + number, more)
-        tried = subprocess.run([target("transom"), "check", "-c", config], capture_output=True, text=True)
+        tried = subprocess.run([transom(), "check", "-c", config], capture_output=True, text=True)
         if "unknown key" in tried.stdout:
             print(f"left out, this program doesn't know it: {name}")
             continue
@@ -75,7 +75,7 @@ class Level:
         self.port, self.scraped, self.until_scrape = port, ADMIN in more, 1
         config = WORK / f"{port}-telemetry.yaml"
         write(config, port, more)
-        command = ["taskset", "-c", str(field.proxy_cpu), *under, target("transom"), "run", "-c", config]
+        command = ["taskset", "-c", str(field.proxy_cpu), *under, transom(), "run", "-c", config]
         with open(WORK / f"{port}.log", "wb") as log:
             self.process = subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, stderr=log, cwd=ROOT)
         readers = ",".join(map(str, field.load_cpus))
