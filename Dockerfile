@@ -12,14 +12,14 @@ FROM docker.io/library/rust:1.95-bookworm AS build
 ARG PGO=on
 RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
-        cmake musl-tools nghttp2-client openssl python3 \
+        cmake nghttp2-client openssl python3 \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /source
 COPY . .
-RUN target="$(uname -m)-unknown-linux-musl" \
-    && rustup target add "$target" \
-    && if [ "$PGO" = on ]; then benches/pgo "$target"; \
-       else cargo build --locked --profile dist --target "$target" --bin transom; fi \
+RUN target="$(rustc -vV | sed -n 's/^host: //p')" \
+    && if [ "$PGO" = on ]; then benches/pgo; \
+       else cargo build --locked --profile dist --target "$target" --bin transom \
+                --config "build.rustflags=['-Ctarget-feature=+crt-static']"; fi \
     && mkdir -p /image/etc/ssl/certs /image/etc/transom /image/var/lib/transom \
     && cp "target/$target/dist/transom" /image/transom \
     && cp /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ \
