@@ -13,6 +13,7 @@ import re
 import subprocess
 from collections import Counter
 
+from callgrind import costs
 from cases import CASES
 from peers import HERE, ROOT, WORK, set_up
 from run import Field, load, machine
@@ -47,24 +48,9 @@ def part(name, kind):
 
 def read(file):
     """Instructions by part: of the line's own source first, else of the function that it is in."""
-    names = {"file": {}, "function": {}}
-    here = {"file": None, "function": None}
-    found, skip = Counter(), False
-    for line in file.open(errors="replace"):
-        named = re.match(r"(c?)f([ilen])=\((\d+)\)(?: (.*))?", line)
-        if named:
-            called, kind, number, name = named.groups()
-            kind = "function" if kind == "n" else "file"
-            if name is not None:
-                names[kind][number] = part(name, kind)
-            if not called:
-                here[kind] = names[kind].get(number)
-        elif line.startswith("calls="):
-            skip = True  # the line after it is what was called
-        elif line[:1] in "0123456789+-*":
-            if not skip:
-                found[here["file"] or here["function"] or REST] += int(line.split()[-1])
-            skip = False
+    found = Counter()
+    for of_file, of_function, cost in costs(file, part):
+        found[of_file or of_function or REST] += cost
     return found
 
 

@@ -23,6 +23,7 @@ import urllib.request
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from callgrind import costs
 from cases import CASES
 from peers import BACKEND, HERE, PLAIN, PROFILE, ROOT, WORK, certificate, set_up, start, transom, wait_for
 from run import Field, load, machine
@@ -206,26 +207,10 @@ OWN = re.compile(r"/telemetry/|/told\.rs|telemetry::|told::")
 def read_callgrind(file):
     """Instructions, and those of telemetry's functions and lines, wherever either is inlined. What they
     call elsewhere (copying, the allocator) isn't among them."""
-    names = {"file": {}, "function": {}}
-    here = {"file": False, "function": False}
-    total, own, skip = 0, 0, False
-    for line in file.open(errors="replace"):
-        named = re.match(r"(c?)f([ilen])=\((\d+)\)(?: (.*))?", line)
-        if named:
-            called, kind, number, name = named.groups()
-            kind = "function" if kind == "n" else "file"
-            if name is not None:
-                names[kind][number] = bool(OWN.search(name))
-            if not called:
-                here[kind] = names[kind].get(number, False)
-        elif line.startswith("calls="):
-            skip = True  # the line after it is what was called
-        elif line[:1] in "0123456789+-*":
-            if not skip:
-                cost = int(line.split()[-1])
-                total += cost
-                own += cost if any(here.values()) else 0
-            skip = False
+    total, own = 0, 0
+    for of_file, of_function, cost in costs(file, lambda name, _: bool(OWN.search(name))):
+        total += cost
+        own += cost if of_file or of_function else 0
     return total, own
 
 
