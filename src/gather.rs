@@ -2,9 +2,9 @@
 //!
 //! h2 hands over each DATA frame of 256 bytes or more by itself, so ten answers of one turn are ten
 //! system calls, each of which costs as much as making the answer. Here small writes are held until the
-//! turn is over, which is before anything else runs: nobody waits longer for them.
+//! turn is over, which is before any other task runs.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -18,6 +18,12 @@ use crate::limits::GATHER_BYTES_MAX;
 
 #[cfg(test)]
 mod tests;
+
+thread_local! {
+    /// What the next turn holds its writes in. One for all connections of a thread, since one at a time
+    /// has its turn: those that wait for something have no buffer.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// A stream whose small writes wait for the end of the turn that made them. Outside of turns it is the
 /// stream itself. Clones are the same stream: one is the connection's, one that of who polls it.
@@ -66,6 +72,7 @@ impl<S: AsyncWrite + Unpin> Gather<S> {
             // The connection is to hear of it, and it may have nothing else to wake for.
             cx.waker().wake_by_ref();
         }
+        gathered.give_back();
         polled
     }
 }
@@ -78,6 +85,23 @@ impl<S> Gathered<S> {
         if self.sent >= self.held.len() {
             self.held.clear();
             self.sent = 0;
+        }
+    }
+
+    /// Room for what a turn writes.
+    fn take_room(&mut self) {
+        self.held = SPARE.try_with(Cell::take).unwrap_or_default();
+        if self.held.capacity() == 0 {
+            self.held.reserve_exact(GATHER_BYTES_MAX);
+        }
+    }
+
+    /// Gives the room to the next turn, unless something is still in it.
+    fn give_back(&mut self) {
+        if self.held.is_empty() && self.held.capacity() > 0 {
+            let room = std::mem::take(&mut self.held);
+            // A thread that ends has no next turn.
+            let _ended = SPARE.try_with(|spare| spare.set(room));
         }
     }
 
@@ -117,7 +141,7 @@ impl<S: AsyncWrite + Unpin> Gathered<S> {
         let bytes: usize = pieces.iter().map(|p| p.len()).sum();
         if self.in_turn && self.held.len().saturating_add(bytes) <= GATHER_BYTES_MAX {
             if self.held.capacity() == 0 {
-                self.held.reserve_exact(GATHER_BYTES_MAX);
+                self.take_room();
             }
             for piece in pieces {
                 self.held.extend_from_slice(piece);

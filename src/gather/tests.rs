@@ -239,6 +239,78 @@ fn a_stream_with_a_buffer_of_its_own_is_flushed_to_the_end() {
     assert_eq!(stream.0.borrow().got, b"record");
 }
 
+#[test]
+fn a_connection_that_waits_has_no_buffer() {
+    let (out, stream) = gather();
+    turn(&out, &[b"request"]);
+    assert_eq!(out.0.borrow().held.capacity(), 0);
+    stream.0.borrow_mut().takes = Some(3);
+    turn(&out, &[b"abcdef"]);
+    assert_eq!(out.0.borrow().held.len(), 6);
+    let (other, _) = gather();
+    turn(&other, &[b"meanwhile"]);
+    assert_eq!(out.0.borrow().held, b"abcdef");
+    stream.0.borrow_mut().takes = None;
+    turn(&out, &[]);
+    assert_eq!(stream.0.borrow().got, b"requestabcdef");
+    assert_eq!(out.0.borrow().held.capacity(), 0);
+}
+
+/// Reads `bytes` bytes of what one turn has written, of a stream that takes 8 at a time. The turn's task
+/// has nothing to wake for but the stream.
+async fn read_of_one_turn<S: AsyncWrite + Unpin + 'static>(
+    stream: S,
+    mut reader: tokio::io::DuplexStream,
+    shut: bool,
+) -> Vec<u8> {
+    let local = tokio::task::LocalSet::new();
+    let writing = local.run_until(async move {
+        let out = Gather::new(stream);
+        let mut left = Some([b'x'; 1000]);
+        let _writer = tokio::task::spawn_local(std::future::poll_fn(move |cx| {
+            let mut io = out.clone();
+            out.turn(cx, |cx| {
+                if let Some(bytes) = left.take() {
+                    let written = Pin::new(&mut io).poll_write(cx, &bytes);
+                    assert!(matches!(written, Poll::Ready(Ok(1000))), "{written:?}");
+                }
+                match shut {
+                    true => Pin::new(&mut io).poll_shutdown(cx),
+                    false => Poll::Pending,
+                }
+            })
+        }));
+        let mut got = vec![0; 1000];
+        tokio::io::AsyncReadExt::read_exact(&mut reader, &mut got)
+            .await
+            .unwrap();
+        if shut {
+            tokio::io::AsyncReadExt::read_to_end(&mut reader, &mut got)
+                .await
+                .unwrap();
+        }
+        got
+    });
+    tokio::time::timeout(std::time::Duration::from_secs(60), writing)
+        .await
+        .expect("the turn is never woken again")
+}
+
+#[tokio::test]
+async fn a_stream_that_takes_more_wakes_the_connection() {
+    for shut in [false, true] {
+        let (stream, reader) = tokio::io::duplex(8);
+        assert_eq!(read_of_one_turn(stream, reader, shut).await, [b'x'; 1000]);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_can_be_flushed_wakes_the_connection() {
+    let (stream, reader) = tokio::io::duplex(8);
+    let stream = tokio::io::BufWriter::with_capacity(4096, stream);
+    assert_eq!(read_of_one_turn(stream, reader, false).await, [b'x'; 1000]);
+}
+
 proptest! {
     /// Whatever is written how, and however the stream takes it: every byte arrives, in its place.
     #[test]
