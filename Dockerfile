@@ -3,8 +3,8 @@
 #   docker build -t transom .                the image that is deployed
 #   docker build --target ci -t transom:ci . the same beside a shell, for jobs that check configs
 #
-# The binary is built twice, the second time by the profile of the first (benches/pgo): about a tenth
-# less CPU for a request. --build-arg PGO=off builds it once.
+# The binary is built twice, the second time by the profile of the first (benches/pgo): a
+# tenth less CPU for a request, more or less. --build-arg PGO=off builds it once.
 # A binary that was built before is taken from image/ with --build-arg FROM=image.
 ARG FROM=build
 
@@ -17,6 +17,7 @@ RUN apt-get update \
 WORKDIR /source
 COPY . .
 RUN target="$(rustc -vV | sed -n 's/^host: //p')" \
+    && unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS \
     && if [ "$PGO" = on ]; then benches/pgo; \
        else cargo build --locked --profile dist --target "$target" --bin transom \
                 --config "build.rustflags=['-Ctarget-feature=+crt-static']"; fi \
