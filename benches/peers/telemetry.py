@@ -25,7 +25,7 @@ from pathlib import Path
 
 from callgrind import costs
 from cases import CASES
-from peers import BACKEND, HERE, PLAIN, PROFILE, ROOT, WORK, certificate, set_up, start, transom, wait_for
+from peers import BACKEND, ENVIRONMENT, HERE, PLAIN, PROFILE, ROOT, WORK, certificate, set_up, transom, unused, wait_for
 from run import Field, load, machine
 
 ADMIN = "admin: { address: \"127.0.0.1:@ADMIN@\" }\n"
@@ -76,6 +76,7 @@ class Level:
         self.port, self.scraped, self.until_scrape = port, ADMIN in more, 1
         config = WORK / f"{port}-telemetry.yaml"
         write(config, port, more)
+        unused(port)
         command = ["taskset", "-c", str(field.proxy_cpu), *under, transom(), "run", "-c", config]
         with open(WORK / f"{port}.log", "wb") as log:
             self.process = subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, stderr=log, cwd=ROOT)
@@ -242,7 +243,8 @@ def save(options, costs, counted):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+                                     epilog=ENVIRONMENT)
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--seconds", type=float, default=0.2)
     parser.add_argument("--cases", default=",".join(DEFAULT_CASES))
@@ -251,8 +253,12 @@ def main():
     parser.add_argument("--save", action="store_true", help="write docs/telemetry.md (counts them too)")
     options = parser.parse_args()
     cases = options.cases.split(",")
+    if unknown := [c for c in cases if c not in CASES]:
+        parser.error(f"unknown: {', '.join(unknown)}; cases are {', '.join(CASES)}")
+    if options.rounds < 1 or options.seconds <= 0:
+        parser.error("rounds and seconds are more than 0")
     if not options.built:
-        set_up([])
+        set_up(["transom"])
     certificate()
     known = levels()
     with Field() as field:
